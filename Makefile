@@ -1,0 +1,80 @@
+# Everything a person or a machine does with this checkout; `make help` lists it.
+# The only thing that has to be there is Python 3.11 or newer: .venv is made by the first target that needs it.
+
+PYTHON ?= $(shell for name in python3.14 python3.13 python3.12 python3.11 python3 python; do \
+	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$name" && break; done)
+VENV ?= .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.9
+
+.DEFAULT_GOAL := help
+.PHONY: help run serve test check format bench trial conformance lock build clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/.installed ## demo: embedded backend and proxy in one command
+	@$(BIN)/mimic-proxy demo
+
+serve: $(VENV)/.installed ## the proxy in front of the backend that .env names
+	@$(BIN)/mimic-proxy serve
+
+test: $(VENV)/.installed-dev ## all tests that need nothing but this machine
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.installed-dev ## lint, format, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed-dev ## put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+conformance: $(VENV)/.installed-dev ## the suites of the official SDKs, through Mimic
+	$(BIN)/python -m tests.conformance $(ARGS)
+
+bench: $(VENV)/.installed-dev ## Mimic against its peers, side by side
+	$(BIN)/python -m bench $(ARGS)
+
+trial: $(VENV)/.installed-dev ## real models behind it (compiles one runtime, downloads two models)
+	$(BIN)/python -m tests.trial $(ARGS)
+
+lock: $(VENV)/.uv ## resolve the dependencies again (UPGRADE=1 takes newer ones)
+	$(VENV)/uv/bin/uv pip compile -q $(LOCK_OPTIONS) --group build -o requirements.lock pyproject.toml
+	$(VENV)/uv/bin/uv pip compile -q $(LOCK_OPTIONS) --group dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+
+# One lock for all platforms and Python versions; pip checks the hashes. It names no index: users have their own.
+LOCK_OPTIONS = --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
+
+build: $(VENV)/.installed-dev ## source distribution and wheel, in dist/
+	$(BIN)/python -m hatchling build
+
+clean: ## what the targets above have made
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
+	find service operator tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.python:
+	@test -n "$(PYTHON)" || { echo "Mimic needs Python 3.11 or newer, and none was found; PYTHON=/path/to/python names one."; exit 1; }
+	@echo "First run: making $(VENV) with $$($(PYTHON) --version) ..."
+	@$(PYTHON) -m venv $(VENV) || { echo "No venv could be made. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	@touch $@
+
+# pip shows what it fetches; an existing environment takes a changed lock the same way.
+$(VENV)/.installed: requirements.lock pyproject.toml $(VENV)/.python
+	@echo "Installing what Mimic needs (once, or when requirements.lock has changed) ..."
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
+	@echo "Installing what tests and checks need ..."
+	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/.uv: $(VENV)/.python
+	@$(BIN)/python -m venv $(VENV)/uv
+	@$(VENV)/uv/bin/python -m pip install --disable-pip-version-check --quiet uv==$(UV_VERSION)
+	@touch $@

@@ -1,0 +1,105 @@
+"""The command line: `mimic-proxy serve | demo | check | quit`.
+
+Here the process meets its surroundings: arguments, environment, standard streams. Exit codes: 0 ended well, 1 ended
+unexpectedly or a check that failed, 2 wrong usage or settings, 3 no address to listen on.
+"""
+
+import argparse
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from mimic_proxy import demonstrate, quit
+from mimic_proxy.app import Mimic
+from mimic_proxy.check import check
+from mimic_proxy.listen import CannotListen
+from mimic_proxy.serve import in_a_loop, own_version, serve
+from mimic_proxy.settings import SettingsError, load, load_admin_port
+from mimic_proxy.telemetry.logs import LineWriter, configure
+
+OK, FAILED, WRONG_SETTINGS, CANNOT_LISTEN = 0, 1, 2, 3
+DOTENV = Path(".env")
+EXIT_CODES = "exit codes: 0 ended well, 1 unexpected end or failed check, 2 usage or settings, 3 cannot listen"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; returns its exit code."""
+    command = COMMANDS[_parser().parse_args(arguments).command][0]
+    try:
+        return OK if command(os.environ) else FAILED
+    except SettingsError as error:
+        print(f"mimic-proxy: {error}", file=sys.stderr)
+        return WRONG_SETTINGS
+    except CannotListen as error:
+        print(f"mimic-proxy: {error}", file=sys.stderr)
+        return CANNOT_LISTEN
+    except KeyboardInterrupt:
+        # Only where the event loop cannot handle signals: elsewhere the first one begins a graceful stop.
+        return FAILED
+
+
+def _serve(environ: Mapping[str, str]) -> bool:
+    return serve(load(environ, DOTENV))
+
+
+def _demo(environ: Mapping[str, str]) -> bool:
+    # Imported here: who serves a real backend carries no demo along.
+    from mimic_proxy.demo.backend import create_app
+    from mimic_proxy.demo.options import DemoOptions
+
+    options = DemoOptions.from_environ(environ)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        overrides = demonstrate.overrides(url, options.code)
+        settings = load(environ, DOTENV, overrides=overrides, defaults=demonstrate.DEFAULTS)
+        return demonstrate.demonstrate(settings, create_app(options), listener, "demo")
+
+
+def _check(environ: Mapping[str, str]) -> bool:
+    settings = load(environ, DOTENV)
+    configure(LineWriter(sys.stderr.buffer), level="ERROR", style="console")
+
+    async def checking() -> bool:
+        mimic = Mimic(settings, observe=lambda seen: None, observe_refresh=lambda seen: None)
+        try:
+            return await check(mimic, _say)
+        finally:
+            await mimic.close()
+
+    return in_a_loop(checking())
+
+
+def _quit(environ: Mapping[str, str]) -> bool:
+    return quit.stop(load_admin_port(environ, DOTENV), say=_say, clock=time.monotonic, sleep=time.sleep)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+COMMANDS: dict[str, tuple[Callable[[Mapping[str, str]], bool], str]] = {
+    "serve": (_serve, "carry calls to the backend that environment, .env and MIMIC_CONFIG name"),
+    "demo": (_demo, "serve in front of an embedded backend: nothing to set, nothing leaves this machine"),
+    "check": (_check, "show where calls go, fetch one token, ask for the models, and say what is wrong"),
+    "quit": (_quit, "ask the Mimic that runs on this machine to drain and end, and wait until it has"),
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mimic-proxy",
+        description="An OpenAI-compatible proxy that carries every call to your backend with a valid access token.",
+        epilog=EXIT_CODES,
+    )
+    parser.add_argument("--version", action="version", version=f"mimic-proxy {own_version()}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for name, (_, purpose) in COMMANDS.items():
+        commands.add_parser(name, help=purpose, description=f"{name}: {purpose}.", epilog=EXIT_CODES)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,345 @@
+"""Composition root: builds everything from the settings, runs both ports, stops gracefully.
+
+The stop: readiness goes at once, `DRAIN_DELAY` passes while all is still served, then no connection is accepted and
+exchanges finish; at `DRAIN_TIMEOUT` those that are left get their drain event. The admin port ends last. A second
+signal ends the process at once.
+"""
+
+import asyncio
+import contextlib
+import functools
+import logging
+import os
+import random
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from fastapi import FastAPI
+from uvicorn import Config, Server
+
+from mimic_proxy.dialects.openai import OpenAI
+from mimic_proxy.listen import BACKLOG, bind
+from mimic_proxy.relay.breaker import Breaker
+from mimic_proxy.relay.dial import Dialler, OutboundProxy
+from mimic_proxy.relay.origins import OriginPolicy
+from mimic_proxy.relay.outbound import outbound_proxy
+from mimic_proxy.relay.ports import Backend, Limits, Services
+from mimic_proxy.relay.protocol import RelayProtocol
+from mimic_proxy.relay.slots import Budget, Slots
+from mimic_proxy.relay.target import Base, parse_base
+from mimic_proxy.relay.upstream import SWEEP_SECONDS, Pool
+from mimic_proxy.reload import Watch, Watcher, secret_files
+from mimic_proxy.settings import Settings
+from mimic_proxy.telemetry.observation import ExchangeObservation, RefreshObservation
+from mimic_proxy.tls import ClientTLS, client_context, server_context
+from mimic_proxy.tokens.grants import choose
+from mimic_proxy.tokens.service import TokenService
+from mimic_proxy.tokens.source import TokenPolicy, TokenSource
+from mimic_proxy.web.api import create_api
+from mimic_proxy.web.models import Models
+
+STOP_GRACE_SECONDS = 1.0
+
+logger = logging.getLogger("mimic")
+
+
+class _Server(Server):
+    """uvicorn's server without its signal handlers: two servers would replace each other's and raise them again."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Mimic:
+    """One running proxy. Made inside the event loop that serves it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        observe: Callable[[ExchangeObservation], None],
+        observe_refresh: Callable[[RefreshObservation], None],
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.settings = settings
+        self.loop = loop
+        self.tls = ClientTLS(functools.partial(client_context, settings))
+        self.draining = False
+        self.stopping = asyncio.Event()
+        self.emptied = asyncio.Event()
+        self.tokens = self._token_source(observe_refresh)
+        self.pools: dict[tuple[str, str, int], Pool] = {}
+        chat = parse_base(settings.chat_api_url)
+        embeddings = parse_base(settings.embedding_api_url)
+        self.services = Services(
+            backends={"chat": self._backend(chat), "embeddings": self._backend(embeddings)},
+            tokens=self.tokens,
+            dialect=OpenAI(),
+            limits=_limits(settings),
+            slots=Slots(settings.max_concurrency, settings.max_queue),
+            budget=Budget(settings.max_buffered_bytes),
+            breaker=Breaker(settings.breaker_failures, settings.breaker_cooldown),
+            clock=loop.time,
+            call_later=loop.call_later,
+            offload=self._offload,
+            new_trace=_new_trace,
+            observe=self._observed,
+            token_header=settings.token_header.lower().encode("ascii"),
+            include_usage=settings.include_usage,
+            retry_dead_connection=settings.retry_dead_connection,
+        )
+        self.models = Models(
+            self.services,
+            self.pools[chat.origin],
+            fixed=settings.models,
+            cache_seconds=settings.models_cache_seconds,
+            timeout=settings.total_timeout,
+        )
+        self._observe = observe
+        self.origins = OriginPolicy(settings.allowed_hosts, settings.allowed_origins)
+
+    def _token_source(self, observe: Callable[[RefreshObservation], None]) -> TokenSource:
+        settings = self.settings
+        proxy = None
+        if settings.token_url is not None:
+            proxy = self._proxy_url(parse_base(settings.token_url))
+        service = TokenService(timeout=settings.token_timeout, verify=self.tls, proxy=proxy)
+        return TokenSource(
+            choose(settings),
+            TokenPolicy.of(settings),
+            post=service,
+            clock=self.loop.time,
+            wall=time.time,
+            chance=random.random,
+            observe=observe,
+        )
+
+    def _backend(self, base: Base) -> Backend:
+        settings = self.settings
+        if base.origin not in self.pools:
+            dialler = Dialler(context=self.tls, proxy_for=self._proxy_for, timeout=settings.connect_timeout)
+            own_cors = bool(settings.allowed_origins)
+            self.pools[base.origin] = Pool(base, dialler, self.loop.time, own_cors=own_cors)
+        return Backend(base, self.pools[base.origin])
+
+    def _proxy_for(self, base: Base) -> OutboundProxy | None:
+        settings = self.settings
+        return outbound_proxy(
+            base, http_proxy=settings.http_proxy, https_proxy=settings.https_proxy, no_proxy=settings.no_proxy
+        )
+
+    def _proxy_url(self, base: Base) -> str | None:
+        if self._proxy_for(base) is None:
+            return None
+        return self.settings.https_proxy if base.scheme == "https" else self.settings.http_proxy
+
+    def _offload(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        def finish(future: "asyncio.Future[Any]") -> None:
+            done(future.exception() or future.result())
+
+        self.loop.run_in_executor(None, work).add_done_callback(finish)
+
+    def _observed(self, seen: ExchangeObservation) -> None:
+        if seen.model is not None and seen.outcome == "completed":
+            self.models.note(seen.model)
+        self._observe(seen)
+        if self.draining and not self.services.exchanges:
+            self.emptied.set()
+
+    def ready(self) -> list[tuple[str, bool, str]]:
+        """The conditions of readiness: name, whether it holds, why not."""
+        state = self.tokens.state()
+        trouble = "" if state.held else state.trouble or "the first token is being fetched"
+        return [
+            ("config", True, ""),
+            ("token", state.held, trouble),
+            ("serving", not self.draining, "Mimic is stopping" if self.draining else ""),
+        ]
+
+    def watcher(self) -> Watcher:
+        """Tells tokens and TLS when their files change."""
+        settings = self.settings
+        certificates = (settings.ca_bundle, settings.client_cert, settings.client_key)
+        return Watcher(
+            [
+                Watch(secret_files(settings), self.tokens.secrets_changed),
+                Watch(tuple(file for file in certificates if file is not None), self.certificates_changed),
+            ]
+        )
+
+    def certificates_changed(self) -> None:
+        """Certificate files have changed: new connections use them, present ones retire."""
+        try:
+            self.tls.reload()
+        except OSError as error:
+            logger.warning("The changed certificates cannot be used, the old ones stay: %s", error)
+            return
+        for pool in self.pools.values():
+            pool.retire()
+
+    def request_stop(self) -> None:
+        """Begin the graceful stop; harmless when it has begun."""
+        self.draining = True
+        self.stopping.set()
+
+    def protocol_factory(self) -> Callable[..., RelayProtocol]:
+        """What uvicorn calls for each connection of the API port."""
+        timeouts = self.settings.head_timeout, self.settings.keep_alive_timeout
+        return functools.partial(RelayProtocol, self.services, self.origins, *timeouts)
+
+    async def sweep(self) -> None:
+        """Close expired connections for as long as the process runs."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            for pool in self.pools.values():
+                pool.sweep()
+
+    async def drained(self, timeout: float) -> None:
+        """Until no exchange is left, at most `timeout` seconds; those that are left get their drain event."""
+        if self.services.exchanges:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.emptied.wait(), timeout or None)
+        for exchange in list(self.services.exchanges):
+            exchange.drain()
+
+    async def close(self) -> None:
+        """Give everything back."""
+        await self.tokens.close()
+        for pool in self.pools.values():
+            pool.close()
+
+
+def api_server(mimic: Mimic, version: str) -> Server:
+    """The server of the API port: relay routes in our protocol, the rest in FastAPI."""
+    settings = mimic.settings
+    config = Config(
+        create_api(mimic.services, mimic.models, version),
+        http=mimic.protocol_factory(),  # type: ignore[arg-type]
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+    )
+    if settings.tls_cert is not None:
+        config.load()
+        config.ssl = server_context(settings.tls_cert, settings.tls_key)
+    return _Server(config)
+
+
+def admin_server(app: FastAPI) -> Server:
+    """The server of the admin port."""
+    return _Server(Config(app, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False))
+
+
+async def run(mimic: Mimic, admin_app: FastAPI, version: str, on_ready: Callable[[str], None] | None = None) -> None:
+    """Serve until the stop, then stop gracefully. `on_ready` gets the API's address once it accepts.
+
+    Raises CannotListen.
+    """
+    settings = mimic.settings
+    api_sockets = bind(settings.host, settings.port, "PORT")
+    admin_sockets = bind(settings.admin_host, settings.admin_port, "ADMIN_PORT")
+    api, admin = api_server(mimic, version), admin_server(admin_app)
+    for server in (api, admin):
+        server.config.backlog = BACKLOG
+    for made in (*api_sockets, *admin_sockets):
+        made.listen(BACKLOG)
+    mimic.tokens.start()
+    watcher = mimic.watcher()
+    watcher.start()
+    sweeper = mimic.loop.create_task(mimic.sweep())
+    admin_task = mimic.loop.create_task(admin.serve(admin_sockets))
+    api_task = mimic.loop.create_task(api.serve(api_sockets))
+    stopped = mimic.loop.create_task(mimic.stopping.wait())
+    with _signals(mimic):
+        while not (api.started and admin.started) and not (api_task.done() or admin_task.done()):
+            await asyncio.sleep(0.001)
+        for made, setting in ((api_sockets[0], "PORT"), (admin_sockets[0], "ADMIN_PORT")):
+            logger.info("%s: listening on %s", setting, _address(made))
+        if on_ready is not None:
+            on_ready(_address(api_sockets[0]))
+        await asyncio.wait([stopped, api_task, admin_task], return_when=asyncio.FIRST_COMPLETED)
+        await _stop(mimic, api, api_task)
+        admin.should_exit = True
+        _drop_connections(admin)
+        await asyncio.wait([admin_task], timeout=STOP_GRACE_SECONDS)
+        stopped.cancel()
+        sweeper.cancel()
+        watcher.close()
+        await mimic.close()
+    for task in (api_task, admin_task):
+        if task.done() and not task.cancelled() and task.exception() is not None:
+            raise RuntimeError("a server of ours ended with an error") from task.exception()
+
+
+async def _stop(mimic: Mimic, api: Server, api_task: "asyncio.Task[None]") -> None:
+    settings = mimic.settings
+    mimic.draining = mimic.services.draining = True
+    logger.info("Stopping: %d exchanges are running", len(mimic.services.exchanges))
+    if settings.drain_delay:
+        await asyncio.sleep(settings.drain_delay)
+    for server in api.servers:
+        server.close()
+    api.should_exit = True
+    for connection in list(api.server_state.connections):
+        connection.shutdown()
+    await mimic.drained(settings.drain_timeout)
+    await asyncio.wait([api_task], timeout=STOP_GRACE_SECONDS)
+    _drop_connections(api)
+    await asyncio.wait([api_task], timeout=STOP_GRACE_SECONDS)
+
+
+def _drop_connections(server: Server) -> None:
+    for connection in list(server.server_state.connections):
+        transport = connection.transport
+        if transport is not None:
+            transport.abort() if server.should_exit else transport.close()
+
+
+@contextlib.contextmanager
+def _signals(mimic: Mimic) -> Iterator[None]:
+    """The first SIGTERM or SIGINT begins the graceful stop, a second one ends the process at once."""
+
+    def handle(number: int) -> None:
+        if mimic.stopping.is_set():
+            logger.warning("A second signal: ending at once")
+            logging.shutdown()
+            os._exit(128 + number)
+        mimic.request_stop()
+
+    handled = (signal.SIGTERM, signal.SIGINT)
+    for number in handled:
+        try:
+            mimic.loop.add_signal_handler(number, handle, number)
+        except (NotImplementedError, RuntimeError):
+            # Windows, or a loop outside the main thread: the default handler, or whoever runs the loop, stops us.
+            return (yield)
+    yield
+    for number in handled:
+        mimic.loop.remove_signal_handler(number)
+
+
+def _address(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        first_byte=settings.first_byte_timeout,
+        idle=settings.idle_timeout,
+        send=settings.send_timeout,
+        total=settings.total_timeout,
+        queue=settings.queue_timeout,
+        heartbeat_after=settings.heartbeat_after,
+        max_body_bytes=settings.max_body_bytes,
+    )
+
+
+def _new_trace() -> str:
+    return f"{random.getrandbits(192):048x}"

@@ -1,0 +1,208 @@
+"""Reading one setting: from the text of a variable, or a value of the YAML file, to what the program uses.
+
+Every reader takes a value and returns it typed, or raises ValueError with a sentence that says what is wanted. The
+sentence never repeats the value: somebody may have put a secret into the wrong variable.
+"""
+
+import ipaddress
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from mimic_proxy.relay.target import parse_base
+
+TRUE = frozenset({"true", "1", "yes", "on"})
+FALSE = frozenset({"false", "0", "no", "off"})
+HOST_NAME = re.compile(r"(?=.{1,253}\Z)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*\.?")
+FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A field name by RFC 9110, 5.1."""
+FIXED_FIELDS = frozenset({"host", "connection", "content-length", "transfer-encoding", "te", "trailer", "upgrade"})
+"""Fields that frame a message or choose a route; a credential cannot go there."""
+
+Reader = Callable[[object], object]
+
+
+def text(value: object) -> str:
+    """One plain value as text; numbers and booleans of the YAML file included."""
+    if isinstance(value, (str, int, float)):
+        return str(value).strip()
+    raise ValueError("must be one plain value, not a list or a mapping")
+
+
+def secret(value: object) -> str:
+    """A secret as it was written, blanks included; one newline at its end is dropped, editors add it."""
+    if isinstance(value, (str, int)) and not isinstance(value, bool):
+        return str(value).removesuffix("\n").removesuffix("\r")
+    raise ValueError("must be text; put it between quotes")
+
+
+def flag(value: object) -> bool:
+    """True, 1, yes, on or False, 0, no, off, in any case."""
+    word = text(value).lower()
+    if word in TRUE:
+        return True
+    if word in FALSE:
+        return False
+    raise ValueError("must be True or False (1, 0, yes and no do as well)")
+
+
+def whole(least: int, most: int | None = None) -> Callable[[object], int]:
+    """A whole number between two bounds, both included."""
+    wanted = (
+        f"must be a whole number of at least {least}"
+        if most is None
+        else f"must be a whole number from {least} to {most}"
+    )
+
+    def read(value: object) -> int:
+        digits = text(value)
+        if not (digits.isascii() and digits.isdigit()) or len(digits) > 18:
+            raise ValueError(wanted)
+        number = int(digits)
+        if number < least or (most is not None and number > most):
+            raise ValueError(wanted)
+        return number
+
+    return read
+
+
+def seconds(value: object) -> float:
+    """A duration in seconds, fractions allowed; 0 switches the limit off."""
+    wanted = "must be a number of seconds, 0 or more"
+    try:
+        number = float(text(value))
+    except ValueError:
+        raise ValueError(wanted) from None
+    if not math.isfinite(number) or number < 0:
+        raise ValueError(wanted)
+    return number
+
+
+def positive_seconds(value: object) -> float:
+    """A duration in seconds that cannot be switched off."""
+    number = seconds(value)
+    if number == 0:
+        raise ValueError("must be more than 0 seconds")
+    return number
+
+
+def one_of(*words: str) -> Callable[[object], str]:
+    """One word of a closed list, in any case."""
+    known = {word.lower(): word for word in words}
+
+    def read(value: object) -> str:
+        found = known.get(text(value).lower())
+        if found is None:
+            raise ValueError(f"must be {' or '.join([', '.join(words[:-1]), words[-1]] if words[1:] else words)}")
+        return found
+
+    return read
+
+
+def not_yet(value: object) -> str | None:
+    """A setting whose name is reserved: anything but nothing is refused, rather than ignored."""
+    raise ValueError("is not supported by this version")
+
+
+def comma_list(value: object) -> tuple[str, ...]:
+    """Comma separated text, or a list of the YAML file; blanks trimmed, empty and repeated entries dropped."""
+    parts = [text(part) for part in value] if isinstance(value, list) else text(value).split(",")
+    return tuple(dict.fromkeys(stripped for part in parts if (stripped := part.strip())))
+
+
+def addresses(value: object) -> tuple[str, ...]:
+    """Addresses or names to listen on, without a port; `[::1]` is read as `::1`."""
+    found = tuple(_address(part) for part in comma_list(value))
+    if not found:
+        raise ValueError("must name at least one address, for example 127.0.0.1")
+    return found
+
+
+def host_names(value: object) -> tuple[str, ...]:
+    """Names that the Host field may carry, without scheme and path; `*` stands for all, `::1` is read as `[::1]`."""
+    names = comma_list(value)
+    if any("/" in name or "@" in name for name in names):
+        raise ValueError("must be host names separated by commas, without scheme or path")
+    return tuple(f"[{name}]" if name.count(":") > 1 and not name.startswith("[") else name for name in names)
+
+
+def origins(value: object) -> tuple[str, ...]:
+    """Origins as a browser writes them (RFC 6454, 6.2): scheme, host and port, no slash at the end; `*` for all."""
+    found = comma_list(value)
+    for origin in found:
+        if origin not in ("*", "null") and not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#@\s]+", origin):
+            raise ValueError("must be origins like https://app.example.com separated by commas, no slash at the end")
+    return found
+
+
+def path(value: object) -> Path:
+    """A file's path, as it was written; relative to the working directory."""
+    written = text(value)
+    if "\0" in written:
+        raise ValueError("must be the path of a file")
+    return Path(written)
+
+
+def url(value: object) -> str:
+    """A base URL as it was written; `relay.target` says what one may hold."""
+    written = text(value)
+    parse_base(written)
+    return written
+
+
+def proxy(value: object) -> str:
+    """An outbound HTTP proxy; without a scheme http is meant, as curl does it. Credentials may stand in it."""
+    written = text(value)
+    scheme, separator, rest = written.partition("://")
+    if not separator:
+        scheme, rest = "http", written
+    if scheme.lower() == "https":
+        raise ValueError("must be an http:// proxy; TLS to the proxy itself is not supported")
+    if scheme.lower() != "http":
+        raise ValueError("must be an http:// proxy; no other kind is supported")
+    credentials, at, place = rest.rpartition("@")
+    base = parse_base(f"http://{place}")
+    if base.path or base.query:
+        raise ValueError("must be http://host:port with nothing behind the port")
+    if not (credentials.isascii() and credentials.isprintable()) or set(credentials) & set("/?# @"):
+        raise ValueError("must have its user name and password percent-encoded")
+    return f"http://{credentials}{at}{place}"
+
+
+def header_name(value: object) -> str:
+    """The name of a request header field that may carry a credential."""
+    name = text(value)
+    if not FIELD_NAME.fullmatch(name):
+        raise ValueError("must be the name of a header field, for example Authorization")
+    if name.lower() in FIXED_FIELDS:
+        raise ValueError("must not be a header field that frames or routes the request")
+    return name
+
+
+def token_format(value: object) -> str:
+    """The value of that field, with the place of the token marked once, for example `Bearer {token}`."""
+    written = text(value)
+    if written.count("{token}") != 1 or not written.isascii() or not written.isprintable():
+        raise ValueError("must contain {token} once, for example: Bearer {token}")
+    return written
+
+
+def masked_url(written: str) -> str:
+    """A URL that may be shown: without user name and password, the values of its query hidden."""
+    parts = urlsplit(written)
+    query = "&".join(f"{pair.partition('=')[0]}=***" if "=" in pair else "***" for pair in parts.query.split("&"))
+    netloc = parts.netloc.rpartition("@")[2]
+    shown = f"***@{netloc}" if "@" in parts.netloc else netloc
+    return parts._replace(netloc=shown, query=query if parts.query else "").geturl()
+
+
+def _address(part: str) -> str:
+    bare = part[1:-1] if part.startswith("[") and part.endswith("]") else part
+    try:
+        return str(ipaddress.ip_address(bare))
+    except ValueError:
+        if HOST_NAME.fullmatch(part):
+            return part
+    raise ValueError("must be addresses or host names separated by commas, without a port")

@@ -1,0 +1,107 @@
+"""The token service: a code in, a short-lived access token out; every call of the backend is checked against it."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from mimic_proxy.demo.options import DemoOptions
+from mimic_proxy.demo.refusals import Refusal
+
+_CHALLENGE: Final = {"www-authenticate": 'Bearer error="invalid_token"'}
+
+
+def new_token() -> str:
+    """A value nobody can guess."""
+    return f"demo-{secrets.token_urlsafe(24)}"
+
+
+class _TokenRequest(msgspec.Struct):
+    code: str
+
+
+@dataclass(slots=True)
+class TokenService:
+    """Knows the tokens it has issued in this process. `clock` is monotonic, in seconds."""
+
+    options: DemoOptions
+    clock: Callable[[], float]
+    make: Callable[[], str] = new_token
+    calls: int = 0
+    refused: int = 0
+    _expiries: dict[str, float] = field(default_factory=dict, repr=False)
+
+    def issue(self, code: str) -> str | None:
+        """A new access token, None if the code is not the right one."""
+        self.calls += 1
+        if not secrets.compare_digest(code.encode(), self.options.code.encode()):
+            self.refused += 1
+            return None
+        now = self.clock()
+        self._expiries = {token: expiry for token, expiry in self._expiries.items() if expiry > now}
+        token = self.make()
+        self._expiries[token] = now + self.options.lifetime
+        return token
+
+    def check(self, authorization: str | None) -> str:
+        """The token of an Authorization field. Raises Refusal (401) if it is missing, unknown, revoked or expired."""
+        scheme, _, token = (authorization or "").partition(" ")
+        token = token.strip()
+        if scheme.lower() != "bearer" or not token:
+            message = "You didn't provide an access token: expected a header 'Authorization: Bearer TOKEN'."
+            raise Refusal(message, status=401, headers={"www-authenticate": "Bearer"})
+        if self.options.any_token:
+            return token
+        expiry = self._expiries.get(token)
+        if expiry is None:
+            raise refused_token("The access token is unknown or was revoked.")
+        if expiry <= self.clock():
+            raise refused_token("The access token has expired.")
+        return token
+
+    def revoke(self, token: str) -> None:
+        self._expiries.pop(token, None)
+
+    def revoke_all(self) -> int:
+        """How many tokens have been revoked."""
+        count = len(self._expiries)
+        self._expiries.clear()
+        return count
+
+    @property
+    def expires_in(self) -> float:
+        """The lifetime in seconds, an int where it is a whole number."""
+        lifetime = self.options.lifetime
+        return int(lifetime) if lifetime == int(lifetime) else lifetime
+
+
+def refused_token(message: str) -> Refusal:
+    return Refusal(message, status=401, code="invalid_api_key", headers=_CHALLENGE)
+
+
+def token_router(service: TokenService) -> APIRouter:
+    """POST /token."""
+    router = APIRouter()
+
+    @router.post("/token")
+    async def issue(request: Request) -> Response:
+        try:
+            asked = msgspec.json.decode(await request.body(), type=_TokenRequest)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return _refusal(400, "invalid_request", 'The body must be JSON: {"code": "..."}.')
+        token = service.issue(asked.code)
+        if token is None:
+            return _refusal(401, "invalid_grant", "The code is not valid.")
+        data: dict[str, Any] = {"access_token": token, "token_type": "Bearer", "expires_in": service.expires_in}
+        return JSONResponse({"data": data}, headers={"cache-control": "no-store"})
+
+    return router
+
+
+def _refusal(status: int, error: str, description: str) -> JSONResponse:
+    """The error document of RFC 6749, 5.2."""
+    return JSONResponse({"error": error, "error_description": description}, status)

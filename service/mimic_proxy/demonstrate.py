@@ -1,0 +1,97 @@
+"""`mimic-proxy demo`: an embedded backend and a Mimic in front of it, in one process and one event loop."""
+
+import asyncio
+import socket
+
+from fastapi import FastAPI
+
+from mimic_proxy.app import Mimic, admin_server
+from mimic_proxy.check import obtained
+from mimic_proxy.serve import logged, serving
+from mimic_proxy.settings import NAMES, Settings
+from mimic_proxy.telemetry.logs import LineWriter
+
+HONOURED = frozenset(
+    {
+        "HOST",
+        "PORT",
+        "ADMIN_HOST",
+        "ADMIN_PORT",
+        "ALLOWED_HOSTS",
+        "ALLOWED_ORIGINS",
+        "TLS_CERT",
+        "TLS_KEY",
+        "LOG_LEVEL",
+        "LOG_FORMAT",
+        "DRAIN_DELAY",
+        "DRAIN_TIMEOUT",
+    }
+)
+"""Settings of the user's that count in a demo: where it listens and what it tells. All others are about a backend."""
+DEFAULTS = {"LOG_FORMAT": "console"}
+BACKEND_STOP_SECONDS = 1.0
+GREETING = """
+Mimic is ready. In front: {base}/v1, the OpenAI API. Behind: a token service and a model, both embedded.
+
+  curl -N {base}/v1/chat/completions -H 'content-type: application/json' \\
+    -d '{{"model": "{model}", "stream": true, "messages": [{{"role": "user", "content": "Hello!"}}]}}'
+
+  # pip install openai
+  from openai import OpenAI
+
+  client = OpenAI(base_url="{base}/v1", api_key="any")
+  stream = client.chat.completions.create(
+      model="{model}", stream=True, messages=[{{"role": "user", "content": "Hello!"}}]
+  )
+  for chunk in stream:
+      print(chunk.choices[0].delta.content or "", end="", flush=True)
+
+Ready or not: http://localhost:{admin_port}/readyz. Ctrl-C ends it.
+"""
+
+
+def overrides(url: str, code: str) -> dict[str, str | None]:
+    """Settings that point to the embedded backend at `url` and nowhere else."""
+    return {
+        **dict.fromkeys(NAMES.all - HONOURED),
+        "TOKEN_URL": f"{url}/token",
+        "CHAT_API_URL": f"{url}/v1",
+        "EMBEDDING_API_URL": f"{url}/v1",
+        "AUTH_CODE": code,
+    }
+
+
+def demonstrate(settings: Settings, backend: FastAPI, listener: socket.socket, model: str) -> bool:
+    """Serves both until a signal or `quit`; True if it ended well. Raises CannotListen.
+
+    listener: a bound socket for the backend. model: one of its models, for the examples.
+    """
+    return logged(settings, lambda output: _demonstrating(settings, output, backend, listener, model))
+
+
+async def _demonstrating(
+    settings: Settings, output: LineWriter, backend: FastAPI, listener: socket.socket, model: str
+) -> None:
+    server = admin_server(backend)
+    serving_backend = asyncio.create_task(server.serve([listener]))
+    greetings: list[asyncio.Task[None]] = []
+
+    def greet(mimic: Mimic, address: str) -> None:
+        greetings.append(asyncio.create_task(_greeting(mimic, address, model)))
+
+    try:
+        await serving(settings, output, greet)
+    finally:
+        for greeting in greetings:
+            greeting.cancel()
+        server.should_exit = True
+        await asyncio.wait([serving_backend], timeout=BACKEND_STOP_SECONDS)
+
+
+async def _greeting(mimic: Mimic, address: str, model: str) -> None:
+    """Waits for the first token, so that the examples work at once, and prints them."""
+    await obtained(mimic)
+    scheme = "http" if mimic.settings.tls_cert is None else "https"
+    place = address.replace("0.0.0.0", "localhost").replace("127.0.0.1", "localhost")
+    text = GREETING.format(base=f"{scheme}://{place}", model=model, admin_port=mimic.settings.admin_port)
+    print(text, flush=True)

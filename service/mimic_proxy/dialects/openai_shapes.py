@@ -1,0 +1,151 @@
+"""The parts of OpenAI's objects that are looked at. All else is skipped, and every leaf may have any type."""
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from mimic_proxy.dialects.base import Usage
+from mimic_proxy.relay.body import UNREADABLE, mend
+
+T = TypeVar("T")
+
+_NOTHING = Usage(None, None, None, None)
+
+
+class UsageObject(msgspec.Struct, gc=False):
+    """`usage`: chat, completions and embeddings say prompt and completion, all others input and output."""
+
+    prompt_tokens: Any = None
+    completion_tokens: Any = None
+    prompt_tokens_details: Any = None
+    completion_tokens_details: Any = None
+    input_tokens: Any = None
+    output_tokens: Any = None
+    input_tokens_details: Any = None
+    output_tokens_details: Any = None
+
+
+class Delta(msgspec.Struct, gc=False):
+    """What a chunk adds to a choice. Reasoning stands under the names that vLLM, DeepSeek and OpenRouter use."""
+
+    content: Any = None
+    tool_calls: Any = None
+    refusal: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    function_call: Any = None
+    audio: Any = None
+
+
+class Choice(msgspec.Struct, gc=False):
+    """One of `choices`; `text` is that of the older completions."""
+
+    index: Any = 0
+    delta: Delta | None = None
+    text: Any = None
+    finish_reason: Any = None
+
+
+class Chunk(msgspec.Struct, gc=False):
+    """An event of chat and completions."""
+
+    choices: list[Choice] | None = None
+    error: Any = None
+    object: Any = None
+    model: Any = None
+    usage: UsageObject | None = None
+
+
+class ResponseObject(msgspec.Struct, gc=False):
+    """The `response` of an event of `/v1/responses`."""
+
+    model: Any = None
+    usage: UsageObject | None = None
+
+
+class TypedEvent(msgspec.Struct, gc=False):
+    """An event that says its type itself, as those of responses, audio and images do."""
+
+    type: Any = None
+    error: Any = None
+    response: ResponseObject | None = None
+    usage: UsageObject | None = None
+
+
+class Failure(msgspec.Struct, gc=False):
+    """An error, in OpenAI's envelope or flat."""
+
+    error: Any = None
+    code: Any = None
+
+
+class Answer(msgspec.Struct, gc=False):
+    """An answer that is not a stream."""
+
+    usage: UsageObject | None = None
+
+
+decode_chunk = msgspec.json.Decoder(Chunk).decode
+decode_typed = msgspec.json.Decoder(TypedEvent).decode
+decode_failure = msgspec.json.Decoder(Failure).decode
+decode_answer = msgspec.json.Decoder(Answer).decode
+
+
+def has_content(choice: Choice) -> bool:
+    """The choice brings something of the answer, not only a role or its end."""
+    if choice.text:
+        return True
+    delta = choice.delta
+    return delta is not None and bool(
+        delta.content
+        or delta.tool_calls
+        or delta.refusal
+        or delta.reasoning_content
+        or delta.reasoning
+        or delta.function_call
+        or delta.audio
+    )
+
+
+def usage_of(usage: UsageObject | None) -> Usage | None:
+    """The counts of a usage object, None if there are none in it."""
+    if usage is None:
+        return None
+    counts = Usage(
+        input=_count(usage.prompt_tokens, usage.input_tokens),
+        output=_count(usage.completion_tokens, usage.output_tokens),
+        cached=_detail("cached_tokens", usage.prompt_tokens_details, usage.input_tokens_details),
+        reasoning=_detail("reasoning_tokens", usage.completion_tokens_details, usage.output_tokens_details),
+    )
+    return None if counts == _NOTHING else counts
+
+
+def _count(*values: object) -> int | None:
+    return next((v for v in values if isinstance(v, int) and not isinstance(v, bool) and v >= 0), None)
+
+
+def _detail(name: str, *groups: object) -> int | None:
+    return _count(*(group.get(name) for group in groups if isinstance(group, dict)))
+
+
+def read(decode: Callable[[bytes], T], data: bytes) -> T | None:
+    """Decode; None for what is not JSON or of another shape."""
+    try:
+        return decode(data)
+    except msgspec.ValidationError:
+        return None
+    except UNREADABLE:
+        try:
+            return decode(mend(data))
+        except UNREADABLE:
+            return None
+
+
+def error_status(data: bytes) -> int:
+    """The status that an error event stands for: its own integer code if that is an HTTP error, else 502."""
+    failure = read(decode_failure, data)
+    if failure is None:
+        return 502
+    code = failure.error.get("code") if isinstance(failure.error, dict) else failure.code
+    return code if isinstance(code, int) and 400 <= code <= 599 else 502

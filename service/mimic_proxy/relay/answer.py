@@ -1,0 +1,101 @@
+"""What goes to the caller: one head, then the backend's body or one of ours, delimited as the caller can read it.
+
+1. A head is written together with the first bytes of its body.
+2. Once a head has gone out, trouble can only be told inside the body: as an error frame in a stream of events, and
+   everywhere else by ending without the end that the framing asks for.
+"""
+
+from mimic_proxy.errors import MimicError
+from mimic_proxy.relay.framing import LARGE_BYTES, Framing, framing_for, stream_framing
+from mimic_proxy.relay.headers import STATUS_LINES, ResponseFields, error_fields, request_ids
+from mimic_proxy.relay.outcome import NO_STATUS_SENT
+from mimic_proxy.relay.ports import CallerPort, Request
+
+STREAM_LINES = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
+REPLACED_ON_STREAMS = (b"content-type:", b"cache-control:", b"x-accel-buffering:")
+JSON_LINE = b"content-type: application/json\r\n"
+PING = b": ping\n\n"
+
+
+class Answer:
+    """The answer to one request; `new_id` is its x-request-id unless caller or backend gave one."""
+
+    __slots__ = ("_caller", "_pending", "_request", "committed", "framing", "request_id", "size", "status", "stream")
+
+    def __init__(self, caller: CallerPort, request: Request, new_id: bytes) -> None:
+        self._caller = caller
+        self._request = request
+        self._pending = b""
+        self.request_id = request.fields.request_id or new_id
+        self.framing = Framing.LENGTH
+        self.committed = False
+        """A head has been made: from now on there is no other status and no replay."""
+        self.stream = False
+        self.status = NO_STATUS_SENT
+        self.size = 0
+        """Bytes of the body so far, framing not counted."""
+
+    def open(self, fields: ResponseFields, keep_alive: bool) -> None:
+        """Begin with the backend's head."""
+        self.framing, line = framing_for(fields, self._request.http11)
+        self._head(fields.status, fields.lines, line, fields.request_id, keep_alive)
+
+    def open_events(self, fields: ResponseFields | None, keep_alive: bool) -> None:
+        """Begin a stream of events; None: before the backend has sent a head."""
+        self.stream = True
+        self.framing, line = stream_framing(self._request.http11)
+        if fields is None:
+            self._head(200, [STREAM_LINES], line, None, keep_alive)
+            return
+        passing = [kept for kept in fields.lines if not kept.lower().startswith(REPLACED_ON_STREAMS)]
+        self._head(fields.status, [STREAM_LINES, *passing], line, fields.request_id, keep_alive)
+
+    def whole(self, status: int, lines: list[bytes], body: bytes, backend_id: bytes | None, keep_alive: bool) -> None:
+        """One complete answer of ours."""
+        self.framing = Framing.LENGTH
+        self._head(status, lines, b"content-length: %d\r\n" % len(body), backend_id, keep_alive)
+        self.write(body)
+
+    def error(self, error: MimicError, keep_alive: bool) -> None:
+        """One complete answer in the OpenAI error shape."""
+        self.whole(error.status, error_fields(error), error.body(), None, keep_alive)
+
+    def frame(self, data: bytes) -> None:
+        """One event of ours."""
+        self.write(b"data: %b\n\n" % data)
+
+    def ping(self) -> None:
+        """A comment that keeps the connection from looking idle."""
+        self.write(PING)
+
+    def write(self, body: bytes, *, last: bool = False) -> None:
+        """A piece of the body; `last` ends it as the framing asks for."""
+        self.size += len(body)
+        head, self._pending = self._pending, b""
+        if self.framing is Framing.CHUNKED:
+            if body:
+                body = b"%x\r\n%b\r\n" % (len(body), body)
+            if last:
+                body += Framing.CHUNKED.last
+        if len(body) < LARGE_BYTES:
+            body = head + body
+        elif head:
+            self._caller.write(head)
+        if body:
+            self._caller.write(body)
+
+    def _head(
+        self, status: int, lines: list[bytes], framing_line: bytes, backend_id: bytes | None, keep_alive: bool
+    ) -> None:
+        self.committed = True
+        self.status = status
+        request = self._request
+        ids = request_ids(request.fields.request_id, backend_id, self.request_id)
+        self.request_id = ids[0][14:-2]
+        parts = [STATUS_LINES[status], *lines, *ids, framing_line]
+        if request.cors_origin is not None:
+            parts.append(b"access-control-allow-origin: %b\r\nvary: origin\r\n" % request.cors_origin)
+        if not keep_alive or self.framing is Framing.CLOSE:
+            parts.append(b"connection: close\r\n")
+        parts.append(b"\r\n")
+        self._pending = b"".join(parts)

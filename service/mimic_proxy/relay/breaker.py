@@ -1,0 +1,68 @@
+"""Whether the backend is given a chance (the circuit breaker pattern).
+
+| state     | allow          | succeeded  | failed                                |
+| closed    | always         | count to 0 | count up; open at the set number      |
+| open      | after cooldown | -          | -                                     |
+| half open | one probe      | closed     | open again                            |
+
+Late news of exchanges from before the opening changes nothing while it is open.
+"""
+
+from typing import Literal
+
+_PROBE_HINT_SECONDS = 1.0
+
+
+class Breaker:
+    """Opens after a number of failures without a success between them.
+
+    failures: 0 switches it off. cooldown: seconds without any exchange before one is tried as a probe.
+    """
+
+    __slots__ = ("_cooldown", "_count", "_failures", "_open_until", "_state")
+
+    def __init__(self, failures: int, cooldown: float) -> None:
+        self._failures = failures
+        self._cooldown = cooldown
+        self._count = 0
+        self._open_until = 0.0
+        self._state: Literal["closed", "open", "half_open"] = "closed"
+
+    @property
+    def state(self) -> Literal["closed", "open", "half_open"]:
+        """half_open: a probe is on its way."""
+        return self._state
+
+    def allow(self, now: float) -> float | None:
+        """None lets an exchange start; else the seconds that its caller had better wait.
+
+        An exchange that was let through reports succeeded, failed or abandoned, once.
+        """
+        if self._state == "closed":
+            return None
+        if self._state == "half_open":
+            return min(_PROBE_HINT_SECONDS, self._cooldown)
+        if now < self._open_until:
+            return self._open_until - now
+        self._state = "half_open"
+        return None
+
+    def succeeded(self) -> None:
+        """The backend answered."""
+        if self._state != "open":
+            self._state = "closed"
+            self._count = 0
+
+    def failed(self, now: float) -> None:
+        """The backend could not be reached, or failed by its own fault."""
+        if not self._failures or self._state == "open":
+            return
+        self._count += 1
+        if self._state == "half_open" or self._count >= self._failures:
+            self._state = "open"
+            self._open_until = now + self._cooldown
+
+    def abandoned(self) -> None:
+        """The exchange ended without showing anything of the backend: the next one is the probe."""
+        if self._state == "half_open":
+            self._state = "open"

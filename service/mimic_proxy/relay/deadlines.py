@@ -1,0 +1,93 @@
+"""The timers of one exchange. Pure: moments are written down as they happen, the next deadline is computed from them.
+
+name          runs                                                    setting
+total         from the request's first byte to the end                TOTAL_TIMEOUT
+queue         while waiting for a slot                                QUEUE_TIMEOUT
+body          between two pieces of the request's body                SEND_TIMEOUT
+first_byte    from the request sent to the first event or byte        FIRST_BYTE_TIMEOUT
+unclassified  from a stream's head until its bytes go out as they are 15 s
+idle          between two reads of the backend, unless paused by us   IDLE_TIMEOUT
+send          while one side takes nothing more                       SEND_TIMEOUT
+heartbeat     since the last byte to the caller of a stream           HEARTBEAT_AFTER
+after_done    from [DONE] until the connection is given up            1 s
+"""
+
+from enum import Enum
+
+from mimic_proxy.relay.ports import Limits
+
+UNCLASSIFIED_SECONDS = 15.0
+AFTER_DONE_SECONDS = 1.0
+NEVER = float("inf")
+
+
+class Phase(Enum):
+    """What an exchange waits for, as far as timers care."""
+
+    REQUEST = "request"
+    QUEUE = "queue"
+    TOKEN = "token"
+    DIAL = "dial"
+    FIRST_BYTE = "first_byte"
+    FIRST_EVENT = "first_event"
+    ANSWER = "answer"
+
+
+class Moments:
+    """Seconds on the monotonic clock; 0.0 is not yet, or not any more."""
+
+    __slots__ = (
+        "after_done",
+        "body",
+        "head",
+        "queued",
+        "sent",
+        "stalled",
+        "started",
+        "upstream",
+        "written",
+    )
+
+    def __init__(self, started: float) -> None:
+        self.started = started
+        self.body = started
+        """The last piece of the request's body came."""
+        self.queued = 0.0
+        self.sent = 0.0
+        self.head = 0.0
+        self.upstream = 0.0
+        """The last read of the backend."""
+        self.written = started
+        """The last byte to the caller."""
+        self.stalled = 0.0
+        """One side stopped taking bytes, and has not taken any since."""
+        self.after_done = 0.0
+
+
+def next_deadline(at: Moments, phase: Phase, limits: Limits, *, body_open: bool, may_beat: bool) -> tuple[float, str]:
+    """When the next timer fires and which; NEVER if none runs.
+
+    body_open: more of the request's body is due. may_beat: a heartbeat could be written now.
+    """
+    when, name = (at.started + limits.total, "total") if limits.total else (NEVER, "none")
+    if at.after_done:
+        return min((when, name), (at.after_done + AFTER_DONE_SECONDS, "after_done"))
+    found = [(when, name)]
+    match phase:
+        case Phase.QUEUE if limits.queue:
+            found.append((at.queued + limits.queue, "queue"))
+        case Phase.FIRST_BYTE if limits.first_byte:
+            found.append((at.sent + limits.first_byte, "first_byte"))
+        case Phase.FIRST_EVENT:
+            found.append((at.head + UNCLASSIFIED_SECONDS, "unclassified"))
+            if limits.first_byte:
+                found.append((at.sent + limits.first_byte, "first_byte"))
+        case Phase.ANSWER if limits.idle and not at.stalled:
+            found.append((at.upstream + limits.idle, "idle"))
+    if limits.send and at.stalled:
+        found.append((at.stalled + limits.send, "send"))
+    elif limits.send and body_open and phase is not Phase.QUEUE:
+        found.append((at.body + limits.send, "body"))
+    if limits.heartbeat_after and may_beat and not at.stalled:
+        found.append((max(at.written, at.sent) + limits.heartbeat_after, "heartbeat"))
+    return min(found)

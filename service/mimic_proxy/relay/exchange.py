@@ -1,0 +1,835 @@
+"""One exchange, sans I/O: what caller, upstream, tokens and timers tell comes in as method calls,
+what is to be done goes out as calls on the ports.
+
+    state      waits for                        left by
+    NEW        the request (JSON is read whole) caller_data, caller_end
+    QUEUED     a slot                           slot_granted
+    TOKEN      an access token                  token_ready
+    DIALLING   a connection                     connected, dial_failed
+    SENT       the backend's head               upstream_received
+    HEAD       the first event of a stream      upstream_received, the unclassified timer
+    STREAMING  the end of the answer            upstream_received, upstream_lost
+    DONE       (completed)  FAILED (an error was answered)  ABANDONED (the caller left)
+
+1. Only HEAD holds bytes back. What has gone to the caller is never replayed.
+2. A refused token is replaced and the request replayed once; so is a request that a kept connection lost before any
+   answer. Both need the request's body, which is held until the backend's answer is classified, and dropped then.
+3. A caller who leaves ends the upstream in the same call, in whatever state.
+4. Every way out passes `_close`, once: slot and buffers are given back, one observation is made.
+"""
+
+from enum import Enum
+from typing import Literal
+
+from mimic_proxy.dialects.base import StreamReader
+from mimic_proxy.errors import (
+    CircuitOpen,
+    InvalidRequest,
+    MimicError,
+    Overloaded,
+    RequestTimeout,
+    ShuttingDown,
+    TokenUnavailable,
+    UpstreamAuthFailed,
+    UpstreamBadResponse,
+    UpstreamTimeout,
+)
+from mimic_proxy.relay.answer import JSON_LINE, Answer
+from mimic_proxy.relay.body import BodyFields, ask_for_usage, read_fields
+from mimic_proxy.relay.deadlines import Moments, Phase, next_deadline
+from mimic_proxy.relay.framing import LARGE_BYTES, Framing
+from mimic_proxy.relay.headers import ResponseFields, traceparent_of, upstream_head
+from mimic_proxy.relay.inbound import RequestBody
+from mimic_proxy.relay.outcome import outcome_of_error, outcome_of_status
+from mimic_proxy.relay.ports import CallerPort, Cancellable, ConnectionPort, Request, Services
+from mimic_proxy.relay.report import Attempts, observation
+from mimic_proxy.relay.routes import Route
+from mimic_proxy.relay.target import operation_target
+from mimic_proxy.telemetry.observation import ExchangeObservation, Outcome
+from mimic_proxy.tokens.token import AccessToken
+
+HELD_BYTES = 65536
+"""Most that is held of a stream before its first event is classified."""
+AFTER_DONE_BYTES = 65536
+REPLAY_WINDOW_SECONDS = 1.0
+"""A later loss on a kept connection may be a prompt that kills the backend: it is not replayed."""
+OFFLOAD_BYTES = 1048576
+OBSERVED_BODY_BYTES = 1048576
+JSON_TYPES = (b"application/json", b"text/json")
+NO_FIELDS = BodyFields()
+REFUSED_AGAIN = "The backend refused the access token again after it was refreshed. Check what it may access."
+
+
+class State(Enum):
+    NEW = Phase.REQUEST
+    QUEUED = Phase.QUEUE
+    TOKEN = Phase.TOKEN
+    DIALLING = Phase.DIAL
+    SENT = Phase.FIRST_BYTE
+    HEAD = Phase.FIRST_EVENT
+    STREAMING = Phase.ANSWER
+    DONE = "done"
+    FAILED = "failed"
+    ABANDONED = "abandoned"
+
+
+ENDED = frozenset({State.DONE, State.FAILED, State.ABANDONED})
+
+
+class Exchange:
+    """See the module's text. Made by the caller's protocol for each request on a relay route."""
+
+    __slots__ = (
+        "_after_done_size",
+        "_armed_for",
+        "_attempts",
+        "_body",
+        "_breaker_asked",
+        "_caller",
+        "_connection",
+        "_continued",
+        "_copy",
+        "_dial",
+        "_error",
+        "_fields",
+        "_held",
+        "_late",
+        "_parsing",
+        "_progress",
+        "_reader",
+        "_replayed",
+        "_request",
+        "_route",
+        "_services",
+        "_slot",
+        "_timer",
+        "_token",
+        "_trace",
+        "_upstream",
+        "_waits_for_token",
+        "answer",
+        "at",
+        "state",
+    )
+
+    def __init__(self, services: Services, caller: CallerPort, request: Request, route: Route) -> None:
+        fields = request.fields
+        self._services = services
+        self._caller = caller
+        self._request = request
+        self._route = route
+        self._trace = services.new_trace()
+        self.state = State.NEW
+        self.at = Moments(request.started)
+        self.answer = Answer(caller, request, b"req_" + self._trace[:32].encode("ascii"))
+        json = not fields.content_type or fields.content_type.startswith(JSON_TYPES)
+        self._body = RequestBody(
+            streamed=route.body == "stream" or not (json or route.first_class),
+            declared=fields.content_length,
+            chunked=fields.chunked,
+            limit=services.limits.max_body_bytes,
+            budget=services.budget,
+        )
+        self._fields: BodyFields = NO_FIELDS
+        self._parsing = False
+        self._continued = not (fields.expect_continue and request.http11)
+        self._slot = False
+        self._breaker_asked = False
+        self._token: AccessToken | None = None
+        self._waits_for_token = 0.0
+        self._dial: Cancellable | None = None
+        self._connection: ConnectionPort | None = None
+        self._upstream: ResponseFields | None = None
+        self._reader: StreamReader | None = None
+        self._held = b""
+        self._late: list[bytes] | None = None
+        self._copy: list[bytes] | None = None
+        self._after_done_size = 0
+        self._error: MimicError | None = None
+        self._attempts = Attempts()
+        self._replayed = False
+        self._timer: Cancellable | None = None
+        self._armed_for = 0.0
+        self._progress = 0
+
+    # ---- the caller
+
+    def start(self) -> None:
+        """The head has been read; body events follow."""
+        self._services.exchanges.add(self)
+        refusal = self._body.announce()
+        if refusal is not None:
+            self._fail(refusal)
+        else:
+            self._advance()
+
+    def caller_data(self, data: bytes) -> None:
+        """A piece of the request's body."""
+        if self.state in ENDED:
+            return
+        body = self._body
+        refusal = body.count(len(data))
+        if refusal is not None:
+            self._fail(refusal)
+            return
+        self.at.body = self._services.clock()
+        if not body.streamed:
+            body.pieces.append(data)
+        elif self.state is State.SENT and self._connection is not None:
+            self._upload(data)
+        elif self.state not in (State.HEAD, State.STREAMING):
+            body.pieces.append(data)
+            self._caller.pause(True)
+
+    def caller_end(self) -> None:
+        """The request is complete."""
+        self._body.complete = True
+        if self.state in ENDED:
+            return
+        if self._body.streamed:
+            if self.state is State.SENT and self._connection is not None:
+                self._connection.send(self._body.framing.last)
+        elif self._request.method != b"POST" or self._route.body != "json":
+            self._advance()
+        elif self._body.received > OFFLOAD_BYTES:
+            whole = self._body.take()
+            self._parsing = True
+            self._services.offload(lambda: read_fields(whole), self._fields_read)
+        else:
+            try:
+                self._fields = read_fields(self._body.take())
+            except InvalidRequest as error:
+                if self._route.first_class:
+                    self._fail(error)
+                    return
+            self._advance()
+
+    def _fields_read(self, got: BodyFields | BaseException) -> None:
+        self._parsing = False
+        if self.state in ENDED:
+            return
+        if isinstance(got, BodyFields):
+            self._fields = got
+        elif not isinstance(got, InvalidRequest):
+            self._fail(MimicError("Mimic could not read the request's body."))
+        elif self._route.first_class:
+            self._fail(got)
+        self._advance()
+        self.arm()
+
+    def caller_writable(self, writable: bool) -> None:
+        """The caller's socket takes bytes again, or takes no more."""
+        if self.state not in (State.SENT, State.HEAD, State.STREAMING):
+            return
+        if self._connection is not None:
+            self._connection.pause(not writable)
+        now = self._services.clock()
+        if writable:
+            self.at.stalled = 0.0
+            self.at.upstream = now
+        else:
+            self.at.stalled = now
+            self._progress = self._caller.unsent()
+        self.arm()
+
+    def caller_lost(self) -> None:
+        """The caller has left (or half-closed, which counts as leaving)."""
+        if self.state in ENDED:
+            return
+        if self.at.after_done:
+            # SDKs hang up at [DONE]: the upstream is read to its end, so that it can be kept.
+            self.at.stalled = 0.0
+            if self._connection is not None:
+                self._connection.pause(False)
+            return
+        self._leave_all()
+        self._close(State.ABANDONED, "client_disconnect")
+
+    def _upload(self, data: bytes) -> None:
+        connection = self._connection
+        assert connection is not None
+        connection.send(self._body.framing.data(data))
+        if not connection.writable:
+            self.upstream_writable(False)
+
+    # ---- slot, token, connection
+
+    def _advance(self) -> None:
+        """Go as far as what is there allows."""
+        body = self._body
+        ready = body.streamed or (body.complete and not self._parsing)
+        if self.state is State.NEW and ((not ready and self._continued) or not self._take_slot()):
+            return
+        if self.state is State.TOKEN:
+            if self._token is None and not self._token_got(self._services.tokens.obtain(self.token_ready)):
+                return
+            if not self._continued:
+                self._continued = True
+                self._caller.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            if ready:
+                self._connect()
+
+    def _take_slot(self) -> bool:
+        got = self._services.slots.take(self.slot_granted)
+        if got == "granted":
+            return self._slot_taken()
+        if got == "queued":
+            self.state = State.QUEUED
+            self.at.queued = self._services.clock()
+        else:
+            message = "Mimic is at MAX_CONCURRENCY and its queue is full. Try again shortly."
+            self._fail(Overloaded(message, retry_after=0.5))
+        return False
+
+    def _slot_taken(self) -> bool:
+        self._slot = True
+        self.state = State.TOKEN
+        wait = self._services.breaker.allow(self._services.clock())
+        if wait is not None:
+            self._fail(CircuitOpen("The backend failed repeatedly and is given a pause.", retry_after=wait))
+            return False
+        self._breaker_asked = True
+        return True
+
+    def slot_granted(self) -> None:
+        """A slot has become free for this exchange."""
+        self._attempts.queue_seconds = self._services.clock() - self.at.queued
+        if self._slot_taken():
+            self._advance()
+            self.arm()
+
+    def _token_got(self, got: AccessToken | MimicError | None) -> bool:
+        if got is None:
+            self._waits_for_token = self._services.clock()
+            return False
+        if isinstance(got, MimicError):
+            self._fail(got)
+            return False
+        self._token = got
+        return True
+
+    def token_ready(self, got: AccessToken | MimicError) -> None:
+        """The token that this exchange waited for, or why there is none."""
+        if self.state in ENDED:
+            return
+        self._attempts.token_seconds += self._services.clock() - self._waits_for_token
+        self._waits_for_token = 0.0
+        if self._token_got(got):
+            self._advance()
+            self.arm()
+
+    def _connect(self, *, fresh: bool = False) -> None:
+        pool = self._services.backends[self._route.base].pool
+        kept = None if fresh else pool.take()
+        if kept is not None:
+            self._send(kept)
+            return
+        self.state = State.DIALLING
+        self._dial = pool.dial(self)
+
+    def connected(self, connection: ConnectionPort) -> None:
+        """The dialled connection is there. The token may have lapsed meanwhile: it is asked for again."""
+        self._dial = None
+        got = self._services.tokens.obtain(self.token_ready)
+        if isinstance(got, AccessToken):
+            self._token = got
+            self._send(connection)
+            self.arm()
+            return
+        connection.keep_alive = True
+        connection.release(reusable=True)
+        self._token = None
+        self.state = State.TOKEN
+        self._token_got(got)
+
+    def dial_failed(self, error: MimicError) -> None:
+        """No connection could be had."""
+        self._dial = None
+        self._attempts.count += 1
+        self._backend_failed()
+        self._fail(error)
+
+    def _send(self, connection: ConnectionPort) -> None:
+        self._connection = connection
+        connection.attach(self)
+        if not self._caller.writable:
+            connection.pause(True)
+        body = self._body
+        whole = b"" if body.streamed else body.take()
+        if self._asks_for_usage:
+            whole = ask_for_usage(whole)
+        head = self._upstream_head(len(whole))
+        self._attempts.count += 1
+        self.at.sent = self.at.upstream = self._services.clock()
+        self.state = State.SENT
+        if len(whole) < LARGE_BYTES:
+            connection.send(head + whole)
+        else:
+            connection.send(head)
+            connection.send(whole)
+        if body.streamed:
+            self._begin_upload(connection)
+
+    def _begin_upload(self, connection: ConnectionPort) -> None:
+        body = self._body
+        pieces, body.pieces = body.pieces, []
+        for piece in pieces:
+            connection.send(body.framing.data(piece))
+        if body.complete:
+            connection.send(body.framing.last)
+        else:
+            self.upstream_writable(connection.writable)
+
+    @property
+    def _asks_for_usage(self) -> bool:
+        if not self._services.include_usage:
+            return False
+        fields = self._fields
+        return fields.stream and not fields.stream_options and self._route.operation == "chat"
+
+    def _upstream_head(self, size: int) -> bytes:
+        request, token = self._request, self._token
+        assert token is not None
+        base = self._services.backends[self._route.base].base
+        fields = request.fields
+        if self._body.streamed:
+            length = fields.content_length
+        else:
+            length = size if size or fields.chunked or fields.content_length is not None else None
+        return upstream_head(
+            request.method,
+            operation_target(base, self._route.suffix, request.query),
+            base.host_field,
+            fields,
+            token.field,
+            traceparent_of(fields, self._trace),
+            length=length,
+            chunked=fields.chunked,
+            identity=self._fields.stream,
+        )
+
+    # ---- the upstream
+
+    def upstream_writable(self, writable: bool) -> None:
+        """The backend's socket takes bytes again, or takes no more: an upload's caller is held back meanwhile."""
+        if not self._body.streamed or self._body.complete or self.state is not State.SENT:
+            return
+        self._caller.pause(not writable)
+        now = self._services.clock()
+        self.at.stalled = 0.0 if writable else now
+        self.at.body = now
+        self.arm()
+
+    def upstream_received(self, fields: ResponseFields | None, body: bytes, ended: bool) -> None:
+        """One read of the backend: its head if that ended here, body bytes, whether the answer ended."""
+        self.at.upstream = self._services.clock()
+        if fields is not None and not self._head_received(fields, ended):
+            return
+        if self._late is not None:
+            self._late_bytes(body, ended)
+        elif self._reader is not None:
+            self._relay_events(self._reader, body, ended)
+        elif self._upstream is not None:
+            self._relay_bytes(self._upstream, body, ended)
+
+    def _head_received(self, fields: ResponseFields, ended: bool) -> bool:
+        """Decide what to do with the answer. False: it is not relayed."""
+        now, status = self.at.upstream, fields.status
+        if status == 408 and fields.close and self._replays_loss(self._connection):
+            self._release(reusable=False)
+            self._replay_loss()
+            return False
+        self.at.head = now
+        self._upstream = fields
+        if status >= 500:
+            self._backend_failed()
+        else:
+            self._breaker_asked = False
+            self._services.breaker.succeeded()
+        if status == 401:
+            self._token_refused(ended)
+            return False
+        if 300 <= status < 400 and fields.location:
+            message = f"The backend answered with a redirect ({status}), which is not followed. Check its base URL."
+            self._fail(UpstreamBadResponse(message, error_type="other"))
+            return False
+        if status < 300 and self._token is not None:
+            self._services.tokens.accepted(self._token, now)
+        self._stop_upload()
+        self._open_answer(fields)
+        return True
+
+    def _stop_upload(self) -> None:
+        """An answer before the request was complete: no more of it is sent, and the connection is not kept."""
+        if self._body.streamed and not self._body.complete and self._connection is not None:
+            self._connection.keep_alive = False
+            self.at.stalled = 0.0
+            self._caller.pause(False)
+
+    def _open_answer(self, fields: ResponseFields) -> None:
+        if fields.event_stream:
+            self._reader = self._services.dialect.stream(self._fields, self._route.stream_end, self._asks_for_usage)
+            self.state = State.STREAMING if self.answer.committed else State.HEAD
+        elif self.answer.committed:
+            self._late = []
+        else:
+            self.state = State.STREAMING
+            self._body.forget()
+            self.answer.open(fields, self._keep_alive)
+            if self._route.first_class and not fields.encoded and fields.content_type.startswith(JSON_TYPES):
+                self._copy = []
+
+    @property
+    def _keep_alive(self) -> bool:
+        return self._request.keep_alive and self._body.complete and not self._services.draining
+
+    def _relay_bytes(self, fields: ResponseFields, body: bytes, ended: bool) -> None:
+        answer = self.answer
+        self.at.written = self.at.upstream
+        answer.write(body, last=ended)
+        if self._copy is not None:
+            self._copy.append(body)
+            if answer.size > OBSERVED_BODY_BYTES:
+                self._copy = None
+        if ended:
+            self._complete(outcome_of_status(fields.status), reusable=True)
+        else:
+            self.arm()
+
+    # ---- streams of events
+
+    def _relay_events(self, reader: StreamReader, body: bytes, ended: bool) -> None:
+        out = reader.feed(body)
+        facts = reader.facts
+        self._attempts.event_seen(self.at.upstream, facts.events, facts.first_content)
+        if self.state is State.HEAD:
+            if isinstance(facts.verdict, int):
+                self._first_event_failed(facts.verdict, facts.error_body, ended)
+                return
+            self._held += out
+            enough = len(self._held) >= HELD_BYTES or facts.in_partial
+            if facts.verdict is None and not facts.done and not enough:
+                if ended:
+                    self._fail(UpstreamBadResponse("The backend ended its stream before the first event."))
+                self.arm()
+                return
+            out = self._release_head()
+        if ended:
+            self._write_events(out)
+            self._upstream_ended(UpstreamBadResponse("The backend ended its stream before it was complete."))
+            return
+        self._write_events(out)
+        if facts.done:
+            self._after_done(len(body))
+        self.arm()
+
+    def _release_head(self) -> bytes:
+        """The first event is classified, or may not be held longer: the head goes out, returns what was held."""
+        held, self._held = self._held, b""
+        self.state = State.STREAMING
+        self._body.forget()
+        if not self.answer.committed:
+            self.answer.open_events(self._upstream, self._keep_alive)
+        return held
+
+    def _write_events(self, data: bytes) -> None:
+        if data:
+            self.at.written = self.at.upstream
+            self.answer.write(data)
+
+    def _first_event_failed(self, status: int, error_body: bytes | None, ended: bool) -> None:
+        if status == 401:
+            self._token_refused(ended)
+            return
+        upstream = self._upstream
+        backend_id = upstream.request_id if upstream is not None else None
+        self._body.forget()
+        self.answer.whole(status, [JSON_LINE], error_body or b"{}", backend_id, self._keep_alive)
+        self._complete(outcome_of_status(status), reusable=ended)
+
+    def _after_done(self, size: int) -> None:
+        """The answer is whole; its connection is read on for a moment, so that it can be kept."""
+        if not self.at.after_done:
+            self.at.after_done = self.at.upstream
+            return
+        self._after_done_size += size
+        if self._after_done_size > AFTER_DONE_BYTES:
+            self._end_events(reusable=False)
+
+    def _upstream_ended(self, error: MimicError) -> None:
+        """No more comes of a stream. It was whole, or ends with `error`."""
+        reader = self._reader
+        assert reader is not None
+        tail = reader.finish()
+        if reader.facts.complete and self.answer.committed:
+            self._write_events(tail)
+            self._end_events(reusable=True)
+        else:
+            self._fail(error)
+
+    def _end_events(self, *, reusable: bool) -> None:
+        assert self._reader is not None
+        self.answer.write(b"", last=True)
+        self._complete("upstream_error" if self._reader.facts.error_frame else "completed", reusable=reusable)
+
+    def _late_bytes(self, body: bytes, ended: bool) -> None:
+        """The backend's answer is no stream, but a heartbeat has begun one: it becomes an error frame."""
+        late, fields = self._late, self._upstream
+        assert late is not None
+        assert fields is not None
+        late.append(body)
+        if not ended and sum(map(len, late)) <= HELD_BYTES:
+            return
+        whole = b"".join(late)
+        if ended and fields.status >= 400 and whole.lstrip().startswith(b'{"error"'):
+            self.answer.frame(b" ".join(whole.split(b"\n")))
+            self.answer.write(b"", last=True)
+            self._complete(outcome_of_status(fields.status), reusable=True)
+        else:
+            self._fail(UpstreamBadResponse(f"The backend answered with status {fields.status}, not with a stream."))
+
+    # ---- losses, refusals
+
+    def upstream_lost(self, error: MimicError) -> None:
+        """The connection to the backend has gone, or what came on it cannot be read."""
+        connection, self._connection = self._connection, None
+        if self.state in ENDED or connection is None:
+            return
+        self.at.upstream = self._services.clock()
+        if not connection.answered and self._replays_loss(connection):
+            self._replay_loss()
+            return
+        self._backend_failed()
+        if self._reader is not None:
+            self._upstream_ended(error)
+        else:
+            self._fail(error)
+
+    def _replays_loss(self, lost: ConnectionPort | None) -> bool:
+        if lost is None or not lost.reused or self.answer.committed or self._body.streamed:
+            return False
+        in_time = self._services.clock() - self.at.sent <= REPLAY_WINDOW_SECONDS
+        first = "connect" not in self._attempts.retried
+        return self.state is State.SENT and in_time and first and self._services.retry_dead_connection
+
+    def _replay_loss(self) -> None:
+        self._attempts.retried.append("connect")
+        self._connect(fresh=True)
+        self.arm()
+
+    def _token_refused(self, ended: bool) -> None:
+        """The backend does not take the token: replace it and replay, once."""
+        token, self._token = self._token, None
+        assert token is not None
+        self._release(reusable=ended)
+        self._reader = None
+        self._held = b""
+        if self._replayed or self.answer.committed:
+            self._fail(UpstreamAuthFailed(REFUSED_AGAIN, should_retry=False, error_type="unauthorized"))
+            return
+        got = self._services.tokens.replace(token, self.at.sent, self.token_ready)
+        if self._body.streamed:
+            self._ask_to_repeat(got)
+            return
+        self._replayed = True
+        self._attempts.retried.append("unauthorized")
+        self._upstream = None
+        self.state = State.TOKEN
+        if self._token_got(got):
+            self._advance()
+        self.arm()
+
+    def _ask_to_repeat(self, got: AccessToken | MimicError | None) -> None:
+        """A streamed body cannot be replayed: its caller's SDK tries again, with the new token."""
+        if got is None:
+            self._services.tokens.leave(self.token_ready)
+        if isinstance(got, MimicError):
+            self._fail(got)
+            return
+        message = "The access token was refused and is being replaced; an upload cannot be replayed. Try again."
+        self._fail(TokenUnavailable(message, retry_after=1, should_retry=True, error_type="unauthorized"))
+
+    def _backend_failed(self) -> None:
+        self._breaker_asked = False
+        self._services.breaker.failed(self._services.clock())
+
+    # ---- timers
+
+    def arm(self) -> None:
+        """See that the timer fires no later than the next deadline."""
+        if self.state in ENDED:
+            return
+        when = self._deadline()[0]
+        if self._timer is not None:
+            if when >= self._armed_for:
+                return
+            self._timer.cancel()
+        self._armed_for = when
+        pause = min(max(0.0, when - self._services.clock()), 3600.0)
+        self._timer = self._services.call_later(pause, self.tick)
+
+    def tick(self) -> None:
+        """The timer fired: act on the deadline that has passed, if one has, and arm the next."""
+        self._timer = None
+        if self.state in ENDED:
+            return
+        when, name = self._deadline()
+        if when <= self._services.clock():
+            self._expired(name)
+        self.arm()
+
+    def _deadline(self) -> tuple[float, str]:
+        limits = self._services.limits
+        phase: Phase = self.state.value
+        may_beat = bool(limits.heartbeat_after) and self._may_beat()
+        body_open = not self._body.complete and not self.answer.committed
+        return next_deadline(self.at, phase, limits, body_open=body_open, may_beat=may_beat)
+
+    def _may_beat(self) -> bool:
+        if self._reader is not None:
+            return not self._reader.facts.in_partial
+        return self.state is State.SENT and self._fields.stream and self._late is None
+
+    def _expired(self, name: str) -> None:
+        limits = self._services.limits
+        match name:
+            case "after_done":
+                self._end_events(reusable=False)
+            case "unclassified":
+                self._write_events(self._release_head())
+            case "heartbeat":
+                self._beat()
+            case "send":
+                self._check_stall()
+            case "queue":
+                message = f"No slot became free within {limits.queue:g} s (queue timer). Try again shortly."
+                self._fail(Overloaded(message, retry_after=1))
+            case "body":
+                self._fail(RequestTimeout(f"No more of the request came for {limits.send:g} s (send timer)."))
+            case "first_byte":
+                message = f"The backend sent nothing for {limits.first_byte:g} s (first_byte timer)."
+                self._fail(UpstreamTimeout(message, timer="first_byte", should_retry=False))
+            case "idle":
+                message = f"The backend paused for {limits.idle:g} s in its answer (idle timer)."
+                self._fail(UpstreamTimeout(message, timer="idle"))
+            case "total":
+                message = f"The exchange took longer than {limits.total:g} s (total timer)."
+                self._fail(UpstreamTimeout(message, timer="total", should_retry=False))
+
+    def _beat(self) -> None:
+        if self.state is State.HEAD:
+            self._write_events(self._release_head())
+        elif not self.answer.committed:
+            self._body.forget()
+            self.answer.open_events(None, self._keep_alive)
+        self.at.written = self._services.clock()
+        self.answer.ping()
+
+    def _check_stall(self) -> None:
+        """Nothing was taken for a whole send timer: that side counts as gone."""
+        limit = self._services.limits.send
+        if not self.answer.committed:
+            message = f"The backend took no more of the request for {limit:g} s (send timer)."
+            self._fail(UpstreamTimeout(message, timer="send"))
+            return
+        unsent = self._caller.unsent()
+        if unsent != self._progress:
+            self._progress, self.at.stalled = unsent, self._services.clock()
+            return
+        self._error = UpstreamTimeout(f"The caller took nothing for {limit:g} s (send timer).", timer="send")
+        self._leave_all()
+        self._caller.cut()
+        self._close(State.ABANDONED, "client_disconnect")
+
+    def drain(self) -> None:
+        """The process stops now: end what is still running in the way its caller understands."""
+        self._fail(ShuttingDown("Mimic is shutting down. Try again shortly.", retry_after=1))
+
+    # ---- ends
+
+    def _fail(self, error: MimicError) -> None:
+        """End with an error of ours, in the form that the state of the answer allows."""
+        if self.state in ENDED:
+            return
+        if self.at.after_done:
+            self._end_events(reusable=False)
+            return
+        self._error = error
+        self._leave_all()
+        answer, facts = self.answer, self._reader.facts if self._reader is not None else None
+        if not answer.committed:
+            answer.error(error, self._keep_alive)
+            self._caller.finish(self._keep_alive)
+        elif answer.stream and (facts is None or not facts.in_partial):
+            if facts is None or not facts.error_frame:
+                answer.frame(error.body())
+            answer.write(b"", last=True)
+            self._finish_caller()
+        else:
+            answer.write(b"")
+            self._caller.cut()
+        self._close(State.FAILED, outcome_of_error(error))
+
+    def _complete(self, outcome: Outcome, *, reusable: bool) -> None:
+        self._release(reusable=reusable)
+        self._finish_caller()
+        self._close(State.DONE, outcome)
+
+    def _finish_caller(self) -> None:
+        self._caller.finish(self._keep_alive and self.answer.framing is not Framing.CLOSE)
+
+    def _release(self, *, reusable: bool) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.release(reusable and self._body.complete)
+
+    def _leave_all(self) -> None:
+        """Give up whatever this exchange waits for or holds open upstream."""
+        if self._waits_for_token:
+            self._services.tokens.leave(self.token_ready)
+        dial, self._dial = self._dial, None
+        if dial is not None:
+            dial.cancel()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.abort()
+
+    def _close(self, state: Literal[State.DONE, State.FAILED, State.ABANDONED], outcome: Outcome) -> None:
+        """The one way out."""
+        services = self._services
+        if self.state is State.QUEUED:
+            services.slots.leave(self.slot_granted)
+        self.state = state
+        services.exchanges.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._body.forget()
+        if self._breaker_asked:
+            services.breaker.abandoned()
+        if self._slot:
+            self._slot = False
+            services.slots.give()
+        services.observe(self._observation(outcome))
+
+    def _observation(self, outcome: Outcome) -> ExchangeObservation:
+        usage = None
+        if self._reader is not None:
+            usage = self._reader.facts.usage
+        elif self._copy and self.answer.status < 400:
+            usage = self._services.dialect.usage(b"".join(self._copy))
+        return observation(
+            outcome,
+            now=self._services.clock(),
+            at=self.at,
+            request=self._request,
+            route=self._route,
+            fields=self._fields,
+            body=self._body,
+            answer=self.answer,
+            attempts=self._attempts,
+            upstream=self._upstream,
+            facts=self._reader.facts if self._reader is not None else None,
+            usage=usage,
+            error=self._error,
+        )

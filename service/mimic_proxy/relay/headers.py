@@ -1,0 +1,356 @@
+"""Heads of both sides as bytes: which fields pass, which are replaced, which never leave.
+
+The caller's head is walked once (`read_request`), the backend's once (`read_response`); both
+walks collect the lines that pass, ready to be joined, and the few values that decide something.
+Hop-by-hop fields: RFC 9110, 7.6.1. Framing fields: RFC 9112, 6.
+"""
+
+import re
+from collections.abc import Callable
+from http import HTTPStatus
+
+from mimic_proxy.errors import InvalidRequest, MimicError
+
+MAX_FIELDS = 128
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+KEEP_ALIVE_TIMEOUT = re.compile(rb"timeout=(\d{1,9})")
+
+HOP_BY_HOP = (
+    b"connection",
+    b"keep-alive",
+    b"proxy-connection",
+    b"te",
+    b"trailer",
+    b"transfer-encoding",
+    b"upgrade",
+    b"http2-settings",
+)
+CREDENTIALS = (b"authorization", b"api-key", b"x-api-key", b"cookie", b"proxy-authorization")
+CORS_PREFIX = b"access-control-"
+
+
+class RequestFields:
+    """What the caller's head says, and its lines that pass to the backend as they are."""
+
+    __slots__ = (
+        "accept_encoding",
+        "chunked",
+        "client_retry",
+        "connection",
+        "content_length",
+        "content_type",
+        "expect_continue",
+        "host",
+        "lines",
+        "origin",
+        "request_id",
+        "traceparent",
+        "tracestate",
+    )
+
+    def __init__(self) -> None:
+        self.lines: list[bytes] = []
+        self.host: bytes | None = None
+        self.origin: bytes | None = None
+        self.connection = b""
+        self.content_length: int | None = None
+        self.content_type = b""
+        self.chunked = False
+        self.expect_continue = False
+        self.accept_encoding: bytes | None = None
+        self.request_id: bytes | None = None
+        self.traceparent: bytes | None = None
+        self.tracestate: list[bytes] = []
+        self.client_retry = False
+
+
+def _drop(fields: object, name: bytes, value: bytes) -> None:
+    """The field does not pass."""
+
+
+def _host(fields: RequestFields, name: bytes, value: bytes) -> None:
+    if fields.host is not None:
+        raise InvalidRequest("The request has more than one Host field.")
+    fields.host = value.strip()
+
+
+def _content_type(fields: "RequestFields | ResponseFields", name: bytes, value: bytes) -> None:
+    fields.content_type = value.lower()
+    fields.lines.append(b"%b: %b\r\n" % (name, value))
+
+
+def _content_length(fields: "RequestFields | ResponseFields", name: bytes, value: bytes) -> None:
+    # The parser has seen to it that these are digits, and one field.
+    fields.content_length = int(value)
+
+
+def _accept_encoding(fields: RequestFields, name: bytes, value: bytes) -> None:
+    seen = fields.accept_encoding
+    fields.accept_encoding = value if seen is None else b"%b, %b" % (seen, value)
+
+
+def _connection(fields: RequestFields, name: bytes, value: bytes) -> None:
+    if value.lower() != b"keep-alive":
+        fields.connection += b"," + value.lower()
+
+
+def _transfer_encoding(fields: RequestFields, name: bytes, value: bytes) -> None:
+    if value.strip().lower() != b"chunked":
+        raise InvalidRequest("The only transfer coding that Mimic takes is chunked.")
+    fields.chunked = True
+
+
+def _origin(fields: RequestFields, name: bytes, value: bytes) -> None:
+    fields.origin = value.strip()
+    fields.lines.append(b"%b: %b\r\n" % (name, value))
+
+
+def _expect(fields: RequestFields, name: bytes, value: bytes) -> None:
+    fields.expect_continue = value.strip().lower() == b"100-continue"
+
+
+def _request_id(fields: RequestFields, name: bytes, value: bytes) -> None:
+    if fields.request_id is None and REQUEST_ID.fullmatch(value):
+        fields.request_id = value
+
+
+def _client_retry(fields: RequestFields, name: bytes, value: bytes) -> None:
+    fields.client_retry = value != b"0"
+    fields.lines.append(b"%b: %b\r\n" % (name, value))
+
+
+def _traceparent(fields: RequestFields, name: bytes, value: bytes) -> None:
+    known = fields.traceparent is None and TRACEPARENT.fullmatch(value)
+    fields.traceparent = value if known else b""
+
+
+def _tracestate(fields: RequestFields, name: bytes, value: bytes) -> None:
+    fields.tracestate.append(value)
+
+
+REQUEST_READERS: dict[bytes, Callable[[RequestFields, bytes, bytes], None]] = {
+    **dict.fromkeys(HOP_BY_HOP + CREDENTIALS, _drop),
+    b"baggage": _drop,
+    b"host": _host,
+    b"content-type": _content_type,
+    b"content-length": _content_length,
+    b"accept-encoding": _accept_encoding,
+    b"connection": _connection,
+    b"transfer-encoding": _transfer_encoding,
+    b"origin": _origin,
+    b"expect": _expect,
+    b"x-request-id": _request_id,
+    b"x-stainless-retry-count": _client_retry,
+    b"traceparent": _traceparent,
+    b"tracestate": _tracestate,
+}
+"""Fields that do not simply pass. All others do."""
+
+
+def read_request(headers: list[tuple[bytes, bytes]], token_header: bytes) -> RequestFields:
+    """Walk the caller's head once. `token_header`: lower-case name of the field that we write.
+
+    Raises InvalidRequest for what must not be guessed: two Host fields, codings beside chunked.
+    """
+    fields = RequestFields()
+    lines = fields.lines
+    readers = REQUEST_READERS
+    for name, value in headers:
+        lower = name.lower()
+        read = readers.get(lower)
+        if read is not None:
+            read(fields, name, value)
+        elif lower != token_header and not lower.startswith(b"proxy-"):
+            lines.append(b"%b: %b\r\n" % (name, value))
+    if fields.connection:
+        _drop_named(fields, headers)
+    return fields
+
+
+def _drop_named(fields: RequestFields, headers: list[tuple[bytes, bytes]]) -> None:
+    named = {token.strip() for token in fields.connection.split(b",")} - {b"", b"close", b"keep-alive"}
+    # What frames the message or names its target is not hop-by-hop, whatever Connection says.
+    named -= {b"content-type", b"content-length", b"host"}
+    if not named:
+        return
+    gone = {b"%b: %b\r\n" % (name, value) for name, value in headers if name.lower() in named}
+    fields.lines = [line for line in fields.lines if line not in gone]
+    if b"accept-encoding" in named:
+        fields.accept_encoding = None
+    if b"x-request-id" in named:
+        fields.request_id = None
+    if b"traceparent" in named:
+        fields.traceparent = b""
+
+
+def upstream_head(
+    method: bytes,
+    target: bytes,
+    host: bytes,
+    fields: RequestFields,
+    credential: bytes,
+    traceparent: bytes,
+    *,
+    length: int | None,
+    chunked: bool,
+    identity: bool,
+) -> bytes:
+    """The head that goes to the backend, blank line included.
+
+    credential: a whole line or empty. length: bytes of the body, None where none is declared.
+    identity: ask for an unencoded answer (streams are read on the way).
+    """
+    parts = [b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (method, target, host), credential]
+    parts += fields.lines
+    if identity:
+        parts.append(b"accept-encoding: identity\r\n")
+    elif fields.accept_encoding is not None:
+        parts.append(b"accept-encoding: %b\r\n" % fields.accept_encoding)
+    if fields.request_id is not None:
+        parts.append(b"x-request-id: %b\r\n" % fields.request_id)
+    parts.append(b"traceparent: %b\r\n" % traceparent)
+    if fields.traceparent:
+        parts += [b"tracestate: %b\r\n" % state for state in fields.tracestate]
+    if length is not None:
+        parts.append(b"content-length: %d\r\n" % length)
+    elif chunked:
+        parts.append(b"transfer-encoding: chunked\r\n")
+    parts.append(b"\r\n")
+    return b"".join(parts)
+
+
+class ResponseFields:
+    """What the backend's head says, and its lines that pass to the caller as they are."""
+
+    __slots__ = (
+        "chunked",
+        "close",
+        "content_length",
+        "content_type",
+        "encoded",
+        "keep_alive_seconds",
+        "lines",
+        "location",
+        "request_id",
+        "status",
+    )
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        self.lines: list[bytes] = []
+        self.content_length: int | None = None
+        self.content_type = b""
+        self.chunked = False
+        self.close = False
+        self.encoded = False
+        self.keep_alive_seconds: float | None = None
+        self.location = False
+        self.request_id: bytes | None = None
+
+    @property
+    def event_stream(self) -> bool:
+        """A 2xx answer in server-sent events that can be read on the way."""
+        return 200 <= self.status < 300 and not self.encoded and self.content_type.startswith(b"text/event-stream")
+
+
+def _response_coding(fields: ResponseFields, name: bytes, value: bytes) -> None:
+    if value.strip().lower() != b"chunked":
+        raise ValueError("it has a transfer coding other than chunked")
+    fields.chunked = True
+
+
+def _response_connection(fields: ResponseFields, name: bytes, value: bytes) -> None:
+    fields.close = fields.close or b"close" in value.lower()
+
+
+def _keep_alive(fields: ResponseFields, name: bytes, value: bytes) -> None:
+    match = KEEP_ALIVE_TIMEOUT.search(value.lower())
+    fields.keep_alive_seconds = float(match[1]) if match else None
+
+
+def _backend_id(fields: ResponseFields, name: bytes, value: bytes) -> None:
+    if fields.request_id is None:
+        fields.request_id = value
+
+
+def _location(fields: ResponseFields, name: bytes, value: bytes) -> None:
+    # Never passed on: SDKs follow redirects, and a prompt would leave Mimic.
+    fields.location = True
+
+
+def _content_encoding(fields: ResponseFields, name: bytes, value: bytes) -> None:
+    fields.encoded = value.strip().lower() not in (b"", b"identity")
+    fields.lines.append(b"%b: %b\r\n" % (name, value))
+
+
+RESPONSE_READERS: dict[bytes, Callable[[ResponseFields, bytes, bytes], None]] = {
+    **dict.fromkeys(HOP_BY_HOP, _drop),
+    **dict.fromkeys((b"set-cookie", b"set-cookie2", b"www-authenticate", b"proxy-authenticate"), _drop),
+    b"connection": _response_connection,
+    b"keep-alive": _keep_alive,
+    b"content-length": _content_length,
+    b"transfer-encoding": _response_coding,
+    b"content-type": _content_type,
+    b"content-encoding": _content_encoding,
+    b"location": _location,
+    b"x-request-id": _backend_id,
+}
+"""Fields that do not simply pass. All others do."""
+
+
+def read_response(status: int, headers: list[tuple[bytes, bytes]], own_cors: bool) -> ResponseFields:
+    """Walk the backend's head once. `own_cors`: drop its CORS fields, Mimic decides on origins.
+
+    Raises ValueError for what must not be guessed: codings beside chunked, more than 128 fields.
+    """
+    if len(headers) > MAX_FIELDS:
+        raise ValueError(f"it has more than {MAX_FIELDS} header fields")
+    fields = ResponseFields(status)
+    lines = fields.lines
+    readers = RESPONSE_READERS
+    for name, value in headers:
+        lower = name.lower()
+        read = readers.get(lower)
+        if read is not None:
+            read(fields, name, value)
+        elif not lower.startswith(b"proxy-") and not (own_cors and lower.startswith(CORS_PREFIX)):
+            lines.append(b"%b: %b\r\n" % (name, value))
+    return fields
+
+
+def _status_line(status: int) -> bytes:
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = ""
+    return f"HTTP/1.1 {status} {phrase}\r\n".encode("ascii")
+
+
+STATUS_LINES = {status: _status_line(status) for status in range(200, 1000)}
+
+
+def request_ids(caller: bytes | None, backend: bytes | None, new: bytes) -> list[bytes]:
+    """The x-request-id line of an answer, and the backend's own id when it differs.
+
+    The caller's id wins, then the backend's, then `new`; never two fields of the same name.
+    """
+    valid = backend if backend is not None and REQUEST_ID.fullmatch(backend) else None
+    chosen = caller or valid or new
+    lines = [b"x-request-id: %b\r\n" % chosen]
+    if backend is not None and backend != chosen:
+        lines.append(b"x-upstream-request-id: %b\r\n" % backend)
+    return lines
+
+
+def traceparent_of(fields: RequestFields, trace: str) -> bytes:
+    """The caller's traceparent where it is valid, else a new unsampled root (W3C Trace Context, 3.2).
+
+    trace: 48 random hexadecimal digits, 32 for the trace and 16 for the span.
+    """
+    return fields.traceparent or f"00-{trace[:32]}-{trace[32:]}-00".encode("ascii")
+
+
+def error_fields(error: MimicError) -> list[bytes]:
+    """The lines of an answer that Mimic originates, framing and ids aside."""
+    return [b"content-type: application/json\r\n", *(b"%b: %b\r\n" % hint for hint in error.hints())]

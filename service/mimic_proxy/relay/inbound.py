@@ -1,0 +1,68 @@
+"""The body of one request: kept whole for a replay, or passed on piece by piece. Pure."""
+
+from mimic_proxy.errors import MimicError, Overloaded, RequestTooLarge
+from mimic_proxy.relay.framing import Framing
+from mimic_proxy.relay.slots import Budget
+
+
+class RequestBody:
+    """What has come of a body, within the limits of one request and the budget of all.
+
+    streamed: passed on as it comes, never kept. limit: bytes of one body, 0 for none. declared: its content-length.
+    """
+
+    __slots__ = ("_budget", "_limit", "_reserved", "complete", "declared", "framing", "pieces", "received", "streamed")
+
+    def __init__(self, *, streamed: bool, declared: int | None, chunked: bool, limit: int, budget: Budget) -> None:
+        self.streamed = streamed
+        self.declared = declared
+        self.framing = Framing.CHUNKED if chunked else Framing.LENGTH
+        self._limit = limit
+        self._budget = budget
+        self._reserved = 0
+        self.pieces: list[bytes] = []
+        self.received = 0
+        self.complete = False
+
+    def announce(self) -> MimicError | None:
+        """Judge the declared length before a byte is read; room for a kept body is taken at once."""
+        declared = self.declared
+        if not declared:
+            return None
+        if self._limit and declared > self._limit:
+            return _too_large(self._limit)
+        return None if self.streamed else self._reserve(declared)
+
+    def count(self, size: int) -> MimicError | None:
+        """A piece has come; kept bodies have it stored by `keep`."""
+        self.received += size
+        if self._limit and self.received > self._limit:
+            return _too_large(self._limit)
+        if self.streamed or self.received <= self._reserved:
+            return None
+        return self._reserve(size)
+
+    def take(self) -> bytes:
+        """All that is stored, joined and stored as one piece."""
+        pieces = self.pieces
+        if len(pieces) > 1:
+            pieces[:] = [b"".join(pieces)]
+        return pieces[0] if pieces else b""
+
+    def forget(self) -> None:
+        """It will not be sent any more: give its memory and its share of the budget back."""
+        self.pieces = []
+        if self._reserved:
+            self._budget.give(self._reserved)
+            self._reserved = 0
+
+    def _reserve(self, size: int) -> MimicError | None:
+        if self._budget.take(size):
+            self._reserved += size
+            return None
+        message = "Mimic holds as many bytes of requests as MAX_BUFFERED_BYTES allows. Try again shortly."
+        return Overloaded(message, retry_after=1)
+
+
+def _too_large(limit: int) -> RequestTooLarge:
+    return RequestTooLarge(f"The request's body is larger than {limit} bytes. MAX_BODY_BYTES sets the limit.")

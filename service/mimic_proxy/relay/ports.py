@@ -1,0 +1,150 @@
+"""What an exchange may ask of the world: the caller's side, the upstream, tokens, the clock.
+
+The exchange knows these and nothing behind them, so a test plays each of them by hand.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from mimic_proxy.dialects.base import Dialect
+from mimic_proxy.errors import MimicError
+from mimic_proxy.relay.breaker import Breaker
+from mimic_proxy.relay.headers import RequestFields
+from mimic_proxy.relay.slots import Budget, Slots
+from mimic_proxy.relay.target import Base
+from mimic_proxy.telemetry.observation import ExchangeObservation
+from mimic_proxy.tokens.token import AccessToken
+
+TokenWaiter = Callable[[AccessToken | MimicError], None]
+
+
+class CallerPort(Protocol):
+    """The connection to the caller. Every method is harmless after the caller has left."""
+
+    writable: bool
+    """False while the socket takes no more; the exchange hears of changes by `caller_writable`."""
+
+    def write(self, data: bytes) -> None: ...
+
+    def unsent(self) -> int:
+        """Bytes written that the socket has not taken yet."""
+        ...
+
+    def pause(self, paused: bool) -> None:
+        """Stop or resume reading the request's body."""
+        ...
+
+    def finish(self, keep_alive: bool) -> None:
+        """The answer is complete; without `keep_alive` close once all is sent."""
+        ...
+
+    def cut(self) -> None:
+        """Close once all is sent, the answer is recognisably incomplete."""
+        ...
+
+
+class ConnectionPort(Protocol):
+    """A connection to the backend, see `relay.upstream.Connection`."""
+
+    reused: bool
+    answered: bool
+    writable: bool
+    keep_alive: bool
+
+    def attach(self, listener: Any) -> None: ...
+
+    def send(self, data: bytes) -> None: ...
+
+    def pause(self, paused: bool) -> None: ...
+
+    def release(self, reusable: bool) -> None: ...
+
+    def abort(self) -> None: ...
+
+
+class Cancellable(Protocol):
+    def cancel(self) -> None: ...
+
+
+class PoolPort(Protocol):
+    """The connections of one origin."""
+
+    def take(self) -> ConnectionPort | None: ...
+
+    def dial(self, listener: Any) -> Cancellable: ...
+
+
+class TokenPort(Protocol):
+    """The only holder of access tokens, see `tokens.source.TokenSource`."""
+
+    def obtain(self, waiter: TokenWaiter) -> AccessToken | MimicError | None: ...
+
+    def replace(self, refused: AccessToken, sent_at: float, waiter: TokenWaiter) -> AccessToken | MimicError | None: ...
+
+    def accepted(self, token: AccessToken, now: float) -> None: ...
+
+    def leave(self, waiter: TokenWaiter) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one exchange: seconds and bytes, 0 switches a limit off."""
+
+    first_byte: float = 600.0
+    idle: float = 300.0
+    send: float = 60.0
+    total: float = 900.0
+    queue: float = 10.0
+    heartbeat_after: float = 0.0
+    max_body_bytes: int = 33554432
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """Where one kind of operation goes."""
+
+    base: Base
+    pool: PoolPort
+
+
+@dataclass(slots=True)
+class Services:
+    """What all exchanges of the process share."""
+
+    backends: dict[str, Backend]
+    """By the name a route uses: chat, embeddings."""
+    tokens: TokenPort
+    dialect: Dialect
+    limits: Limits
+    slots: Slots
+    budget: Budget
+    breaker: Breaker
+    clock: Callable[[], float]
+    call_later: Callable[[float, Callable[[], None]], Cancellable]
+    offload: Callable[[Callable[[], Any], Callable[[Any], None]], None]
+    """Run the first in a worker thread, give its result, or the exception it raised, to the second."""
+    new_trace: Callable[[], str]
+    """48 random hexadecimal digits."""
+    observe: Callable[[ExchangeObservation], None]
+    token_header: bytes = b"authorization"
+    include_usage: bool = False
+    retry_dead_connection: bool = True
+    exchanges: set[Any] = field(default_factory=set)
+    draining: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One parsed request head."""
+
+    method: bytes
+    path: bytes
+    """Raw, as the caller sent it."""
+    query: bytes
+    fields: RequestFields
+    http11: bool
+    keep_alive: bool
+    started: float
+    cors_origin: bytes | None = None
+    """The Origin of a page that ALLOWED_ORIGINS names; the answer lets it read."""

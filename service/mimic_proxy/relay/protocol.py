@@ -1,0 +1,591 @@
+"""uvicorn's HTTP protocol, extended: requests on relay routes become exchanges, all others go to FastAPI.
+
+1. llhttp parses; nothing is guessed. A parse error is answered in the OpenAI shape while no answer
+   is in flight, else the connection is aborted without writing into the running body.
+2. Parsed requests wait in one queue, relay and FastAPI alike, and are answered in order. Once a
+   request is complete, later bytes are kept raw until its answer has ended: its caller is never
+   paused, since a paused transport does not see the caller leave.
+3. A caller's end of file counts as leaving.
+4. An upgrade is never taken: the request is parsed again without its offer (RFC 9110, 7.8).
+
+What is used of uvicorn's class stands in UVICORN_SURFACE, which a test holds against the installed one.
+"""
+
+import asyncio
+import logging
+import urllib.parse
+from collections import deque
+from typing import Any
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from mimic_proxy.errors import (
+    HeadTooLarge,
+    InvalidRequest,
+    MimicError,
+    RequestTimeout,
+)
+from mimic_proxy.relay.exchange import Exchange
+from mimic_proxy.relay.headers import MAX_FIELDS, STATUS_LINES, error_fields, read_request
+from mimic_proxy.relay.origins import OriginPolicy, judge
+from mimic_proxy.relay.ports import Request, Services
+from mimic_proxy.relay.routes import Route, match
+
+UVICORN_SURFACE = (
+    "_start_asgi_task",
+    "access_logger",
+    "app",
+    "app_state",
+    "asgi_version",
+    "client",
+    "connections",
+    "cycle",
+    "flow",
+    "logger",
+    "loop",
+    "parser",
+    "root_path",
+    "scheme",
+    "server",
+    "server_state",
+    "transport",
+)
+MAX_HEAD_BYTES = 65536
+MAX_AHEAD_BYTES = 65536
+MAX_WAITING = 16
+DISCARD_SECONDS = 2.0
+WATCH_SECONDS = 5.0
+
+logger = logging.getLogger("mimic.relay")
+
+
+class Inbound:
+    """A parsed request in the queue: its head, and the body as far as it has come."""
+
+    __slots__ = ("body", "complete", "discard", "headers", "request", "route", "target")
+
+    def __init__(
+        self, request: Request, route: "Route | None", headers: list[tuple[bytes, bytes]], target: bytes
+    ) -> None:
+        self.request = request
+        self.route = route
+        self.headers = headers
+        self.target = target
+        self.body: list[bytes] = []
+        self.complete = False
+        self.discard = False
+        """Its answer has gone out already; the rest of its body is read past."""
+
+
+class RelayProtocol(HttpToolsProtocol):
+    """One caller's connection; the CallerPort of its exchange."""
+
+    def __init__(
+        self,
+        services: Services,
+        origins: OriginPolicy,
+        head_timeout: float,
+        keep_alive_timeout: float,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.services = services
+        self.origins = origins
+        self.head_timeout = head_timeout
+        self.keep_alive_timeout = keep_alive_timeout
+        self.writable = True
+        self.eof = False
+        self.read_paused = False
+        # the request being parsed
+        self.head_open = True
+        self.head_bytes = 0
+        self.head_since = 0.0
+        self.upgrading = False
+        self.receiving: Inbound | None = None
+        self.refused = False
+        # the request being answered, and those that wait
+        self.exchange: Exchange | None = None
+        self.current: Inbound | None = None
+        self.waiting: deque[Inbound] = deque()
+        self.waiting_bytes = 0
+        self.ahead = bytearray()
+        self.final = False
+        self.last = False
+        self.answered = False
+        self.discarding = False
+        self.watch: asyncio.TimerHandle | None = None
+        self.idle_since = 0.0
+
+    # ---- transport
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.head_since = self.idle_since = self.loop.time()
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.connections.discard(self)
+        if self.watch is not None:
+            self.watch.cancel()
+            self.watch = None
+        cycle = self.cycle
+        if cycle is not None:
+            if not cycle.response_complete:
+                cycle.disconnected = True
+            cycle.message_event.set()
+        self.flow.resume_writing()
+        self._abandon()
+
+    def eof_received(self) -> None:
+        self.eof = True
+        self._abandon()
+
+    def _abandon(self) -> None:
+        exchange, self.exchange = self.exchange, None
+        self.waiting.clear()
+        self.ahead.clear()
+        if exchange is not None:
+            exchange.caller_lost()
+
+    def pause_writing(self) -> None:
+        self.writable = False
+        self.flow.pause_writing()
+        if self.exchange is not None:
+            self.exchange.caller_writable(False)
+
+    def resume_writing(self) -> None:
+        self.writable = True
+        self.flow.resume_writing()
+        if self.exchange is not None:
+            self.exchange.caller_writable(True)
+
+    def data_received(self, data: bytes) -> None:
+        if self.refused or self.last or self.eof:
+            if not self.discarding:
+                self._abort_ahead(data)
+            return
+        current = self.current
+        if current is not None and current.complete:
+            self._keep_ahead(data)
+            return
+        self._feed(data)
+
+    def _keep_ahead(self, data: bytes) -> None:
+        """The caller sends on while its answer is in flight (pipelining)."""
+        self.ahead += data
+        if len(self.ahead) > MAX_AHEAD_BYTES:
+            self.transport.abort()
+
+    def _abort_ahead(self, data: bytes) -> None:
+        """Nothing is expected any more; a flood of it ends the connection."""
+        self.waiting_bytes += len(data)
+        if self.waiting_bytes > MAX_AHEAD_BYTES and not self.transport.is_closing():
+            self.transport.abort()
+
+    def _feed(self, data: bytes) -> None:
+        if self.head_open:
+            if not self.head_bytes:
+                self.head_since = self.loop.time()
+            self.head_bytes += len(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._parse_without_upgrade(data[upgrade.args[0] :])
+            return
+        except httptools.HttpParserError as error:
+            self._bad_request(error)
+            return
+        if self.head_open and self.head_bytes > MAX_HEAD_BYTES:
+            self._refuse(HeadTooLarge("The request's head is larger than 64 KiB."))
+        elif self.exchange is not None:
+            self.exchange.arm()
+
+    def _bad_request(self, error: httptools.HttpParserError) -> None:
+        if isinstance(error, httptools.HttpParserCallbackError):
+            logger.error("A fault while reading a request; the connection is closed.", exc_info=error)
+            self.refused = True
+            self.transport.abort()
+        elif self.current is not None and not self.current.complete and self.head_open is False:
+            # The body cannot be read any further: answered, if nothing has been yet.
+            self._refuse(InvalidRequest(f"The request's body is not valid HTTP/1.1 ({error})."))
+        else:
+            self._refuse(InvalidRequest(f"The request is not valid HTTP/1.1 ({error})."))
+
+    def _refuse(self, error: MimicError) -> None:
+        """Answer what cannot be served and close. With an answer in flight nothing may be written."""
+        if self.refused:
+            return
+        self.refused = True
+        exchange, self.exchange = self.exchange, None
+        if self.current is not None:
+            written = exchange is None or exchange.answer.committed
+            if exchange is not None:
+                exchange.caller_lost()
+            if written:
+                self.transport.abort()
+                return
+        body = error.body()
+        lines = [*error_fields(error), b"content-length: %d\r\nconnection: close\r\n" % len(body)]
+        request_id = b"x-request-id: req_%b\r\n" % self.services.new_trace()[:32].encode("ascii")
+        self.transport.write(b"".join([STATUS_LINES[error.status], *lines, request_id, b"\r\n", body]))
+        logger.info("Refused a request: %s", error.message)
+        self._close_gently()
+
+    # ---- parser
+
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.headers = []
+        self.receiving = None
+        self.upgrading = False
+        self.head_open = True
+
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # Fields after the head are trailers (RFC 9110, 6.5.1): not forwarded.
+        if self.head_open:
+            self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        parser = self.parser
+        self.head_open = False
+        if parser.should_upgrade():
+            self.upgrading = True
+            return
+        if self.refused or self.final:
+            return
+        inbound = self._read_head(parser)
+        if isinstance(inbound, MimicError):
+            self._refuse(inbound)
+            return
+        # Nothing follows a request that says close (RFC 9112, 9.6).
+        self.final = not inbound.request.keep_alive
+        self.receiving = inbound
+        if self.current is None:
+            self._begin(inbound)
+        elif len(self.waiting) >= MAX_WAITING:
+            self.refused = True
+            self.transport.abort()
+        else:
+            self.waiting.append(inbound)
+
+    def on_body(self, body: bytes) -> None:
+        inbound = self.receiving
+        if inbound is None or inbound.discard:
+            return
+        if inbound is not self.current:
+            self.waiting_bytes += len(body)
+            inbound.body.append(body)
+            limit = self.services.limits.max_body_bytes
+            if limit and self.waiting_bytes > limit:
+                self.refused = True
+                self.transport.abort()
+        elif self.exchange is not None:
+            self.exchange.caller_data(body)
+        elif inbound.route is None and not self.cycle.response_complete:
+            self._feed_cycle(body)
+
+    def on_message_complete(self) -> None:
+        self.head_bytes = 0
+        if self.upgrading:
+            return
+        inbound, self.receiving = self.receiving, None
+        self.head_open = True
+        if inbound is None:
+            return
+        inbound.complete = True
+        if inbound.discard:
+            self._next()
+        elif inbound is self.current:
+            self._complete_current()
+
+    def _complete_current(self) -> None:
+        if self.exchange is not None:
+            self.exchange.caller_end()
+        elif self.current is not None and self.current.route is None:
+            self.cycle.more_body = False
+            self.cycle.message_event.set()
+
+    # ---- heads
+
+    def _read_head(self, parser: httptools.HttpRequestParser) -> Inbound | MimicError:
+        headers = self.headers
+        if len(headers) > MAX_FIELDS:
+            return HeadTooLarge(f"The request's head has more than {MAX_FIELDS} fields.")
+        if self.head_bytes > MAX_HEAD_BYTES and _size(self.url, headers) > MAX_HEAD_BYTES:
+            return HeadTooLarge("The request's head is larger than 64 KiB.")
+        version = parser.get_http_version()
+        try:
+            fields = read_request(headers, self.services.token_header)
+        except InvalidRequest as error:
+            return error
+        if version not in ("1.1", "1.0") or (version == "1.0" and fields.chunked):
+            return InvalidRequest(f"HTTP/{version} with these framing fields is not served. Use HTTP/1.1.")
+        if version == "1.1" and fields.host is None:
+            return InvalidRequest("The request has no Host field (RFC 9112, 3.2).")
+        method = parser.get_method()
+        target = _origin_form(self.url, method)
+        if target is None:
+            return InvalidRequest("The request's target is neither a path nor an http URL.")
+        path, _, query = target.partition(b"?")
+        request = Request(
+            method=method,
+            path=path,
+            query=query,
+            fields=fields,
+            http11=version == "1.1",
+            keep_alive=version == "1.1" and parser.should_keep_alive(),
+            started=self.loop.time(),
+            cors_origin=fields.origin,
+        )
+        found = match(method, path)
+        return Inbound(request, found if isinstance(found, Route) else None, headers, target)
+
+    def _parse_without_upgrade(self, rest: bytes) -> None:
+        """Parse the head again without its offer to upgrade, then what came behind it."""
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self._refuse(InvalidRequest("Mimic is no forward proxy: CONNECT is not served."))
+            return
+        lines = [b"%b %b HTTP/1.1\r\n" % (method, self.url)]
+        for name, value in self.headers:
+            lower = name.lower()
+            if lower == b"connection" and b"close" in value.lower():
+                lines.append(b"connection: close\r\n")
+            elif lower not in (b"upgrade", b"http2-settings", b"connection"):
+                lines.append(b"%b: %b\r\n" % (name, value))
+        lines.append(b"\r\n")
+        self.parser = _new_parser(self)
+        self.upgrading = False
+        self.head_bytes = 0
+        self._feed(b"".join(lines) + rest)
+
+    # ---- answering, in order
+
+    def _begin(self, inbound: Inbound) -> None:
+        self.current = inbound
+        fields = inbound.request.fields
+        refusal = judge(fields.host, fields.origin, self.origins)
+        if refusal is not None:
+            self._refuse_current(refusal)
+        elif inbound.request.method == b"OPTIONS" and fields.origin is not None:
+            self._answer_preflight(inbound)
+        elif inbound.route is not None:
+            self.exchange = exchange = Exchange(self.services, self, inbound.request, inbound.route)
+            exchange.start()
+        else:
+            self._begin_cycle(inbound)
+
+    def _refuse_current(self, error: MimicError) -> None:
+        self.current = None
+        self._refuse(error)
+
+    def _answer_preflight(self, inbound: Inbound) -> None:
+        """CORS preflight of a page that ALLOWED_ORIGINS names (Fetch standard, 3.2.2)."""
+        asked = next((v for n, v in inbound.headers if n.lower() == b"access-control-request-headers"), b"*")
+        self.write(
+            b"HTTP/1.1 204 No Content\r\naccess-control-allow-origin: %b\r\nvary: origin\r\n"
+            b"access-control-allow-methods: GET, POST, DELETE\r\naccess-control-allow-headers: %b\r\n"
+            b"access-control-max-age: 600\r\n\r\n" % (inbound.request.fields.origin or b"", asked)
+        )
+        self.finish(inbound.request.keep_alive)
+
+    def _begin_cycle(self, inbound: Inbound) -> None:
+        request = inbound.request
+        path, _, query = inbound.target.partition(b"?")
+        self.scope = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": "1.1" if request.http11 else "1.0",
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme or "http",
+            "root_path": self.root_path,
+            "headers": [(name.lower(), value) for name, value in inbound.headers],
+            "state": self.app_state.copy(),
+            "method": request.method.decode("ascii"),
+            "path": urllib.parse.unquote(path.decode("ascii", "replace")),
+            "raw_path": path,
+            "query_string": query,
+        }
+        self.cycle = RequestResponseCycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=request.fields.expect_continue,
+            keep_alive=request.keep_alive and not self.services.draining,
+            on_response=self.on_response_complete,
+        )
+        self._start_asgi_task(self.cycle, self.app)
+
+    def _feed_cycle(self, body: bytes) -> None:
+        self.cycle.body += body
+        limit = self.services.limits.max_body_bytes
+        if limit and len(self.cycle.body) > limit:
+            self.refused = True
+            self.transport.abort()
+            return
+        self.cycle.message_event.set()
+
+    def on_response_complete(self) -> None:
+        """uvicorn's cycle has written its answer (and closed the connection, if it may not be kept)."""
+        self.finish(self.cycle.keep_alive)
+
+    # ---- CallerPort
+
+    def write(self, data: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(data)
+
+    def unsent(self) -> int:
+        return 0 if self.transport.is_closing() else self.transport.get_write_buffer_size()
+
+    def pause(self, paused: bool) -> None:
+        if paused is self.read_paused or self.transport.is_closing():
+            return
+        self.read_paused = paused
+        if paused:
+            self.transport.pause_reading()
+        else:
+            self.transport.resume_reading()
+
+    def finish(self, keep_alive: bool) -> None:
+        inbound, self.current = self.current, None
+        self.exchange = None
+        self.pause(False)
+        if self.transport.is_closing() or self.eof:
+            self.transport.close()
+            return
+        self.answered = True
+        whole = inbound is None or inbound.complete
+        if whole and (not keep_alive or self.services.draining):
+            self.last = True
+            self.transport.close()
+        elif not keep_alive:
+            self._close_gently()
+        elif inbound is not None and not inbound.complete:
+            inbound.discard = True
+        else:
+            self._next()
+
+    def cut(self) -> None:
+        self.exchange = None
+        self.current = None
+        self.last = True
+        if not self.transport.is_closing():
+            self.transport.close()
+
+    def _next(self) -> None:
+        """Begin the next request of the queue, else parse what came meanwhile, else the connection idles."""
+        self.idle_since = self.head_since = self.loop.time()
+        if self.waiting:
+            self.loop.call_soon(self._begin_waiting)
+        elif self.ahead:
+            self.loop.call_soon(self._parse_ahead)
+
+    def _begin_waiting(self) -> None:
+        if self.current is not None or not self.waiting or self.transport.is_closing():
+            return
+        inbound = self.waiting.popleft()
+        self._begin(inbound)
+        for piece in inbound.body:
+            self.waiting_bytes -= len(piece)
+            if self.exchange is not None:
+                self.exchange.caller_data(piece)
+            elif inbound is self.current and inbound.route is None:
+                self._feed_cycle(piece)
+        if inbound.complete and inbound is self.current:
+            self._complete_current()
+        if self.exchange is not None:
+            self.exchange.arm()
+
+    def _parse_ahead(self) -> None:
+        if self.current is None and self.ahead and not self.transport.is_closing():
+            data = bytes(self.ahead)
+            self.ahead.clear()
+            self._feed(data)
+
+    # ---- closing, timers
+
+    def _close_gently(self) -> None:
+        """Close without a reset: what the caller still sends is read and thrown away for a moment."""
+        self.discarding = self.refused = True
+        transport = self.transport
+        if transport.is_closing():
+            return
+        if transport.can_write_eof():
+            transport.write_eof()
+        self.loop.call_later(DISCARD_SECONDS, transport.close)
+
+    def shutdown(self) -> None:
+        """uvicorn stops accepting: idle connections close, the others after their answer."""
+        if self.current is None:
+            self.transport.close()
+        elif self.current.route is None and self.cycle is not None:
+            self.cycle.keep_alive = False
+
+    def _watch(self) -> None:
+        """One lazy timer for the connection: slow heads and idle connections."""
+        if self.transport.is_closing():
+            return
+        now = self.loop.time()
+        due = self._due()
+        if due is not None and due <= now:
+            self._expire()
+            return
+        pause = WATCH_SECONDS if due is None else min(due - now, WATCH_SECONDS)
+        if self.head_timeout:
+            pause = min(pause, self.head_timeout)
+        self.watch = self.loop.call_later(max(pause, 0.01), self._watch)
+
+    def _due(self) -> float | None:
+        """When this connection has waited long enough for a head, or for its next request."""
+        if self.current is not None or self.refused:
+            return None
+        if self.head_bytes or not self.answered:
+            return self.head_since + self.head_timeout if self.head_timeout else None
+        return self.idle_since + self.keep_alive_timeout if self.keep_alive_timeout else None
+
+    def _expire(self) -> None:
+        if self.head_bytes:
+            self._refuse(RequestTimeout(f"The request's head did not arrive within {self.head_timeout:g} s."))
+        else:
+            self.transport.close()
+
+
+def _new_parser(protocol: Any) -> httptools.HttpRequestParser:
+    parser = httptools.HttpRequestParser(protocol)
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    return parser
+
+
+def _size(url: bytes, headers: list[tuple[bytes, bytes]]) -> int:
+    return len(url) + 16 + sum(len(name) + len(value) + 4 for name, value in headers)
+
+
+def _origin_form(url: bytes, method: bytes) -> bytes | None:
+    """The target as path and query (RFC 9112, 3.2); an absolute one loses its origin, as any server does."""
+    if url.startswith(b"/"):
+        target = url
+    elif url == b"*" and method == b"OPTIONS":
+        return b"/*"
+    elif url.lower().startswith((b"http://", b"https://")):
+        rest = url.split(b"://", 1)[1]
+        slash = rest.find(b"/")
+        target = rest[slash:] if slash >= 0 else b"/"
+    else:
+        return None
+    return target.split(b"#", 1)[0]

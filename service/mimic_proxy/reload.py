@@ -1,0 +1,96 @@
+"""Notices that files of the configuration have changed: secrets, the YAML file, certificates.
+
+By looking once a second rather than by inotify: Kubernetes swaps a symbolic link two levels above the file, editors
+rename a new file over the old one, and network mounts notify nobody. A look is one `stat` per file.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mimic_proxy.settings import Settings
+
+logger = logging.getLogger("mimic.reload")
+
+INTERVAL_SECONDS = 1.0
+
+Signature = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Files that belong together, and what is called, from the event loop, once when any of them has changed."""
+
+    files: tuple[Path, ...]
+    changed: Callable[[], None]
+
+
+def secret_files(settings: Settings) -> tuple[Path, ...]:
+    """The files of all secrets that come from files."""
+    secrets = (settings.auth_code, settings.client_secret, settings.access_token, settings.refresh_token)
+    return tuple(secret.file for secret in secrets if secret is not None and secret.file is not None)
+
+
+class Watcher:
+    """Looks at all files every `interval` seconds.
+
+    Changed is a file that has appeared, or whose time of change, size or identity is another; a file that has gone is
+    warned of once and changes nothing, since whoever uses it keeps what was read. Meant for local file systems: a
+    `stat` that hangs would hold the event loop.
+    """
+
+    def __init__(self, watches: Iterable[Watch], *, interval: float = INTERVAL_SECONDS) -> None:
+        self._watches = [watch for watch in watches if watch.files]
+        self._interval = interval
+        self._timer: asyncio.TimerHandle | None = None
+        self._seen: dict[Path, Signature | None] = {
+            file: _signature(file) for watch in self._watches for file in watch.files
+        }
+        self._gone: set[Path] = set()
+
+    def start(self) -> None:
+        """Begins to look; a file that changed since the watcher was made counts at the first look."""
+        if self._watches:
+            self._timer = asyncio.get_running_loop().call_later(self._interval, self._turn)
+
+    def close(self) -> None:
+        """Stops looking."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def look(self) -> None:
+        """One look. Callbacks run in the next turn of the loop, each by itself: one that raises stops no other."""
+        changed = {file for file in self._seen if self._has_changed(file)}
+        for watch in self._watches:
+            if not changed.isdisjoint(watch.files):
+                asyncio.get_running_loop().call_soon(watch.changed)
+
+    def _turn(self) -> None:
+        self.start()
+        self.look()
+
+    def _has_changed(self, file: Path) -> bool:
+        found = _signature(file)
+        if found is None:
+            if self._seen[file] is not None and file not in self._gone:
+                self._gone.add(file)
+                logger.warning("%s is gone; what was read from it is kept", file)
+            return False
+        self._gone.discard(file)
+        if found == self._seen[file]:
+            return False
+        self._seen[file] = found
+        return True
+
+
+def _signature(file: Path) -> Signature | None:
+    try:
+        found = os.stat(file)
+    except (OSError, ValueError):
+        return None
+    # The time of the inode's change tells of a file whose permissions were mended.
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_dev

@@ -1,0 +1,96 @@
+"""`mimic-proxy serve`: one Mimic with its log, its metrics and its admin port, from start to stop."""
+
+import asyncio
+import logging
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from importlib.metadata import PackageNotFoundError, version
+from typing import TypeVar
+
+from mimic_proxy.app import Mimic, run
+from mimic_proxy.check import resolved_urls
+from mimic_proxy.listen import CannotListen
+from mimic_proxy.settings import Settings
+from mimic_proxy.telemetry.logs import ExchangeLog, LineWriter, configure
+from mimic_proxy.telemetry.metrics import Metrics
+from mimic_proxy.telemetry.observation import ExchangeObservation
+from mimic_proxy.web.admin import AdminState, create_admin
+
+OnReady = Callable[[Mimic, str], None]
+"""Told once Mimic accepts calls, with the address of its API."""
+Result = TypeVar("Result")
+
+logger = logging.getLogger("mimic")
+
+
+def serve(settings: Settings) -> bool:
+    """Serves until a signal or `quit`; True if it ended well. Raises CannotListen."""
+    return logged(settings, lambda output: serving(settings, output))
+
+
+def logged(settings: Settings, work: Callable[[LineWriter], Coroutine[None, None, None]]) -> bool:
+    """Runs `work` with the log set up before and written out after; False if it ended unexpectedly."""
+    output = LineWriter(sys.stderr.buffer)
+    configure(output, level=settings.log_level, style=settings.log_format)
+    for warning in settings.warnings:
+        logger.warning(warning)
+    for name, url in resolved_urls(settings).items():
+        logger.info("%s go to: %s", name, url)
+    try:
+        in_a_loop(work(output))
+    except CannotListen:
+        raise
+    except Exception:
+        logger.exception("Mimic ends: this should not have happened")
+        return False
+    finally:
+        output.flush()
+    return True
+
+
+async def serving(settings: Settings, output: LineWriter, on_ready: OnReady = lambda mimic, address: None) -> None:
+    """What `serve` does inside the event loop."""
+    loop = asyncio.get_running_loop()
+    log = ExchangeLog(
+        output,
+        level=logging.getLevelNamesMapping()[settings.log_level],
+        style=settings.log_format,
+        wall=time.time,
+        later=loop.call_later,
+    )
+    metrics = Metrics(
+        version=own_version(),
+        revision=os.environ.get("MIMIC_REVISION", ""),
+        python=platform.python_version(),
+        ready=lambda: [(name, holds) for name, holds, _ in mimic.ready()],
+    )
+
+    def observe(seen: ExchangeObservation) -> None:
+        metrics.exchange(seen)
+        log.write(seen)
+
+    mimic = Mimic(settings, observe=observe, observe_refresh=metrics.refresh)
+    admin = create_admin(AdminState(mimic.ready, mimic.request_stop, metrics.registry), settings)
+    await run(mimic, admin, own_version(), lambda address: on_ready(mimic, address))
+
+
+def in_a_loop(work: Coroutine[None, None, Result]) -> Result:
+    """Runs a coroutine to its end, on uvloop where it exists."""
+    factory: Callable[[], asyncio.AbstractEventLoop] | None
+    try:
+        from uvloop import new_event_loop as factory
+    except ImportError:
+        factory = None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(work)
+
+
+def own_version() -> str:
+    """The version of the distribution; told apart from one that was never installed."""
+    try:
+        return version("mimic")
+    except PackageNotFoundError:
+        return "0+unknown"

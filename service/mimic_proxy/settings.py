@@ -1,0 +1,281 @@
+"""What can be set: read once, at the entry, into one frozen object.
+
+Every setting is one field of `Settings`: its name in upper case is the variable, in lower case the key of the YAML
+file, and its type names the reader of the value.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+
+from mimic_proxy.configuration import values
+from mimic_proxy.configuration.sources import Names, Problem, gather
+
+Text = Annotated[str, values.text]
+Flag = Annotated[bool, values.flag]
+Seconds = Annotated[float, values.seconds]
+PositiveSeconds = Annotated[float, values.positive_seconds]
+PortNumber = Annotated[int, values.whole(0, 65535)]
+Count = Annotated[int, values.whole(0)]
+Bytes = Annotated[int, values.whole(1)]
+Addresses = Annotated[tuple[str, ...], values.addresses]
+Items = Annotated[tuple[str, ...], values.comma_list]
+HostNames = Annotated[tuple[str, ...], values.host_names]
+Origins = Annotated[tuple[str, ...], values.origins]
+File = Annotated[Path, values.path]
+Url = Annotated[str, values.url]
+Proxy = Annotated[str, values.proxy]
+Grant = Literal["auth_code", "static", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class SecretRef:
+    """Where a secret is to be found: its value, or a file that is read again whenever it changes.
+
+    Neither `repr` nor `str` shows the value.
+    """
+
+    name: str
+    """The variable, for messages: AUTH_CODE, also when AUTH_CODE_FILE is set."""
+    value: str | None = field(default=None, repr=False)
+    file: Path | None = None
+
+    @property
+    def configured(self) -> bool:
+        return self.value is not None or self.file is not None
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; `problems` lists everything that is wrong, `str` is the message for the user."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        count = "1 setting needs" if len(problems) == 1 else f"{len(problems)} settings need"
+        super().__init__("\n".join([f"{count} mending:", *(f"  {name}: {wrong}" for name, wrong in problems)]))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Settings:
+    """All settings. Durations are seconds and 0 switches that limit off; sizes are bytes."""
+
+    # The backend and its token service.
+    chat_api_url: Url
+    embedding_api_url: Url
+    token_url: Url | None = None
+    auth_code: SecretRef | None = None
+    grant: Annotated[Grant, values.one_of("auth_code", "static", "none")] = "auth_code"
+    dialect: Annotated[Literal["openai"], values.one_of("openai")] = "openai"
+    preset: Annotated[None, values.not_yet] = None
+    models: Items = ()
+    """A fixed list of model ids; empty asks the backend."""
+    models_cache_seconds: Seconds = 10.0
+
+    # What the other grants need.
+    access_token: SecretRef | None = None
+    client_id: Text | None = None
+    client_secret: SecretRef | None = None
+    scope: Text | None = None
+    refresh_token: SecretRef | None = None
+    private_key_file: File | None = None
+    subject_token_file: File | None = None
+    token_store: File | None = None
+    auth_code_single_use: Flag = False
+
+    # How a token is kept and sent.
+    token_header: Annotated[str, values.header_name] = "Authorization"
+    token_format: Annotated[str, values.token_format] = "Bearer {token}"
+    token_default_lifetime: PositiveSeconds = 300.0
+    """Schedules refreshes where neither `expires_in` nor a JWT tells the lifetime."""
+    token_timeout: Seconds = 10.0
+    token_min_refresh_interval: Seconds = 5.0
+    """The floor between two refreshes that the backend's 401 forces."""
+
+    # Where Mimic listens, and to whom.
+    host: Addresses = ("127.0.0.1", "::1")
+    port: PortNumber = 8000
+    """0 takes any free port; the log tells which."""
+    admin_host: Addresses = ("127.0.0.1", "::1")
+    admin_port: PortNumber = 8001
+    allowed_hosts: HostNames = ()
+    allowed_origins: Origins = ()
+    tls_cert: File | None = None
+    """Certificate chain for TLS on the API port."""
+    tls_key: File | None = None
+
+    # TLS and the way to the backend and the token service.
+    verify_ssl: Flag = True
+    ca_bundle: File | None = None
+    client_cert: File | None = None
+    client_key: File | None = None
+    http_proxy: Proxy | None = None
+    """May hold a password: never to be shown but through `redacted`."""
+    https_proxy: Proxy | None = None
+    no_proxy: Items = ()
+
+    # Limits.
+    max_body_bytes: Bytes = 33_554_432
+    max_buffered_bytes: Bytes = 268_435_456
+    """For the bodies of all exchanges together."""
+    max_concurrency: Count = 512
+    """Exchanges at the backend at once; 0 is unlimited."""
+    max_queue: Count = 1024
+    """Exchanges that wait for one of those slots; 0 is no queue."""
+    queue_timeout: Seconds = 10.0
+    head_timeout: Seconds = 10.0
+    keep_alive_timeout: Seconds = 75.0
+    connect_timeout: Seconds = 5.0
+    first_byte_timeout: Seconds = 600.0
+    idle_timeout: Seconds = 300.0
+    send_timeout: Seconds = 60.0
+    total_timeout: Seconds = 900.0
+    heartbeat_after: Seconds = 0.0
+    drain_delay: Seconds = 0.0
+    drain_timeout: Seconds = 25.0
+    breaker_failures: Count = 0
+    """Failures in a row that open the backend's circuit breaker; 0 is no breaker."""
+    breaker_cooldown: PositiveSeconds = 30.0
+    retry_dead_connection: Flag = True
+    include_usage: Flag = False
+    """Ask for usage in streams whose caller did not, and take it out again on the way back."""
+
+    # Logs.
+    log_level: Annotated[str, values.one_of("DEBUG", "INFO", "WARNING", "ERROR")] = "INFO"
+    log_format: Annotated[Literal["json", "console"], values.one_of("json", "console")] = "json"
+
+    warnings: tuple[str, ...] = ()
+    """Sentences for the log that do not stop the start; no setting."""
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in redacted(self).items())})"
+
+
+def _reader(hint: Any) -> values.Reader | None:
+    """The reader that a field's type names, also inside `... | None`."""
+    if hasattr(hint, "__metadata__"):
+        reader: values.Reader = hint.__metadata__[0]
+        return reader
+    return next((found for part in get_args(hint) if (found := _reader(part))), None)
+
+
+HINTS = get_type_hints(Settings, include_extras=True)
+READERS = {name.upper(): reader for name, hint in HINTS.items() if (reader := _reader(hint))}
+SECRETS = tuple(name.upper() for name, hint in HINTS.items() if SecretRef in get_args(hint))
+DEFAULTS = {entry.name.upper(): entry.default for entry in fields(Settings) if entry.default is not MISSING}
+NAMES = Names(plain=frozenset(READERS), secrets=frozenset(SECRETS))
+FILES = ("TLS_CERT", "TLS_KEY", "CA_BUNDLE", "CLIENT_CERT", "CLIENT_KEY")
+"""Have to be there at the start. The files of secrets may come later."""
+
+
+def load(
+    environ: Mapping[str, str],
+    dotenv: Path | None = None,
+    *,
+    overrides: Mapping[str, str | None] = MappingProxyType({}),
+    defaults: Mapping[str, str] = MappingProxyType({}),
+    is_file: Callable[[Path], bool] = os.path.isfile,
+) -> Settings:
+    """Reads the settings, or raises SettingsError with all problems at once.
+
+    dotenv: the `.env` file; None, and a file that does not exist, is none.
+    overrides: variables that count before all sources; None takes one away from all of them.
+    defaults: variables that count after all sources.
+    """
+    gathered = gather(NAMES, environ, dotenv, overrides=overrides, defaults=defaults)
+    problems, warnings = gathered.problems, gathered.warnings
+    found: dict[str, Any] = {}
+    for name, reader in READERS.items():
+        if name in gathered.values:
+            try:
+                found[name] = reader(gathered.values[name])
+            except ValueError as wrong:
+                problems.append(Problem(name, str(wrong)))
+    for name in SECRETS:
+        secret = _secret_ref(name, gathered.values, problems)
+        if secret is not None:
+            found[name] = secret
+    refused = {problem.name.removesuffix("_FILE") for problem in problems}
+    problems.extend(problem for problem in _relations(found, is_file) if problem.name not in refused)
+    if problems:
+        raise SettingsError(sorted(problems))
+    if not found.get("VERIFY_SSL", True):
+        warnings.append("VERIFY_SSL=False: the certificates of backend and token service are not checked")
+    return Settings(**{name.lower(): value for name, value in found.items()}, warnings=tuple(warnings))
+
+
+def load_admin_port(environ: Mapping[str, str], dotenv: Path | None = None) -> int:
+    """ADMIN_PORT alone, for whoever has to find a running Mimic and needs nothing else. Raises SettingsError."""
+    only = Names(plain=frozenset({"ADMIN_PORT"}), secrets=frozenset())
+    gathered = gather(only, environ, dotenv, overrides={}, defaults={"ADMIN_PORT": str(DEFAULTS["ADMIN_PORT"])})
+    port = 0
+    try:
+        port = values.whole(1, 65535)(gathered.values["ADMIN_PORT"])
+    except ValueError as wrong:
+        gathered.problems.append(Problem("ADMIN_PORT", str(wrong)))
+    if gathered.problems:
+        raise SettingsError(sorted(gathered.problems))
+    return port
+
+
+def redacted(settings: Settings) -> dict[str, object]:
+    """Every setting by its variable name, fit to be shown: no secret, no password, no value of a query."""
+    shown: dict[str, object] = {}
+    for name in (entry.name.upper() for entry in fields(Settings) if entry.name != "warnings"):
+        value = getattr(settings, name.lower())
+        if isinstance(value, SecretRef):
+            shown[name] = f"(from {value.file})" if value.file else "(set)"
+        elif isinstance(value, str) and READERS[name] in (values.url, values.proxy):
+            shown[name] = values.masked_url(value)
+        elif isinstance(value, Path):
+            shown[name] = str(value)
+        else:
+            shown[name] = list(value) if isinstance(value, tuple) else value
+    return shown
+
+
+def _secret_ref(name: str, merged: Mapping[str, object], problems: list[Problem]) -> SecretRef | None:
+    """The secret `name` by its value or by its file."""
+    file, value = merged.get(f"{name}_FILE"), merged.get(name)
+    try:
+        if file is not None:
+            return SecretRef(name, file=values.path(file))
+        return None if value is None else SecretRef(name, values.secret(value))
+    except ValueError as wrong:
+        problems.append(Problem(name if file is None else f"{name}_FILE", str(wrong)))
+        return None
+
+
+def _relations(found: Mapping[str, Any], is_file: Callable[[Path], bool]) -> Iterator[Problem]:
+    """What must be there, and what must fit together."""
+    effective = {**DEFAULTS, **found}
+    for name, purpose in _required(effective["GRANT"]).items():
+        if name not in found:
+            yield Problem(name, f"is missing: {purpose}")
+    if effective["PORT"] == effective["ADMIN_PORT"] != 0:
+        yield Problem("ADMIN_PORT", "must differ from PORT")
+    if effective["MAX_BUFFERED_BYTES"] < effective["MAX_BODY_BYTES"]:
+        yield Problem("MAX_BUFFERED_BYTES", "must be at least MAX_BODY_BYTES, or the largest bodies could never pass")
+    for key, certificate in (("CLIENT_KEY", "CLIENT_CERT"), ("TLS_KEY", "TLS_CERT")):
+        if key in found and certificate not in found:
+            yield Problem(key, f"needs {certificate}")
+    for name in FILES:
+        if name in found and not is_file(found[name]):
+            yield Problem(name, "must be the path of a file that is there")
+    static = found.get("ACCESS_TOKEN")
+    if static is not None and static.value is not None and not (static.value.isascii() and static.value.isprintable()):
+        yield Problem("ACCESS_TOKEN", "must be printable ASCII, since it goes into a header field")
+
+
+def _required(grant: str) -> dict[str, str]:
+    needed = {
+        "CHAT_API_URL": "the base URL of the chat completion API",
+        "EMBEDDING_API_URL": "the base URL of the embedding API",
+    }
+    if grant == "auth_code":
+        needed["TOKEN_URL"] = "where access tokens are fetched"
+        needed["AUTH_CODE"] = "the authorization code for the token request (AUTH_CODE_FILE names a file with it)"
+    if grant == "static":
+        needed["ACCESS_TOKEN"] = "the token that GRANT=static sends (ACCESS_TOKEN_FILE names a file with it)"
+    return needed

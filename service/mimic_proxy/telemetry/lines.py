@@ -1,0 +1,170 @@
+"""One log line each for an exchange and for a record of `logging`: as JSON, or for a person's eyes. Pure.
+
+A line stays one line whatever a caller sent, and no line holds more of it than a few words.
+"""
+
+import logging
+from datetime import UTC, datetime
+from functools import lru_cache
+
+import msgspec
+
+from mimic_proxy.telemetry.observation import ExchangeObservation
+
+LONGEST_TEXT = 256
+"""Of what a caller chose, such as a path or the name of a model."""
+FAULTS = frozenset(("upstream_error", "token_error", "timeout", "idle_timeout", "circuit_open", "internal_error"))
+"""Outcomes that somebody should look at; they are logged at WARNING."""
+STANDARD = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"))
+"""Attributes that every record has; all others were given by the caller of `logging` as `extra`."""
+
+
+class _ExchangeLine(msgspec.Struct, omit_defaults=True):
+    """The JSON line of an exchange; what is None or 0 is left out."""
+
+    time: str
+    level: str
+    logger: str
+    message: str
+    request_id: str
+    operation: str
+    method: str
+    path: str
+    status: int
+    outcome: str
+    duration_seconds: float
+    request_bytes: int
+    response_bytes: int
+    attempts: int
+    model: str | None = None
+    stream: bool = False
+    error_code: str | None = None
+    timer: str | None = None
+    queue_seconds: float = 0.0
+    token_wait_seconds: float = 0.0
+    upstream_head_seconds: float | None = None
+    first_chunk_seconds: float | None = None
+    max_gap_seconds: float | None = None
+    events: int = 0
+    upstream_status: int | None = None
+    retried: str | None = None
+    client_retry: bool = False
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+_json = msgspec.json.Encoder(enc_hook=str)
+
+
+def exchange_json(now: float, seen: ExchangeObservation) -> bytes:
+    """The JSON line of an exchange that ended at `now`, Unix time in seconds."""
+    line = _ExchangeLine(
+        _timestamp(now),
+        "WARNING" if seen.outcome in FAULTS else "INFO",
+        "mimic.exchange",
+        "exchange",
+        seen.request_id,
+        seen.operation,
+        seen.method,
+        _shortened(seen.path),
+        seen.status,
+        seen.outcome,
+        _rounded(seen.duration_seconds),
+        seen.request_bytes,
+        seen.response_bytes,
+        seen.attempts,
+        None if seen.model is None else _shortened(seen.model),
+        seen.stream,
+        seen.error_code,
+        seen.timer,
+        _rounded(seen.queue_seconds),
+        _rounded(seen.token_wait_seconds),
+        _rounded_if(seen.upstream_head_seconds),
+        _rounded_if(seen.first_chunk_seconds),
+        _rounded_if(seen.max_gap_seconds),
+        seen.events,
+        seen.upstream_status,
+        seen.retried,
+        seen.client_retry,
+        seen.input_tokens,
+        seen.output_tokens,
+        seen.cached_tokens,
+        seen.reasoning_tokens,
+    )
+    return _json.encode(line) + b"\n"
+
+
+def exchange_console(now: float, seen: ExchangeObservation) -> bytes:
+    """The same for a terminal: what is usual is left out."""
+    parts = [f"{seen.method} {_shortened(seen.path)} {seen.status} {seen.outcome} {seen.duration_seconds:.3f}s"]
+    shown = {
+        "error": seen.error_code,
+        "timer": seen.timer,
+        "model": None if seen.model is None else _shortened(seen.model),
+        "first": None if seen.first_chunk_seconds is None else f"{seen.first_chunk_seconds:.3f}s",
+        "events": seen.events or None,
+        "upstream": seen.upstream_status if seen.upstream_status != seen.status else None,
+        "retried": seen.retried,
+        "in": seen.input_tokens,
+        "out": seen.output_tokens,
+        "id": seen.request_id,
+    }
+    parts += [f"{name}={value}" for name, value in shown.items() if value is not None]
+    return _console_line(now, "WARNING" if seen.outcome in FAULTS else "INFO", " ".join(parts))
+
+
+def record_json(record: logging.LogRecord) -> bytes:
+    """The JSON line of a record; what was given as `extra` stands beside its message."""
+    line: dict[str, object] = {
+        "time": _timestamp(record.created),
+        "level": record.levelname,
+        "logger": record.name,
+        "message": record.getMessage().encode("utf-8", "backslashreplace").decode("utf-8"),
+    }
+    line.update((name, value) for name, value in vars(record).items() if name not in STANDARD and name not in line)
+    if record.exc_info:
+        line["exception"] = logging.Formatter().formatException(record.exc_info)
+    return _json.encode(line) + b"\n"
+
+
+def record_console(record: logging.LogRecord) -> bytes:
+    """The line of a record for a terminal; a traceback follows on lines of its own."""
+    line = _console_line(record.created, record.levelname, record.getMessage())
+    if record.exc_info:
+        line += logging.Formatter().formatException(record.exc_info).encode("utf-8", "backslashreplace") + b"\n"
+    return line
+
+
+def _console_line(now: float, level: str, message: str) -> bytes:
+    """One line whatever the message holds: a caller cannot write a second one, nor steer the terminal."""
+    plain = message
+    if not message.isprintable():
+        plain = "".join(part if part.isprintable() else repr(part)[1:-1] for part in message)
+    clock = datetime.fromtimestamp(now).astimezone().strftime("%H:%M:%S")
+    return f"{clock}.{int(now * 1000) % 1000:03d} {level:<7} {plain}\n".encode("utf-8", "backslashreplace")
+
+
+def _timestamp(now: float) -> str:
+    """RFC 3339, UTC, milliseconds."""
+    second = int(now)
+    return f"{_down_to(second)}.{int((now - second) * 1000):03d}Z"
+
+
+@lru_cache(maxsize=2)
+def _down_to(second: int) -> str:
+    """Kept, since many lines share their second."""
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}..."
+
+
+def _rounded(seconds: float) -> float:
+    return round(seconds, 6)
+
+
+def _rounded_if(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 6)

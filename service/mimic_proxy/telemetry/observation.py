@@ -1,0 +1,74 @@
+"""What one exchange or one token refresh has shown; telemetry makes metrics, spans and log lines of it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Outcome = Literal[
+    "completed",
+    "client_error",
+    "upstream_error",
+    "token_error",
+    "timeout",
+    "idle_timeout",
+    "client_disconnect",
+    "overloaded",
+    "circuit_open",
+    "internal_error",
+    "shutdown",
+]
+Operation = Literal["chat", "embeddings", "models", "passthrough", "unmatched"]
+RefreshResult = Literal["success", "rejected", "http_error", "timeout", "unreachable", "bad_response"]
+RefreshTrigger = Literal["startup", "proactive", "expired", "unauthorized", "config"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExchangeObservation:
+    """One finished exchange. Times are seconds on the monotonic clock, lengths are seconds or bytes."""
+
+    request_id: str
+    operation: Operation
+    method: str
+    path: str
+    """The raw path without the query, as the caller sent it."""
+    model: str | None
+    stream: bool
+    status: int
+    """The status that was sent; 499 when the caller left before one was."""
+    outcome: Outcome
+    error_code: str | None
+    """`code` of the error that Mimic originated, if it did."""
+    timer: str | None
+    """Which of connect, first_byte, idle, send, total, queue, token fired."""
+    started: float
+    duration_seconds: float
+    queue_seconds: float
+    token_wait_seconds: float
+    upstream_head_seconds: float | None
+    """Start of the last attempt to its head; None without a head."""
+    first_chunk_seconds: float | None
+    """Start to the first event with content that was forwarded; streams only."""
+    max_gap_seconds: float | None
+    events: int
+    request_bytes: int
+    response_bytes: int
+    attempts: int
+    upstream_status: int | None
+    retried: Literal["unauthorized", "connect"] | None
+    client_retry: bool
+    """The caller's SDK says that this is a retry of its own (x-stainless-retry-count > 0)."""
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int | None = None
+    reasoning_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshObservation:
+    """One call to the token service."""
+
+    result: RefreshResult
+    trigger: RefreshTrigger
+    duration_seconds: float
+    lifetime_seconds: float | None
+    status: int | None
+    waiters: int

@@ -1,0 +1,112 @@
+"""The token service's side of a refresh: one HTTP call, every foreign exception ends here.
+
+Each call has a client and a connection of its own. Refreshes are minutes apart, so there is nothing to keep: no
+connection that dies while idle, no address that DNS has moved, no certificate store older than the call.
+"""
+
+import asyncio
+import ssl
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from mimic_proxy.tokens.answer import Failure, TokenAnswer
+from mimic_proxy.tokens.recipe import TokenRequest
+
+if TYPE_CHECKING:
+    import httpx2
+
+Post = Callable[[TokenRequest], Awaitable[TokenAnswer | Failure]]
+
+MAX_ANSWER_BYTES = 1024 * 1024
+MAX_REASON_LENGTH = 200
+
+
+class TokenService:
+    """Sends a token request. No redirect is followed, and no proxy or password is taken from the environment.
+
+    timeout: seconds for the whole call; 0 is no limit. verify: makes the TLS context of an https call. proxy: the
+    proxy's URL, credentials included, or None.
+    """
+
+    def __init__(self, *, timeout: float, verify: Callable[[], ssl.SSLContext], proxy: str | None = None) -> None:
+        self._timeout = timeout
+        self._verify = verify
+        self._proxy = proxy
+
+    async def __call__(self, request: TokenRequest) -> TokenAnswer | Failure:
+        """The whole answer, or why there is none."""
+        # Imported at the first call: it takes longer and holds more memory than the rest of the start.
+        import httpx2
+
+        try:
+            async with asyncio.timeout(self._timeout or None), self._client(request) as client:
+                return await _exchange(client, request)
+        except TimeoutError:
+            return Failure("timeout", f"did not answer within {self._timeout:g} s")
+        except httpx2.RemoteProtocolError:
+            return Failure("bad_response", "closed the connection without an answer, or did not speak HTTP/1.1")
+        except (httpx2.ConnectError, httpx2.ProxyError, httpx2.ReadError, httpx2.WriteError) as error:
+            return Failure("unreachable", f"could not be reached: {_reason(error)}")
+        except (httpx2.TransportError, httpx2.InvalidURL, OSError, ValueError) as error:
+            # Their messages may quote a header field: the name of the class has to do.
+            return Failure("unreachable", f"could not be called ({type(error).__name__})")
+
+    def _client(self, request: TokenRequest) -> "httpx2.AsyncClient":
+        import httpx2
+
+        # A bare context costs nothing; the system's store takes time and memory that a plain http URL never needs.
+        https = request.url.lower().startswith("https:")
+        context = self._verify() if https else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        return httpx2.AsyncClient(
+            verify=context, proxy=self._proxy, trust_env=False, follow_redirects=False, timeout=None
+        )
+
+
+async def _exchange(client: "httpx2.AsyncClient", request: TokenRequest) -> TokenAnswer | Failure:
+    headers = {"user-agent": "mimic-proxy", **dict(request.headers)}
+    async with client.stream(request.method, request.url, headers=headers, content=request.body) as response:
+        body = await _limited(response.aiter_raw())
+        encoding = response.headers.get("content-encoding", "identity").strip().lower()
+        if body is not None:
+            body = _decoded(body, encoding)
+        if body is None:
+            return Failure(
+                "bad_response",
+                f"answered {response.status_code} with a body that is over 1 MiB or in an encoding nobody asked for",
+                response.status_code,
+            )
+        return TokenAnswer(response.status_code, body, response.headers.get("retry-after"))
+
+
+async def _limited(chunks: AsyncIterator[bytes]) -> bytes | None:
+    body = bytearray()
+    async for chunk in chunks:
+        body += chunk
+        if len(body) > MAX_ANSWER_BYTES:
+            return None
+    return bytes(body)
+
+
+def _decoded(body: bytes, encoding: str) -> bytes | None:
+    """The body without its content coding: gzip comes from gateways that do not heed `identity`."""
+    if encoding in ("", "identity"):
+        return body
+    if encoding not in ("gzip", "x-gzip"):
+        return None
+    decoder = zlib.decompressobj(wbits=31)
+    try:
+        decoded = decoder.decompress(body, MAX_ANSWER_BYTES + 1)
+    except zlib.error:
+        return None
+    return decoded if decoder.eof and len(decoded) <= MAX_ANSWER_BYTES else None
+
+
+def _reason(error: BaseException) -> str:
+    """What the operating system, TLS or the proxy said, from the innermost cause that says anything."""
+    said, cause = str(error), error.__cause__ or error.__context__
+    while cause is not None:
+        if isinstance(cause, OSError) and str(cause):
+            said = str(cause)
+        cause = cause.__cause__ or cause.__context__
+    return said[:MAX_REASON_LENGTH] or type(error).__name__

@@ -1,0 +1,152 @@
+"""FastAPI app of the admin port: is it alive, is it ready, what does it count, how is it set, end it.
+
+`/livez`, `/readyz` and `/metrics` are for whoever reaches the port; `/config` and `/quit` are for this machine alone.
+The browser rule of the API port holds here too. An address is accepted as Host where it is the one that was dialled: a
+probe writes the pod's address there, and a name that an attacker's DNS rebinds is never an address.
+"""
+
+import gzip
+import ipaddress
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder, gzip_accepted
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from mimic_proxy.errors import Forbidden, InvalidRequest, MethodNotAllowed, MimicError, UnknownRoute
+from mimic_proxy.relay.origins import OriginPolicy, judge
+from mimic_proxy.settings import Settings, redacted
+
+STOP_MARGIN_SECONDS = 5.0
+"""For what follows DRAIN_TIMEOUT: closing connections, the last log lines."""
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class AdminState:
+    """What the admin port asks of the running process.
+
+    conditions: of readiness, each with its name, whether it holds, and if not a sentence on why.
+    request_stop: begins the graceful stop and returns at once.
+    """
+
+    conditions: Callable[[], Sequence[tuple[str, bool, str]]]
+    request_stop: Callable[[], None]
+    registry: CollectorRegistry
+
+
+def create_admin(state: AdminState, settings: Settings) -> FastAPI:
+    """The app for one process."""
+    app = FastAPI(
+        title="Mimic, admin port",
+        openapi_url=None,
+        exception_handlers={MimicError: _mimic_error, HTTPException: _http_error},
+    )
+    app.add_middleware(BrowserRule, policy=OriginPolicy(settings.allowed_hosts, settings.allowed_origins))
+    stop_within = _stop_within(settings)
+
+    async def livez(request: Request) -> Response:
+        return JSONResponse({"live": True})
+
+    async def readyz(request: Request) -> Response:
+        conditions = state.conditions()
+        ready = all(holds for _, holds, _ in conditions)
+        shown = [{"name": name, "ok": holds, "reason": reason or None} for name, holds, reason in conditions]
+        return JSONResponse({"ready": ready, "conditions": shown}, status_code=200 if ready else 503)
+
+    async def metrics(request: Request) -> Response:
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        body, headers = encode(state.registry), {"content-type": content_type, "vary": "accept, accept-encoding"}
+        if gzip_accepted(request.headers.get("accept-encoding", "")):
+            body = gzip.compress(body, compresslevel=1)
+            headers["content-encoding"] = "gzip"
+        return Response(body, headers=headers)
+
+    async def config(request: Request) -> Response:
+        _from_this_machine(request)
+        return JSONResponse(redacted(settings))
+
+    async def stop(request: Request) -> Response:
+        _from_this_machine(request)
+        state.request_stop()
+        return JSONResponse({"stopping": True, "within_seconds": stop_within}, status_code=202)
+
+    reading: dict[str, Handler] = {"/livez": livez, "/readyz": readyz, "/metrics": metrics, "/config": config}
+    for path, handler in reading.items():
+        app.add_api_route(path, handler, methods=["GET", "HEAD"], response_model=None)
+    app.add_api_route("/quit", stop, methods=["POST"], response_model=None)
+    return app
+
+
+def _stop_within(settings: Settings) -> float | None:
+    """Seconds that a graceful stop takes at most; None where it waits for every exchange."""
+    return settings.drain_delay + settings.drain_timeout + STOP_MARGIN_SECONDS if settings.drain_timeout else None
+
+
+class BrowserRule:
+    """Refuses what a web page may have sent, before anything else looks at the request."""
+
+    def __init__(self, app: ASGIApp, policy: OriginPolicy) -> None:
+        self.app = app
+        self.policy = policy
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = self._judge(scope) if scope["type"] == "http" else None
+        answer: ASGIApp = self.app if refusal is None else _error_response(refusal)
+        await answer(scope, receive, send)
+
+    def _judge(self, scope: Scope) -> MimicError | None:
+        hosts = [value for name, value in scope["headers"] if name == b"host"]
+        origins = [value for name, value in scope["headers"] if name == b"origin"]
+        if len(hosts) > 1:
+            return InvalidRequest("The request has more than one Host field.")
+        dialled = _bracketed(scope["server"][0]) if scope.get("server") else None
+        own = () if dialled is None else (dialled,)
+        policy = OriginPolicy((*self.policy.allowed_hosts, *own), self.policy.allowed_origins)
+        return judge(hosts[0] if hosts else None, b", ".join(origins) if origins else None, policy)
+
+
+def _bracketed(host: str) -> str | None:
+    """An address as a Host field writes it; None for what is no address."""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return None
+    return f"[{address}]" if address.version == 6 else str(address)
+
+
+def _from_this_machine(request: Request) -> None:
+    """Raises Forbidden unless the connection comes from loopback."""
+    host = request.client.host if request.client else ""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        raise Forbidden("This path answers on the loopback interface only.", code="loopback_only") from None
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    if not (mapped or address).is_loopback:
+        raise Forbidden("This path answers on the loopback interface only.", code="loopback_only")
+
+
+def _error_response(error: MimicError) -> Response:
+    response = Response(error.body(), status_code=error.status, media_type="application/json")
+    response.raw_headers.extend(error.hints())
+    return response
+
+
+async def _mimic_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, MimicError)
+    return _error_response(error)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """Starlette's own refusals: unknown path, wrong method."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "GET").split(", ")
+        return _error_response(MethodNotAllowed(f"{request.method} is not allowed here.", allowed=allowed))
+    paths = "GET /livez /readyz /metrics /config, POST /quit"
+    return _error_response(UnknownRoute(f"The admin port does not serve this path. It has: {paths}."))

@@ -1,0 +1,148 @@
+"""FastAPI app of the API port: what is not relayed as bytes. All errors in the OpenAI shape."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mimic_proxy.errors import InvalidRequest, MethodNotAllowed, MimicError, UnknownRoute
+from mimic_proxy.relay.headers import REQUEST_ID, RequestFields, read_request
+from mimic_proxy.relay.outcome import outcome_of_status
+from mimic_proxy.relay.ports import Services
+from mimic_proxy.relay.routes import match
+from mimic_proxy.telemetry.observation import ExchangeObservation
+from mimic_proxy.web.models import Models, ModelsAnswer
+
+
+def create_api(services: Services, models: Models, version: str) -> FastAPI:
+    """The app; `services` and `models` are the process's own."""
+    app = FastAPI(
+        title="Mimic",
+        version=version,
+        description="The OpenAI API on localhost, carried to the configured backend with a valid access token.",
+        exception_handlers={MimicError: _mimic_error, HTTPException: _http_error},
+    )
+    app.add_middleware(Observed, services=services)
+
+    @app.get("/v1/models", tags=["models"], summary="List the models")
+    async def list_models(request: Request) -> Response:
+        return _answer(await models.list(_fields(request, services), request.scope["query_string"]))
+
+    @app.get("/v1/models/{model:path}", tags=["models"], summary="One model")
+    async def one_model(request: Request, model: str) -> Response:
+        raw_id = request.scope["raw_path"].removeprefix(b"/v1/models/")
+        return _answer(await models.one(raw_id, _fields(request, services), request.scope["query_string"]))
+
+    return app
+
+
+def _fields(request: Request, services: Services) -> RequestFields:
+    return read_request(list(request.headers.raw), services.token_header)
+
+
+def _answer(answer: ModelsAnswer) -> Response:
+    response = Response(answer.body, status_code=answer.status)
+    if answer.lines:
+        pairs = [tuple(line[:-2].split(b": ", 1)) for line in answer.lines]
+        response.raw_headers.extend((name.lower(), value) for name, value in pairs if name.lower() != b"date")
+    else:
+        response.headers["content-type"] = "application/json"
+    return response
+
+
+def _error_response(error: MimicError) -> Response:
+    response = Response(error.body(), status_code=error.status, media_type="application/json")
+    response.raw_headers.extend(error.hints())
+    return response
+
+
+async def _mimic_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, MimicError)
+    return _error_response(error)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """Starlette's own refusals: unknown path, wrong method."""
+    assert isinstance(error, HTTPException)
+    method, path = request.method, request.scope["raw_path"]
+    found = match(method.encode("ascii"), path)
+    if isinstance(found, MimicError):
+        return _error_response(found)
+    if error.status_code == 404:
+        return _error_response(UnknownRoute(f"Mimic does not serve {method} on this path. The API is below /v1."))
+    if error.status_code == 405:
+        return _error_response(MethodNotAllowed(f"{method} is not allowed here.", allowed=["GET"]))
+    return _error_response(InvalidRequest(str(error.detail)))
+
+
+class Observed:
+    """Makes one closing observation of each answer, and gives it an x-request-id."""
+
+    def __init__(self, app: ASGIApp, services: Services) -> None:
+        self.app = app
+        self.services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = self.services.clock()
+        request_id = _request_id(scope, self.services.new_trace)
+        status, sent = 499, 0
+
+        async def send_observed(message: Message) -> None:
+            nonlocal status, sent
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                kept = [item for item in message["headers"] if item[0].lower() != b"x-request-id"]
+                message = {**message, "headers": [*kept, (b"x-request-id", request_id)]}
+            else:
+                sent += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_observed)
+        finally:
+            self.services.observe(_observation(scope, request_id, status, started, self.services.clock(), sent))
+
+
+def _request_id(scope: Scope, new_trace: Callable[[], str]) -> bytes:
+    for name, value in scope["headers"]:
+        if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
+            return bytes(value)
+    return b"req_" + new_trace()[:32].encode("ascii")
+
+
+def _observation(
+    scope: Scope, request_id: bytes, status: int, started: float, ended: float, sent: int
+) -> ExchangeObservation:
+    path: Any = scope.get("raw_path") or b""
+    known = path == b"/v1/models" or path.startswith(b"/v1/models/")
+    return ExchangeObservation(
+        request_id=request_id.decode("ascii"),
+        operation="models" if known else "unmatched",
+        method=scope["method"],
+        path=path.decode("ascii", "replace"),
+        model=None,
+        stream=False,
+        status=status,
+        outcome="client_disconnect" if status == 499 else outcome_of_status(status),
+        error_code=None,
+        timer=None,
+        started=started,
+        duration_seconds=ended - started,
+        queue_seconds=0.0,
+        token_wait_seconds=0.0,
+        upstream_head_seconds=None,
+        first_chunk_seconds=None,
+        max_gap_seconds=None,
+        events=0,
+        request_bytes=0,
+        response_bytes=sent,
+        attempts=0,
+        upstream_status=None,
+        retried=None,
+        client_retry=False,
+    )

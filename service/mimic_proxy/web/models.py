@@ -1,0 +1,210 @@
+"""The models of /v1/models: a fixed list, else the backend's, kept a short while and served stale while it is down.
+
+1. `MODELS` wins over everything.
+2. The backend's own list passes as the bytes it is; one model is asked for by its raw path.
+3. A backend without the route (404, 405, 501) is answered for: one model from its list, a list from the ids that have
+   worked since the start.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+import msgspec
+
+from mimic_proxy.errors import MimicError, ModelNotFound, UpstreamAuthFailed, UpstreamError
+from mimic_proxy.relay.headers import RequestFields, ResponseFields, traceparent_of, upstream_head
+from mimic_proxy.relay.ports import Services
+from mimic_proxy.relay.target import operation_target
+from mimic_proxy.relay.upstream import Answer, Pool, call
+from mimic_proxy.tokens.token import AccessToken
+
+WITHOUT_ROUTE = frozenset({404, 405, 501})
+LONGEST_LIST_BYTES = 16777216
+MOST_WORKED = 256
+
+logger = logging.getLogger("mimic.models")
+
+
+class _Listed(msgspec.Struct):
+    id: str
+
+
+class _List(msgspec.Struct):
+    data: list[msgspec.Raw]
+
+
+_LIST = msgspec.json.Decoder(_List)
+_LISTED = msgspec.json.Decoder(_Listed)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelsAnswer:
+    """What goes to the caller; `lines` are the backend's header lines that pass."""
+
+    status: int
+    body: bytes
+    lines: Sequence[bytes] = ()
+
+
+class Models:
+    """One for the process."""
+
+    def __init__(
+        self, services: Services, pool: Pool, *, fixed: Sequence[str], cache_seconds: float, timeout: float
+    ) -> None:
+        self.services = services
+        self.pool = pool
+        self.fixed = tuple(fixed)
+        self.cache_seconds = cache_seconds
+        self.timeout = timeout
+        self.kept: Answer | None = None
+        self.kept_at = 0.0
+        self.worked: dict[str, None] = {}
+        self.told = False
+
+    def note(self, model: str) -> None:
+        """An exchange with this model has succeeded."""
+        if model not in self.worked and len(self.worked) < MOST_WORKED:
+            self.worked[model] = None
+
+    async def list(self, fields: RequestFields, query: bytes) -> ModelsAnswer:
+        """All models. Raises MimicError."""
+        if self.fixed:
+            return ModelsAnswer(200, _as_list(self.fixed))
+        now = self.services.clock()
+        if self.kept is not None and not query and now - self.kept_at < self.cache_seconds:
+            return _passed(self.kept)
+        try:
+            answer = await self._ask(b"/models", fields, query)
+        except MimicError:
+            if self.kept is None:
+                raise
+            return _passed(self.kept)
+        if answer.fields.status in WITHOUT_ROUTE:
+            self._tell(answer.fields.status)
+            return ModelsAnswer(200, _as_list(self.worked))
+        if answer.fields.status == 200 and not query:
+            self.kept, self.kept_at = answer, now
+        elif answer.fields.status >= 500 and self.kept is not None:
+            return _passed(self.kept)
+        return _passed(answer)
+
+    async def one(self, raw_id: bytes, fields: RequestFields, query: bytes) -> ModelsAnswer:
+        """One model by its raw, still percent-encoded id. Raises MimicError, ModelNotFound among them."""
+        name = unquote(raw_id.decode("ascii", "replace"))
+        if self.fixed:
+            if name not in self.fixed:
+                raise _not_found(name)
+            return ModelsAnswer(200, msgspec.json.encode(_as_model(name)))
+        try:
+            answer = await self._ask(b"/models/" + raw_id, fields, query)
+        except UpstreamError:
+            found = self._in_kept(name)
+            if found is None:
+                raise
+            return ModelsAnswer(200, found)
+        if answer.fields.status not in WITHOUT_ROUTE:
+            return _passed(answer)
+        await self.list(fields, b"")
+        found = self._in_kept(name)
+        if found is None and self.kept is None and name in self.worked:
+            found = msgspec.json.encode(_as_model(name))
+        if found is None:
+            if answer.fields.status == 404 and b'"error"' in answer.body:
+                return _passed(answer)
+            raise _not_found(name)
+        return ModelsAnswer(200, found)
+
+    def _in_kept(self, name: str) -> bytes | None:
+        if self.kept is None:
+            return None
+        try:
+            for entry in _LIST.decode(self.kept.body).data:
+                if _LISTED.decode(entry).id == name:
+                    return bytes(entry)
+        except msgspec.MsgspecError:
+            return None
+        return None
+
+    def _tell(self, status: int) -> None:
+        if not self.told:
+            self.told = True
+            logger.warning(
+                "The backend has no list of models (status %d). Mimic lists the ids that have worked since it started; "
+                "MODELS sets a fixed list.",
+                status,
+            )
+
+    async def _ask(self, suffix: bytes, fields: RequestFields, query: bytes) -> Answer:
+        """One authorised GET; a refused token is replaced once."""
+        services = self.services
+        token = await self._token(None, 0.0)
+        for last in (False, True):
+            head = self._head(suffix, fields, query, token)
+            sent_at = services.clock()
+            answer = await call(self.pool, head, timeout=self.timeout, limit=LONGEST_LIST_BYTES)
+            if answer.fields.status != 401:
+                if answer.fields.status < 300:
+                    services.tokens.accepted(token, services.clock())
+                return answer
+            if not last:
+                token = await self._token(token, sent_at)
+        raise UpstreamAuthFailed(
+            "The backend refused the access token again after it was refreshed. Check what it may access.",
+            should_retry=False,
+        )
+
+    def _head(self, suffix: bytes, fields: RequestFields, query: bytes, token: AccessToken) -> bytes:
+        base = self.services.backends["chat"].base
+        return upstream_head(
+            b"GET",
+            operation_target(base, suffix, query),
+            base.host_field,
+            fields,
+            token.field,
+            traceparent_of(fields, self.services.new_trace()),
+            length=None,
+            chunked=False,
+            identity=True,
+        )
+
+    async def _token(self, refused: AccessToken | None, sent_at: float) -> AccessToken:
+        tokens = self.services.tokens
+        future: asyncio.Future[AccessToken | MimicError] = asyncio.get_running_loop().create_future()
+
+        def ready(got: AccessToken | MimicError) -> None:
+            if not future.done():
+                future.set_result(got)
+
+        got = tokens.obtain(ready) if refused is None else tokens.replace(refused, sent_at, ready)
+        if got is None:
+            try:
+                got = await future
+            finally:
+                tokens.leave(ready)
+        if isinstance(got, MimicError):
+            raise got
+        return got
+
+
+def _passed(answer: Answer) -> ModelsAnswer:
+    fields: ResponseFields = answer.fields
+    if 300 <= fields.status < 400:
+        raise UpstreamError("The backend answered the models call with a redirect. Check CHAT_API_URL.")
+    return ModelsAnswer(fields.status, answer.body, tuple(fields.lines))
+
+
+def _as_model(name: str) -> dict[str, object]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "backend"}
+
+
+def _as_list(names: Sequence[str] | dict[str, None]) -> bytes:
+    return msgspec.json.encode({"object": "list", "data": [_as_model(name) for name in names]})
+
+
+def _not_found(name: str) -> ModelNotFound:
+    shown = name if len(name) <= 100 else name[:100] + "..."
+    return ModelNotFound(f"The model '{shown}' does not exist at this backend. GET /v1/models lists what does.")

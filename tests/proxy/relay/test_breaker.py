@@ -1,0 +1,100 @@
+from mimic_proxy.relay.breaker import Breaker
+
+
+def opened(failures: int = 2, cooldown: float = 30.0, at: float = 100.0) -> Breaker:
+    breaker = Breaker(failures, cooldown)
+    for _ in range(failures):
+        breaker.failed(at)
+    return breaker
+
+
+def test_opens_after_the_set_number_of_failures() -> None:
+    breaker = Breaker(failures=2, cooldown=30.0)
+
+    breaker.failed(100.0)
+    assert (breaker.allow(100.0), breaker.state) == (None, "closed")
+    breaker.failed(101.0)
+
+    assert (breaker.allow(101.0), breaker.state) == (30.0, "open")
+    assert breaker.allow(121.0) == 10.0
+
+
+def test_a_success_between_failures_keeps_it_closed() -> None:
+    breaker = Breaker(failures=2, cooldown=30.0)
+
+    for now in range(10):
+        breaker.failed(float(now))
+        breaker.succeeded()
+
+    assert breaker.allow(10.0) is None
+
+
+def test_lets_one_probe_through_after_the_cooldown() -> None:
+    breaker = opened(at=100.0)
+
+    assert breaker.allow(130.0) is None
+    assert breaker.state == "half_open"
+    assert [breaker.allow(130.0), breaker.allow(500.0)] == [1.0, 1.0]
+
+
+def test_a_probe_that_succeeds_closes_it_with_a_fresh_count() -> None:
+    breaker = opened(failures=2)
+    breaker.allow(130.0)
+
+    breaker.succeeded()
+    breaker.failed(131.0)
+
+    assert (breaker.allow(131.0), breaker.state) == (None, "closed")
+
+
+def test_a_probe_that_fails_opens_it_for_another_cooldown() -> None:
+    breaker = opened(failures=2)
+    breaker.allow(130.0)
+
+    breaker.failed(140.0)
+
+    assert (breaker.allow(141.0), breaker.state) == (29.0, "open")
+
+
+def test_an_abandoned_probe_is_given_to_the_next() -> None:
+    breaker = opened()
+    breaker.allow(130.0)
+
+    breaker.abandoned()
+
+    assert breaker.allow(130.0) is None
+    assert breaker.allow(130.0) == 1.0
+
+
+def test_late_news_changes_nothing_while_it_is_open() -> None:
+    breaker = opened(at=100.0)
+
+    breaker.failed(120.0)
+    breaker.succeeded()
+    breaker.abandoned()
+
+    assert (breaker.allow(120.0), breaker.state) == (10.0, "open")
+
+
+def test_abandoned_exchanges_do_not_count_while_it_is_closed() -> None:
+    breaker = Breaker(failures=1, cooldown=30.0)
+
+    breaker.abandoned()
+
+    assert (breaker.allow(0.0), breaker.state) == (None, "closed")
+
+
+def test_a_short_cooldown_is_the_longest_hint() -> None:
+    breaker = opened(cooldown=0.25)
+    breaker.allow(200.0)
+
+    assert breaker.allow(200.0) == 0.25
+
+
+def test_no_failures_configured_never_opens() -> None:
+    breaker = Breaker(failures=0, cooldown=30.0)
+
+    for now in range(1000):
+        breaker.failed(float(now))
+
+    assert (breaker.allow(1000.0), breaker.state) == (None, "closed")

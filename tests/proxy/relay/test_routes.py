@@ -1,0 +1,211 @@
+import re
+from pathlib import Path
+
+import openai
+import pytest
+
+from mimic_proxy.errors import MethodNotAllowed, UnknownRoute
+from mimic_proxy.relay.routes import Route, match
+
+
+@pytest.mark.parametrize(("path", "operation"), [("/chat/completions", "chat"), ("/embeddings", "embeddings")])
+def test_knows_the_first_class_operations(path: str, operation: str) -> None:
+    route = match(b"POST", b"/v1" + path.encode())
+
+    assert isinstance(route, Route)
+    assert (route.operation, route.base, route.suffix) == (operation, operation, path.encode())
+    assert (route.body, route.first_class, route.template, route.stream_end) == ("json", True, f"/v1{path}", "done")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "template", "body", "stream_end"),
+    [
+        ("GET", "/chat/completions", "/chat/completions", "none", "done"),
+        ("GET", "/chat/completions/c-1", "/chat/completions/{id}", "none", "done"),
+        ("POST", "/chat/completions/c-1", "/chat/completions/{id}", "json", "done"),
+        ("DELETE", "/chat/completions/c-1", "/chat/completions/{id}", "none", "done"),
+        ("GET", "/chat/completions/c-1/messages", "/chat/completions/{id}/messages", "none", "done"),
+        ("POST", "/completions", "/completions", "json", "done"),
+        ("POST", "/responses", "/responses", "json", "responses"),
+        ("GET", "/responses/r-1", "/responses/{rest}", "none", "responses"),
+        ("POST", "/responses/r-1/cancel", "/responses/{rest}", "json", "responses"),
+        ("DELETE", "/responses/r-1", "/responses/{rest}", "none", "responses"),
+        ("POST", "/moderations", "/moderations", "json", "done"),
+        ("POST", "/images/generations", "/images/{rest}", "json", "responses"),
+        ("POST", "/images/edits", "/images/edits", "stream", "responses"),
+        ("POST", "/images/variations", "/images/variations", "stream", "done"),
+        ("POST", "/audio/speech", "/audio/{rest}", "json", "responses"),
+        ("POST", "/audio/transcriptions", "/audio/transcriptions", "stream", "responses"),
+        ("POST", "/audio/translations", "/audio/translations", "stream", "responses"),
+        ("GET", "/files", "/files", "none", "done"),
+        ("POST", "/files", "/files", "stream", "done"),
+        ("GET", "/files/f-1/content", "/files/{rest}", "none", "done"),
+        ("DELETE", "/files/f-1", "/files/{rest}", "none", "done"),
+        ("POST", "/batches", "/batches", "json", "done"),
+        ("POST", "/batches/b-1/cancel", "/batches/{rest}", "json", "done"),
+    ],
+)
+def test_passes_the_allow_list_through_to_the_chat_base(
+    method: str, path: str, template: str, body: str, stream_end: str
+) -> None:
+    route = match(method.encode(), b"/v1" + path.encode())
+
+    assert route == Route("passthrough", "chat", path.encode(), body, f"/v1{template}", False, stream_end)  # type: ignore[arg-type]
+
+
+_SDK = Path(openai.__file__).parent / "resources"
+_CALL = re.compile(r'self\._(get|post|delete|get_api_list)\(\s*(?:path_template\()?"(/[^"]+)"')
+_RELAYED = ("chat/", "audio/", "responses/", "completions", "embeddings", "images", "moderations", "files", "batches")
+
+
+def sdk_calls() -> list[tuple[bytes, bytes]]:
+    """Every method and path of the resources that are relayed, as the official SDK's source has them."""
+    calls = set()
+    for file in _SDK.rglob("*.py"):
+        if str(file.relative_to(_SDK)).startswith(_RELAYED):
+            for verb, path in _CALL.findall(file.read_text("utf-8")):
+                method = "GET" if verb.startswith("get") else verb.upper()
+                calls.add((method.encode(), b"/v1" + re.sub(r"\{\w+\}", "id-%2F1", path).encode()))
+    return sorted(calls)
+
+
+def test_relays_every_path_that_the_official_sdk_has_for_these_resources() -> None:
+    calls = sdk_calls()
+
+    assert len(calls) > 25
+    assert [call for call in calls if not isinstance(match(*call), Route)] == []
+
+
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/gpt-4o", "/v1/models/org%2Fname", "/v1/models/org/name"])
+def test_leaves_the_models_to_the_web_application(path: str) -> None:
+    assert match(b"GET", path.encode()) is None
+
+
+@pytest.mark.parametrize("path", ["/docs", "/docs/oauth2-redirect", "/openapi.json"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+def test_leaves_its_own_documentation_to_the_web_application(method: str, path: str) -> None:
+    assert match(method.encode(), path.encode()) is None
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/v1/embeddings", "POST"),
+        ("PUT", "/v1/chat/completions", "GET, POST"),
+        ("HEAD", "/v1/chat/completions", "GET, POST"),
+        ("HEAD", "/v1/files/f-1/content", "DELETE, GET, POST"),
+        ("OPTIONS", "/v1/embeddings", "POST"),
+        ("post", "/v1/embeddings", "POST"),
+        ("DELETE", "/v1/models/gpt-4o", "GET"),
+        ("HEAD", "/v1/models", "GET"),
+        ("PATCH", "/v1/chat/completions/c-1", "DELETE, GET, POST"),
+        ("GET", "/v1/completions", "POST"),
+    ],
+)
+def test_names_the_methods_that_a_path_takes(method: str, path: str, allowed: str) -> None:
+    refusal = match(method.encode(), path.encode())
+
+    assert isinstance(refusal, MethodNotAllowed)
+    assert refusal.allowed == allowed
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "/",
+        "*",
+        "/v1",
+        "/v1/",
+        "/v2/chat/completions",
+        "/v1/chat/completions/",
+        "/v1/chat/completions/c-1/other",
+        "/v1/Chat/completions",
+        "/v1/chat%2Fcompletions",
+        "/v1/embeddings/x",
+        "/v1/moderations/x",
+        "/v1/images",
+        "/v1/audio",
+        "/v1/realtime",
+        "/v1/realtime/sessions",
+        "/v1/organization/users",
+        "/v1/projects",
+        "/v1/fine_tuning/jobs",
+        "/v1/uploads",
+        "/v1/files/",
+        "/v1//files",
+        "//v1/files",
+        "/v1/files//content",
+        "/v1/files/f-1/",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_knows_nothing_beside_the_allow_list(method: str, path: str) -> None:
+    assert isinstance(match(method.encode(), path.encode()), UnknownRoute)
+
+
+@pytest.mark.parametrize(
+    "below",
+    [
+        "..",
+        ".",
+        "../organization/users",
+        "f-1/../../organization",
+        "f-1/..",
+        "%2e%2e/organization",
+        "%2E%2e/organization",
+        ".%2e/organization",
+        "..%2forganization",
+        "..%2Forganization",
+        "x%2f..%2f..%2forganization",
+        "..\\organization",
+        "x\\..\\..\\organization",
+        "..%5Corganization",
+        "..;/organization",
+        "..;a=b/organization",
+        "%2e%2e;a/organization",
+        "a#b",
+        "a?b",
+        "a b",
+        "a\tb",
+        "a\r\nb",
+        "a\x00b",
+        "a\x7fb",
+    ],
+)
+@pytest.mark.parametrize("root", ["/v1/files/", "/v1/responses/", "/v1/models/"])
+def test_refuses_a_path_that_a_server_may_read_as_another(root: str, below: str) -> None:
+    assert isinstance(match(b"GET", (root + below).encode()), UnknownRoute)
+
+
+@pytest.mark.parametrize("name", ["a..b", "...", "..a", "a%2Eb", "%252e%252e", "é".encode(), "a;b", "a%2Fb"])
+def test_forwards_unusual_names_as_the_bytes_they_are(name: str | bytes) -> None:
+    raw = name if isinstance(name, bytes) else name.encode()
+    route = match(b"GET", b"/v1/files/" + raw + b"/content")
+
+    assert isinstance(route, Route)
+    assert route.suffix == b"/files/" + raw + b"/content"
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"),
+    [
+        ("/chat/completions", "has to end in /v1"),
+        ("/embeddings", "has to end in /v1"),
+        ("/models", "has to end in /v1"),
+        ("/v1/v1/chat/completions", "/v1 twice"),
+    ],
+)
+def test_helps_with_a_wrong_base_url(path: str, hint: str) -> None:
+    refusal = match(b"POST", path.encode())
+
+    assert isinstance(refusal, UnknownRoute)
+    assert hint in refusal.message
+
+
+def test_shows_an_unknown_path_only_in_part_and_printable() -> None:
+    refusal = match(b"GET", b"/v1/x\x1b[31m\xff\n" + b"y" * 5000)
+
+    assert isinstance(refusal, UnknownRoute)
+    assert refusal.message.isprintable()
+    assert len(refusal.message) < 300

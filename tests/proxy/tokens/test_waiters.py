@@ -1,0 +1,86 @@
+"""Whoever waits is told once, and not for ever too late."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from mimic_proxy.errors import TokenUnavailable
+from mimic_proxy.tokens.waiters import Waiters
+
+RESULT = TokenUnavailable("none")
+
+
+def late() -> TokenUnavailable:
+    return TokenUnavailable("too late")
+
+
+@pytest.fixture
+def waiters(scene: Any) -> Waiters:
+    return Waiters(15, late, clock=lambda: scene.clock.monotonic, call_later=scene.clock.call_later)
+
+
+async def test_all_are_told_once_in_the_order_they_came(scene: Any, waiters: Waiters) -> None:
+    order: list[int] = []
+    for number in range(100):
+        waiters.park(lambda _, number=number: order.append(number))  # type: ignore[misc]
+    waiters.answer(RESULT)
+    waiters.answer(RESULT)
+    assert (len(waiters), order) == (0, [])
+    await scene.turn()
+    await scene.clock.advance(60)
+    assert order == list(range(100))
+
+
+async def test_one_that_leaves_is_not_told_even_if_an_answer_is_on_its_way(scene: Any, waiters: Waiters) -> None:
+    early, between, stays = scene.caller(), scene.caller(), scene.caller()
+    for caller in (early, between, stays):
+        waiters.park(caller)
+    waiters.leave(early)
+    waiters.answer(RESULT)
+    waiters.leave(between)
+    await scene.turn()
+    assert (early.told, between.told, stays.told) == ([], [], [RESULT])
+    waiters.leave(stays)
+
+
+async def test_each_waits_as_long_as_it_may(scene: Any, waiters: Waiters) -> None:
+    first, second = scene.caller(), scene.caller()
+    waiters.park(first)
+    await scene.clock.advance(10)
+    waiters.park(second)
+    await scene.clock.advance(4.9)
+    assert first.told == []
+    await scene.clock.advance(0.1)
+    assert [str(error) for error in first.told] == ["too late"]
+    assert (second.told, len(waiters)) == ([], 1)
+    await scene.clock.advance(10)
+    assert [str(error) for error in second.told] == ["too late"]
+
+
+async def test_one_that_waits_again_is_told_again(scene: Any, waiters: Waiters) -> None:
+    caller = scene.caller()
+    waiters.park(caller)
+    waiters.answer(RESULT)
+    waiters.leave(caller)
+    waiters.park(caller)
+    await scene.turn()
+    assert (caller.told, len(waiters)) == ([], 1)
+    waiters.answer(RESULT)
+    await scene.turn()
+    assert caller.told == [RESULT]
+
+
+async def test_one_that_fails_harms_no_other(scene: Any, waiters: Waiters) -> None:
+    failures: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context["exception"]))
+
+    def fail(_: object) -> None:
+        raise RuntimeError("broken")
+
+    caller = scene.caller()
+    waiters.park(fail)
+    waiters.park(caller)
+    waiters.answer(RESULT)
+    await scene.turn()
+    assert (len(failures), caller.told) == (1, [RESULT])

@@ -1,0 +1,44 @@
+"""The admin port: probes, metrics, and a configuration that tells no secret."""
+
+import json
+
+import pytest
+
+from fakes.backend import Backend
+from fakes.caller import ask, chat, request
+from fakes.mimic import Mimic, Start
+from fakes.replies import ok
+from fakes.token_service import TokenService
+
+
+async def test_config_tells_settings_but_no_secret(backend: Backend, tokens: TokenService, start: Start) -> None:
+    async with start(CHAT_API_URL=f"{backend.url}/v1?api-key=query-secret-1") as mimic:
+        got = await mimic.admin("/config")
+        assert (got.status, got.value(b"content-type")) == (200, b"application/json")
+        assert f"{backend.port}" in got.body.decode()
+        for secret in (tokens.auth_code, *tokens.issued):
+            assert secret not in got.body.decode()
+        assert "max_concurrency" in json.dumps(got.json()).lower()
+
+
+async def test_metrics_count_exchanges_and_tell_no_secret(mimic: Mimic, backend: Backend) -> None:
+    backend.script = ok()
+    await ask(mimic.port, chat())
+    got = await mimic.admin("/metrics")
+    assert got.status == 200
+    assert (got.value(b"content-type") or b"").startswith(b"text/plain")
+    assert "fake-access-token" not in got.body.decode()
+    assert any(line.startswith("mimic_") for line in got.body.decode().splitlines())
+
+
+@pytest.mark.parametrize("path", [b"/v1/chat/completions", b"/v1/models", b"/nonsense"])
+async def test_the_admin_port_relays_nothing(mimic: Mimic, backend: Backend, path: bytes) -> None:
+    got = await ask(mimic.admin_port, request(b"POST", path, b"{}"))
+    assert got.status in (404, 405)
+    assert backend.requests == []
+
+
+@pytest.mark.parametrize("path", [b"/readyz", b"/metrics", b"/config", b"/livez"])
+async def test_the_api_port_tells_nothing_of_the_admin_port(mimic: Mimic, path: bytes) -> None:
+    got = await ask(mimic.port, request(b"GET", path), b"GET")
+    assert (got.status, got.error()["code"]) == (404, "unknown_route")
