@@ -1,6 +1,9 @@
 # Everything a person or a machine does with this checkout; `make help` lists it.
 # The only thing that has to be there is Python 3.11 or newer: .venv is made by the first target that needs it.
 
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
+
 PYTHON ?= $(shell for name in python3.14 python3.13 python3.12 python3.11 python3 python; do \
 	"$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$name" && break; done)
 VENV ?= .venv
@@ -26,7 +29,7 @@ check: $(VENV)/.installed-dev ## lint, format, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 format: $(VENV)/.installed-dev ## put the code into shape
 	$(BIN)/ruff check --fix .
@@ -62,16 +65,19 @@ $(VENV)/.python:
 	@$(PYTHON) -m venv $(VENV) || { echo "No venv could be made. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 	@touch $@
 
-# pip shows what it fetches; an existing environment takes a changed lock the same way.
+# What pip fetches is shown as it comes; what is there already is not.
+TERSE = | { grep --line-buffered -v -e '^Requirement already' -e '^Ignoring' -e '^  Using cached' -e '^ *━' || true; }
+
+# An existing environment takes a changed lock the same way as a new one.
 $(VENV)/.installed: requirements.lock pyproject.toml $(VENV)/.python
 	@echo "Installing what Mimic needs (once, or when requirements.lock has changed) ..."
-	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock $(TERSE)
 	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	@echo "Installing what tests and checks need ..."
-	@$(BIN)/python -m pip install --disable-pip-version-check --progress-bar on --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements-dev.lock $(TERSE)
 	@touch $@
 
 $(VENV)/.uv: $(VENV)/.python

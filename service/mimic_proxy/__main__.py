@@ -55,7 +55,7 @@ def _demo(environ: Mapping[str, str]) -> bool:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         overrides = demonstrate.overrides(url, options.code)
         settings = load(environ, DOTENV, overrides=overrides, defaults=demonstrate.DEFAULTS)
-        return demonstrate.demonstrate(settings, create_app(options), listener, "demo")
+        return demonstrate.demonstrate(settings, create_app(options), listener, "demo/chat-small", _say)
 
 
 def _check(environ: Mapping[str, str]) -> bool:

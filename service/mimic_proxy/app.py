@@ -24,10 +24,13 @@ from mimic_proxy.dialects.openai import OpenAI
 from mimic_proxy.listen import BACKLOG, bind
 from mimic_proxy.relay.breaker import Breaker
 from mimic_proxy.relay.dial import Dialler, OutboundProxy
+from mimic_proxy.relay.headers import request_names, response_names
 from mimic_proxy.relay.origins import OriginPolicy
 from mimic_proxy.relay.outbound import outbound_proxy
+from mimic_proxy.relay.outbox import Outbox
 from mimic_proxy.relay.ports import Backend, Limits, Services
 from mimic_proxy.relay.protocol import RelayProtocol
+from mimic_proxy.relay.pulse import Pulse
 from mimic_proxy.relay.slots import Budget, Slots
 from mimic_proxy.relay.target import Base, parse_base
 from mimic_proxy.relay.upstream import SWEEP_SECONDS, Pool
@@ -36,8 +39,9 @@ from mimic_proxy.settings import Settings
 from mimic_proxy.telemetry.observation import ExchangeObservation, RefreshObservation
 from mimic_proxy.tls import ClientTLS, client_context, server_context
 from mimic_proxy.tokens.grants import choose
+from mimic_proxy.tokens.refresh import TokenPolicy
 from mimic_proxy.tokens.service import TokenService
-from mimic_proxy.tokens.source import TokenPolicy, TokenSource
+from mimic_proxy.tokens.source import TokenSource
 from mimic_proxy.web.api import create_api
 from mimic_proxy.web.models import Models
 
@@ -72,6 +76,7 @@ class Mimic:
         self.stopping = asyncio.Event()
         self.emptied = asyncio.Event()
         self.tokens = self._token_source(observe_refresh)
+        self.outbox = Outbox(loop.call_soon)
         self.pools: dict[tuple[str, str, int], Pool] = {}
         chat = parse_base(settings.chat_api_url)
         embeddings = parse_base(settings.embedding_api_url)
@@ -83,12 +88,13 @@ class Mimic:
             slots=Slots(settings.max_concurrency, settings.max_queue),
             budget=Budget(settings.max_buffered_bytes),
             breaker=Breaker(settings.breaker_failures, settings.breaker_cooldown),
-            clock=loop.time,
-            call_later=loop.call_later,
+            clock=time.monotonic,
+            pulse=Pulse(loop.call_later),
+            outbox=self.outbox,
             offload=self._offload,
             new_trace=_new_trace,
             observe=self._observed,
-            token_header=settings.token_header.lower().encode("ascii"),
+            request_names=request_names(settings.token_header.lower().encode("ascii")),
             include_usage=settings.include_usage,
             retry_dead_connection=settings.retry_dead_connection,
         )
@@ -112,7 +118,7 @@ class Mimic:
             choose(settings),
             TokenPolicy.of(settings),
             post=service,
-            clock=self.loop.time,
+            clock=time.monotonic,
             wall=time.time,
             chance=random.random,
             observe=observe,
@@ -122,8 +128,8 @@ class Mimic:
         settings = self.settings
         if base.origin not in self.pools:
             dialler = Dialler(context=self.tls, proxy_for=self._proxy_for, timeout=settings.connect_timeout)
-            own_cors = bool(settings.allowed_origins)
-            self.pools[base.origin] = Pool(base, dialler, self.loop.time, own_cors=own_cors)
+            names = response_names(own_cors=bool(settings.allowed_origins))
+            self.pools[base.origin] = Pool(base, dialler, time.monotonic, names, self.outbox)
         return Backend(base, self.pools[base.origin])
 
     def _proxy_for(self, base: Base) -> OutboundProxy | None:
@@ -147,7 +153,7 @@ class Mimic:
         if seen.model is not None and seen.outcome == "completed":
             self.models.note(seen.model)
         self._observe(seen)
-        if self.draining and not self.services.exchanges:
+        if self.draining and not self.services.pulse:
             self.emptied.set()
 
     def ready(self) -> list[tuple[str, bool, str]]:
@@ -200,10 +206,10 @@ class Mimic:
 
     async def drained(self, timeout: float) -> None:
         """Until no exchange is left, at most `timeout` seconds; those that are left get their drain event."""
-        if self.services.exchanges:
+        if self.services.pulse:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.emptied.wait(), timeout or None)
-        for exchange in list(self.services.exchanges):
+        for exchange in self.services.pulse.running():
             exchange.drain()
 
     async def close(self) -> None:
@@ -280,7 +286,7 @@ async def run(mimic: Mimic, admin_app: FastAPI, version: str, on_ready: Callable
 async def _stop(mimic: Mimic, api: Server, api_task: "asyncio.Task[None]") -> None:
     settings = mimic.settings
     mimic.draining = mimic.services.draining = True
-    logger.info("Stopping: %d exchanges are running", len(mimic.services.exchanges))
+    logger.info("Stopping: %d exchanges are running", len(mimic.services.pulse))
     if settings.drain_delay:
         await asyncio.sleep(settings.drain_delay)
     for server in api.servers:

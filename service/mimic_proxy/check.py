@@ -26,7 +26,7 @@ TRY_FOR_BACKEND = {
     "dns": "Is the host in CHAT_API_URL spelt right? {network}",
     "connect": "Are host and port in CHAT_API_URL right, and is the backend up? {network}",
     "tls": "CA_BUNDLE names the certificates of your issuer; http:// or https:// in CHAT_API_URL may be wrong.",
-    "unauthorized": "Does the token belong to this backend? TOKEN_HEADER and TOKEN_FORMAT say how it is sent.",
+    "upstream_auth_failed": "Does the token belong to this backend? TOKEN_HEADER and TOKEN_FORMAT say how it is sent.",
     "read_timeout": "The backend took the connection and stays silent: does CHAT_API_URL name an API?",
     "protocol": "What answers there does not speak HTTP as a backend does: does CHAT_API_URL name an API?",
 }
@@ -78,7 +78,8 @@ async def check(mimic: Mimic, say: Say) -> bool:
     try:
         return _judge(await _models(mimic).list(RequestFields(), b""), settings, say)
     except MimicError as error:
-        advice = TRY_FOR_BACKEND.get(error.error_type or "", "Does CHAT_API_URL name the base of an OpenAI API?")
+        kind = error.code if error.code in TRY_FOR_BACKEND else error.error_type or ""
+        advice = TRY_FOR_BACKEND.get(kind, "Does CHAT_API_URL name the base of an OpenAI API?")
         _fail(say, "Models", error.message, advice.format(network=NETWORK))
         return False
 

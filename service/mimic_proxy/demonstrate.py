@@ -6,7 +6,7 @@ import socket
 from fastapi import FastAPI
 
 from mimic_proxy.app import Mimic, admin_server
-from mimic_proxy.check import obtained
+from mimic_proxy.check import Say, obtained
 from mimic_proxy.serve import logged, serving
 from mimic_proxy.settings import NAMES, Settings
 from mimic_proxy.telemetry.logs import LineWriter
@@ -61,37 +61,34 @@ def overrides(url: str, code: str) -> dict[str, str | None]:
     }
 
 
-def demonstrate(settings: Settings, backend: FastAPI, listener: socket.socket, model: str) -> bool:
+def demonstrate(settings: Settings, backend: FastAPI, listener: socket.socket, model: str, say: Say) -> bool:
     """Serves both until a signal or `quit`; True if it ended well. Raises CannotListen.
 
-    listener: a bound socket for the backend. model: one of its models, for the examples.
+    listener: a bound socket for the backend. model: one of its models, for the examples that `say` gets once they work.
     """
-    return logged(settings, lambda output: _demonstrating(settings, output, backend, listener, model))
+
+    async def demonstrating(output: LineWriter) -> None:
+        server = admin_server(backend)
+        serving_backend = asyncio.create_task(server.serve([listener]))
+        greetings: list[asyncio.Task[None]] = []
+
+        def greet(mimic: Mimic, address: str) -> None:
+            greetings.append(asyncio.create_task(_greeting(mimic, address, model, say)))
+
+        try:
+            await serving(settings, output, greet)
+        finally:
+            for greeting in greetings:
+                greeting.cancel()
+            server.should_exit = True
+            await asyncio.wait([serving_backend], timeout=BACKEND_STOP_SECONDS)
+
+    return logged(settings, demonstrating)
 
 
-async def _demonstrating(
-    settings: Settings, output: LineWriter, backend: FastAPI, listener: socket.socket, model: str
-) -> None:
-    server = admin_server(backend)
-    serving_backend = asyncio.create_task(server.serve([listener]))
-    greetings: list[asyncio.Task[None]] = []
-
-    def greet(mimic: Mimic, address: str) -> None:
-        greetings.append(asyncio.create_task(_greeting(mimic, address, model)))
-
-    try:
-        await serving(settings, output, greet)
-    finally:
-        for greeting in greetings:
-            greeting.cancel()
-        server.should_exit = True
-        await asyncio.wait([serving_backend], timeout=BACKEND_STOP_SECONDS)
-
-
-async def _greeting(mimic: Mimic, address: str, model: str) -> None:
+async def _greeting(mimic: Mimic, address: str, model: str, say: Say) -> None:
     """Waits for the first token, so that the examples work at once, and prints them."""
     await obtained(mimic)
     scheme = "http" if mimic.settings.tls_cert is None else "https"
     place = address.replace("0.0.0.0", "localhost").replace("127.0.0.1", "localhost")
-    text = GREETING.format(base=f"{scheme}://{place}", model=model, admin_port=mimic.settings.admin_port)
-    print(text, flush=True)
+    say(GREETING.format(base=f"{scheme}://{place}", model=model, admin_port=mimic.settings.admin_port))

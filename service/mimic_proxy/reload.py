@@ -92,5 +92,5 @@ def _signature(file: Path) -> Signature | None:
         found = os.stat(file)
     except (OSError, ValueError):
         return None
-    # The time of the inode's change tells of a file whose permissions were mended.
-    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_dev
+    # The mode and the inode's time tell of a file whose permissions were mended.
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino, found.st_dev, found.st_mode

@@ -38,7 +38,7 @@ def logged(settings: Settings, work: Callable[[LineWriter], Coroutine[None, None
     for warning in settings.warnings:
         logger.warning(warning)
     for name, url in resolved_urls(settings).items():
-        logger.info("%s go to: %s", name, url)
+        logger.info("%s: %s", name, url)
     try:
         in_a_loop(work(output))
     except CannotListen:

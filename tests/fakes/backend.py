@@ -97,11 +97,13 @@ class Connection(asyncio.Protocol):
 
         Raises ConnectionResetError when the peer has gone.
         """
-        if self.open:
+        if self.open and not self._transport.is_closing():
             self._transport.write(data)
             self.sent += len(data)
+            # A script that only sends would otherwise never let the loop tell that the peer has gone.
+            await asyncio.sleep(0)
             await self._writable.wait()
-        if not self.open:
+        if not self.open or self._transport.is_closing():
             raise ConnectionResetError("the peer has gone")
 
     def close(self) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from sdk.callers import Sdk
 
-MODEL = "demo-chat"
-EMBEDDING_MODEL = "demo-embedding"
+MODEL = "demo/chat-small"
+EMBEDDING_MODEL = "demo/embed-small"
 MESSAGES = [{"role": "user", "content": "What is the weather in Paris?"}]
 TOOLS = [
     {

@@ -29,7 +29,7 @@ class Desk:
     tokens: TokenService
     clock: Callable[[], float]
     stats: Stats = field(default_factory=Stats)
-    _refused_words: set[str] = field(default_factory=set)
+    _refused_words: set[str] = field(default_factory=set, init=False)
 
     async def admit(self, request: Request) -> None:
         """FastAPI dependency: counts the request and checks its token. Raises Refusal (401)."""

@@ -1,7 +1,7 @@
 """A text that matches a regular expression, for the `pattern` of a JSON schema.
 
-Read are literals, escapes, classes, groups, alternation (the first branch is taken), anchors and quantifiers. Look-around
-and back-references are stepped over: whoever asks checks the text against the pattern, and may ask for another one.
+Read are literals, escapes, classes, groups, alternation (the first branch is taken), anchors and quantifiers.
+Look-around and back-references are stepped over: whoever asks checks the text against the pattern.
 """
 
 import re
@@ -9,7 +9,9 @@ import string
 from dataclasses import dataclass
 from typing import Final
 
-_ALPHABET: Final = string.ascii_lowercase + string.digits + string.ascii_uppercase + string.punctuation + " \t\n\u00e9\u4e2d"
+_ALPHABET: Final = (
+    string.ascii_lowercase + string.digits + string.ascii_uppercase + string.punctuation + " \t\n\u00e9\u4e2d"
+)
 _QUANTIFIER = re.compile(r"[*+?]|\{(\d+)(,(\d*))?\}")
 _ANCHORS: Final = frozenset({"^", "$", r"\b", r"\B", r"\A", r"\Z", r"\z"})
 _MOST_REPEATS: Final = 10_000
@@ -85,7 +87,9 @@ class _Reader:
         if self.pattern.startswith("?", self.at):
             silent = self.pattern[self.at + 1] in "=!" or self.pattern[self.at + 1 : self.at + 3] in ("<=", "<!")
             named = self.pattern[self.at + 1] in "<P" and not silent
-            self.at = self.pattern.index(">", self.at) + 1 if named else self.at + 2 + (self.pattern[self.at + 1] == "<")
+            self.at = (
+                self.pattern.index(">", self.at) + 1 if named else self.at + 2 + (self.pattern[self.at + 1] == "<")
+            )
         inner = self.alternatives()
         if not self.pattern.startswith(")", self.at):
             raise ValueError("a group that does not end")

@@ -46,7 +46,9 @@ def instance(schema: object, hints: Hints) -> Any:
     try:
         return _Builder(schema if isinstance(schema, dict) else {}, hints).value(schema, "value", 0, 0)
     except (TypeError, ValueError, AttributeError, ArithmeticError):
-        raise Refusal("Invalid schema: one of its keywords has a value of the wrong type.", code="invalid_schema") from None
+        raise Refusal(
+            "Invalid schema: one of its keywords has a value of the wrong type.", code="invalid_schema"
+        ) from None
 
 
 @dataclass(slots=True)
@@ -63,15 +65,21 @@ class _Builder:
         if choices := flat.get("enum"):
             said = self.hints.mentioned(choices) if nth == 0 else None
             return choices[nth % len(choices)] if said is None else said
-        build = {
-            "object": self.object,
-            "array": self.array,
-            "integer": self.integer,
-            "number": self.number,
-            "boolean": lambda flat, name, depth, nth: nth % 2 == 0,
-            "null": lambda flat, name, depth, nth: None,
-        }.get(_kind(flat), self.string)
-        return build(flat, name, depth, nth)
+        match _kind(flat):
+            case "object":
+                return self.object(flat, depth, nth)
+            case "array":
+                return self.array(flat, name, depth, nth)
+            case "integer":
+                return self.integer(flat, nth)
+            case "number":
+                return self.number(flat, nth)
+            case "boolean":
+                return nth % 2 == 0
+            case "null":
+                return None
+            case _:
+                return self.string(flat, name, nth)
 
     def flat(self, schema: object, depth: int) -> Schema:
         """The schema with its references, allOf and the chosen branch of anyOf or oneOf merged into it."""
@@ -98,10 +106,12 @@ class _Builder:
             found = found[key]
         return found if isinstance(found, dict) else {}
 
-    def object(self, flat: Schema, name: str, depth: int, nth: int) -> dict[str, Any]:
+    def object(self, flat: Schema, depth: int, nth: int) -> dict[str, Any]:
         properties = flat.get("properties")
         properties = properties if isinstance(properties, dict) else {}
         names = list(flat.get("required") or ())
+        if not all(isinstance(key, str) for key in names):
+            raise TypeError("required names no property")
         if not names and depth < _OPTIONAL_DEPTH:
             names = list(properties)
         built = {key: self.value(properties.get(key, {}), key, depth + 1, nth) for key in names}
@@ -123,17 +133,17 @@ class _Builder:
             self.value(first[at] if at < len(first) else items, single, depth + 1, nth + at) for at in range(int(count))
         ]
 
-    def integer(self, flat: Schema, name: str, depth: int, nth: int) -> int:
+    def integer(self, flat: Schema, nth: int) -> int:
         fits = _number_fits(flat)
         said = self.hints.integer(fits)
         return said if said is not None else int(_nth(_integers(flat), fits, nth))
 
-    def number(self, flat: Schema, name: str, depth: int, nth: int) -> float:
+    def number(self, flat: Schema, nth: int) -> float:
         fits = _number_fits(flat)
         said = self.hints.number(fits)
         return said if said is not None else _nth(_numbers(flat), fits, nth)
 
-    def string(self, flat: Schema, name: str, depth: int, nth: int) -> str:
+    def string(self, flat: Schema, name: str, nth: int) -> str:
         shape = _FORMATS.get(str(flat.get("format")))
         if shape:
             return shape.format(n=1 + nth, day=1 + nth % 28)
@@ -173,16 +183,15 @@ def _kind(flat: Schema) -> str:
 
 def _nth(candidates: Iterator[Any], fits: Callable[[Any], bool], nth: int) -> Any:
     """The nth fitting candidate, the last one if there are fewer."""
-    last: Any = None
+    found: list[Any] = []
     for candidate in candidates:
-        if fits(candidate):
-            last = candidate
-            if nth == 0:
-                return last
-            nth -= 1
-    if last is None:
+        if candidate not in found and fits(candidate):
+            found.append(candidate)
+            if len(found) > nth:
+                break
+    if not found:
         raise Refusal("Invalid schema: no value can satisfy it here.", code="invalid_schema")
-    return last
+    return found[-1]
 
 
 def _bounds(flat: Schema) -> tuple[float, float, bool, bool]:

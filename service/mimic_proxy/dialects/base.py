@@ -3,11 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import msgspec
+
 from mimic_proxy.relay.body import BodyFields
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """The model's own count of its tokens; None for what it did not tell."""
 
     input: int | None

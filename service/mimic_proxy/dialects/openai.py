@@ -101,7 +101,7 @@ class OpenAIStream:
             return True
         facts.events += 1
         shown = self._look_at_typed(data) if self._typed else self._look_at_chunk(data)
-        if event.type == b"error" and not facts.error_frame:
+        if event.type == b"error":
             self._note_error(data)
         if facts.verdict is None:
             facts.verdict = "ok"

@@ -113,20 +113,25 @@ def usage_of(usage: UsageObject | None) -> Usage | None:
     if usage is None:
         return None
     counts = Usage(
-        input=_count(usage.prompt_tokens, usage.input_tokens),
-        output=_count(usage.completion_tokens, usage.output_tokens),
-        cached=_detail("cached_tokens", usage.prompt_tokens_details, usage.input_tokens_details),
-        reasoning=_detail("reasoning_tokens", usage.completion_tokens_details, usage.output_tokens_details),
+        _count(usage.prompt_tokens, usage.input_tokens),
+        _count(usage.completion_tokens, usage.output_tokens),
+        _detail("cached_tokens", usage.prompt_tokens_details, usage.input_tokens_details),
+        _detail("reasoning_tokens", usage.completion_tokens_details, usage.output_tokens_details),
     )
     return None if counts == _NOTHING else counts
 
 
-def _count(*values: object) -> int | None:
-    return next((v for v in values if isinstance(v, int) and not isinstance(v, bool) and v >= 0), None)
+def _count(first: object, second: object) -> int | None:
+    # type() and not isinstance(): true and false are no counts.
+    if type(first) is int and first >= 0:
+        return first
+    return second if type(second) is int and second >= 0 else None
 
 
-def _detail(name: str, *groups: object) -> int | None:
-    return _count(*(group.get(name) for group in groups if isinstance(group, dict)))
+def _detail(name: str, first: object, second: object) -> int | None:
+    if first is None and second is None:
+        return None
+    return _count(*(group.get(name) if isinstance(group, dict) else None for group in (first, second)))
 
 
 def read(decode: Callable[[bytes], T], data: bytes) -> T | None:

@@ -36,32 +36,21 @@ class Phase(Enum):
 class Moments:
     """Seconds on the monotonic clock; 0.0 is not yet, or not any more."""
 
-    __slots__ = (
-        "after_done",
-        "body",
-        "head",
-        "queued",
-        "sent",
-        "stalled",
-        "started",
-        "upstream",
-        "written",
-    )
+    body: float
+    """The last piece of the request's body came."""
+    queued = 0.0
+    sent = 0.0
+    head = 0.0
+    upstream = 0.0
+    """The last read of the backend."""
+    written: float
+    """The last byte to the caller."""
+    stalled = 0.0
+    """One side stopped taking bytes, and has not taken any since."""
+    after_done = 0.0
 
     def __init__(self, started: float) -> None:
-        self.started = started
-        self.body = started
-        """The last piece of the request's body came."""
-        self.queued = 0.0
-        self.sent = 0.0
-        self.head = 0.0
-        self.upstream = 0.0
-        """The last read of the backend."""
-        self.written = started
-        """The last byte to the caller."""
-        self.stalled = 0.0
-        """One side stopped taking bytes, and has not taken any since."""
-        self.after_done = 0.0
+        self.started = self.body = self.written = started
 
 
 def next_deadline(at: Moments, phase: Phase, limits: Limits, *, body_open: bool, may_beat: bool) -> tuple[float, str]:

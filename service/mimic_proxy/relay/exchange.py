@@ -79,38 +79,25 @@ ENDED = frozenset({State.DONE, State.FAILED, State.ABANDONED})
 class Exchange:
     """See the module's text. Made by the caller's protocol for each request on a relay route."""
 
-    __slots__ = (
-        "_after_done_size",
-        "_armed_for",
-        "_attempts",
-        "_body",
-        "_breaker_asked",
-        "_caller",
-        "_connection",
-        "_continued",
-        "_copy",
-        "_dial",
-        "_error",
-        "_fields",
-        "_held",
-        "_late",
-        "_parsing",
-        "_progress",
-        "_reader",
-        "_replayed",
-        "_request",
-        "_route",
-        "_services",
-        "_slot",
-        "_timer",
-        "_token",
-        "_trace",
-        "_upstream",
-        "_waits_for_token",
-        "answer",
-        "at",
-        "state",
-    )
+    # What most exchanges never change stands here: an instance is made for every request.
+    state = State.NEW
+    _fields: BodyFields = NO_FIELDS
+    _parsing = False
+    _slot = False
+    _breaker_asked = False
+    _token: AccessToken | None = None
+    _waits_for_token = 0.0
+    _dial: Cancellable | None = None
+    _connection: ConnectionPort | None = None
+    _upstream: ResponseFields | None = None
+    _reader: StreamReader | None = None
+    _held = b""
+    _late: list[bytes] | None = None
+    _copy: list[bytes] | None = None
+    _after_done_size = 0
+    _error: MimicError | None = None
+    _replayed = False
+    _progress = 0
 
     def __init__(self, services: Services, caller: CallerPort, request: Request, route: Route) -> None:
         fields = request.fields
@@ -119,7 +106,6 @@ class Exchange:
         self._request = request
         self._route = route
         self._trace = services.new_trace()
-        self.state = State.NEW
         self.at = Moments(request.started)
         self.answer = Answer(caller, request, b"req_" + self._trace[:32].encode("ascii"))
         json = not fields.content_type or fields.content_type.startswith(JSON_TYPES)
@@ -130,33 +116,14 @@ class Exchange:
             limit=services.limits.max_body_bytes,
             budget=services.budget,
         )
-        self._fields: BodyFields = NO_FIELDS
-        self._parsing = False
         self._continued = not (fields.expect_continue and request.http11)
-        self._slot = False
-        self._breaker_asked = False
-        self._token: AccessToken | None = None
-        self._waits_for_token = 0.0
-        self._dial: Cancellable | None = None
-        self._connection: ConnectionPort | None = None
-        self._upstream: ResponseFields | None = None
-        self._reader: StreamReader | None = None
-        self._held = b""
-        self._late: list[bytes] | None = None
-        self._copy: list[bytes] | None = None
-        self._after_done_size = 0
-        self._error: MimicError | None = None
         self._attempts = Attempts()
-        self._replayed = False
-        self._timer: Cancellable | None = None
-        self._armed_for = 0.0
-        self._progress = 0
 
     # ---- the caller
 
     def start(self) -> None:
         """The head has been read; body events follow."""
-        self._services.exchanges.add(self)
+        self._services.pulse.add(self)
         refusal = self._body.announce()
         if refusal is not None:
             self._fail(refusal)
@@ -215,7 +182,6 @@ class Exchange:
         elif self._route.first_class:
             self._fail(got)
         self._advance()
-        self.arm()
 
     def caller_writable(self, writable: bool) -> None:
         """The caller's socket takes bytes again, or takes no more."""
@@ -230,7 +196,6 @@ class Exchange:
         else:
             self.at.stalled = now
             self._progress = self._caller.unsent()
-        self.arm()
 
     def caller_lost(self) -> None:
         """The caller has left (or half-closed, which counts as leaving)."""
@@ -296,7 +261,6 @@ class Exchange:
         self._attempts.queue_seconds = self._services.clock() - self.at.queued
         if self._slot_taken():
             self._advance()
-            self.arm()
 
     def _token_got(self, got: AccessToken | MimicError | None) -> bool:
         if got is None:
@@ -316,7 +280,6 @@ class Exchange:
         self._waits_for_token = 0.0
         if self._token_got(got):
             self._advance()
-            self.arm()
 
     def _connect(self, *, fresh: bool = False) -> None:
         pool = self._services.backends[self._route.base].pool
@@ -334,7 +297,6 @@ class Exchange:
         if isinstance(got, AccessToken):
             self._token = got
             self._send(connection)
-            self.arm()
             return
         connection.keep_alive = True
         connection.release(reusable=True)
@@ -418,7 +380,6 @@ class Exchange:
         now = self._services.clock()
         self.at.stalled = 0.0 if writable else now
         self.at.body = now
-        self.arm()
 
     def upstream_received(self, fields: ResponseFields | None, body: bytes, ended: bool) -> None:
         """One read of the backend: its head if that ended here, body bytes, whether the answer ended."""
@@ -453,11 +414,15 @@ class Exchange:
             message = f"The backend answered with a redirect ({status}), which is not followed. Check its base URL."
             self._fail(UpstreamBadResponse(message, error_type="other"))
             return False
-        if status < 300 and self._token is not None:
-            self._services.tokens.accepted(self._token, now)
         self._stop_upload()
         self._open_answer(fields)
         return True
+
+    def _token_accepted(self) -> None:
+        """The backend has answered to the token: a stream only with its first event, since that may refuse it."""
+        upstream, token = self._upstream, self._token
+        if token is not None and upstream is not None and upstream.status < 300:
+            self._services.tokens.accepted(token, self.at.upstream)
 
     def _stop_upload(self) -> None:
         """An answer before the request was complete: no more of it is sent, and the connection is not kept."""
@@ -474,6 +439,7 @@ class Exchange:
             self._late = []
         else:
             self.state = State.STREAMING
+            self._token_accepted()
             self._body.forget()
             self.answer.open(fields, self._keep_alive)
             if self._route.first_class and not fields.encoded and fields.content_type.startswith(JSON_TYPES):
@@ -493,8 +459,6 @@ class Exchange:
                 self._copy = None
         if ended:
             self._complete(outcome_of_status(fields.status), reusable=True)
-        else:
-            self.arm()
 
     # ---- streams of events
 
@@ -511,7 +475,6 @@ class Exchange:
             if facts.verdict is None and not facts.done and not enough:
                 if ended:
                     self._fail(UpstreamBadResponse("The backend ended its stream before the first event."))
-                self.arm()
                 return
             out = self._release_head()
         if ended:
@@ -521,12 +484,12 @@ class Exchange:
         self._write_events(out)
         if facts.done:
             self._after_done(len(body))
-        self.arm()
 
     def _release_head(self) -> bytes:
         """The first event is classified, or may not be held longer: the head goes out, returns what was held."""
         held, self._held = self._held, b""
         self.state = State.STREAMING
+        self._token_accepted()
         self._body.forget()
         if not self.answer.committed:
             self.answer.open_events(self._upstream, self._keep_alive)
@@ -613,9 +576,8 @@ class Exchange:
         return self.state is State.SENT and in_time and first and self._services.retry_dead_connection
 
     def _replay_loss(self) -> None:
-        self._attempts.retried.append("connect")
+        self._attempts.retried += ("connect",)
         self._connect(fresh=True)
-        self.arm()
 
     def _token_refused(self, ended: bool) -> None:
         """The backend does not take the token: replace it and replay, once."""
@@ -632,12 +594,11 @@ class Exchange:
             self._ask_to_repeat(got)
             return
         self._replayed = True
-        self._attempts.retried.append("unauthorized")
+        self._attempts.retried += ("unauthorized",)
         self._upstream = None
         self.state = State.TOKEN
         if self._token_got(got):
             self._advance()
-        self.arm()
 
     def _ask_to_repeat(self, got: AccessToken | MimicError | None) -> None:
         """A streamed body cannot be replayed: its caller's SDK tries again, with the new token."""
@@ -655,28 +616,13 @@ class Exchange:
 
     # ---- timers
 
-    def arm(self) -> None:
-        """See that the timer fires no later than the next deadline."""
-        if self.state in ENDED:
-            return
-        when = self._deadline()[0]
-        if self._timer is not None:
-            if when >= self._armed_for:
-                return
-            self._timer.cancel()
-        self._armed_for = when
-        pause = min(max(0.0, when - self._services.clock()), 3600.0)
-        self._timer = self._services.call_later(pause, self.tick)
-
     def tick(self) -> None:
-        """The timer fired: act on the deadline that has passed, if one has, and arm the next."""
-        self._timer = None
+        """The pulse: act on the deadline that has passed, if one has."""
         if self.state in ENDED:
             return
         when, name = self._deadline()
         if when <= self._services.clock():
             self._expired(name)
-        self.arm()
 
     def _deadline(self) -> tuple[float, str]:
         limits = self._services.limits
@@ -800,10 +746,7 @@ class Exchange:
         if self.state is State.QUEUED:
             services.slots.leave(self.slot_granted)
         self.state = state
-        services.exchanges.discard(self)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        services.pulse.discard(self)
         self._body.forget()
         if self._breaker_asked:
             services.breaker.abandoned()

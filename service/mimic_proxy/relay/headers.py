@@ -6,8 +6,9 @@ Hop-by-hop fields: RFC 9110, 7.6.1. Framing fields: RFC 9112, 6.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from typing import Any
 
 from mimic_proxy.errors import InvalidRequest, MimicError
 
@@ -27,46 +28,84 @@ HOP_BY_HOP = (
     b"http2-settings",
 )
 CREDENTIALS = (b"authorization", b"api-key", b"x-api-key", b"cookie", b"proxy-authorization")
-CORS_PREFIX = b"access-control-"
+NEVER_NAMED = frozenset((b"content-type", b"content-length", b"host", b"transfer-encoding"))
+MAX_NAMES = 1024
+
+Reader = Callable[[Any, bytes, bytes], None]
+"""Takes what it reads of one field into RequestFields or ResponseFields."""
+
+
+class Names(dict[bytes, "Reader | None"]):
+    """How a field of each spelling is treated, remembered from its first sight; None: it passes as it is."""
+
+    def __init__(self, readers: "Mapping[bytes, Reader]", dropped: tuple[bytes, ...]) -> None:
+        """readers: by lower-case name. dropped: beginnings of lower-case names that never pass."""
+        super().__init__()
+        self._readers = readers
+        self._dropped = dropped
+
+    def __missing__(self, name: bytes) -> "Reader | None":
+        lower = name.lower()
+        reader = self._readers.get(lower)
+        if reader is None and lower.startswith(self._dropped):
+            reader = _drop
+        if len(self) < MAX_NAMES:
+            self[name] = reader
+        return reader
 
 
 class RequestFields:
-    """What the caller's head says, and its lines that pass to the backend as they are."""
+    """What the caller's head says, and its fields that pass to the backend as they are.
 
-    __slots__ = (
-        "accept_encoding",
-        "chunked",
-        "client_retry",
-        "connection",
-        "content_length",
-        "content_type",
-        "expect_continue",
-        "host",
-        "lines",
-        "origin",
-        "request_id",
-        "traceparent",
-        "tracestate",
-    )
+    What is not set in an instance was not in the head: one is made for every request, and heads are short.
+    """
+
+    host: bytes | None = None
+    origin: bytes | None = None
+    connection: bytes = b""
+    content_length: int | None = None
+    content_type: bytes = b""
+    chunked: bool = False
+    expect_continue: bool = False
+    accept_encoding: bytes | None = None
+    request_id: bytes | None = None
+    traceparent: bytes | None = None
+    tracestate: tuple[bytes, ...] = ()
+    client_retry: bool = False
 
     def __init__(self) -> None:
+        self.passing: list[bytes] = []
+        """Pieces of header lines, to be joined."""
+
+
+class ResponseFields:
+    """What the backend's head says, and its lines that pass to the caller as they are."""
+
+    content_length: int | None = None
+    content_type: bytes = b""
+    chunked: bool = False
+    close: bool = False
+    encoded: bool = False
+    keep_alive_seconds: float | None = None
+    location: bool = False
+    request_id: bytes | None = None
+
+    def __init__(self, status: int) -> None:
+        self.status = status
         self.lines: list[bytes] = []
-        self.host: bytes | None = None
-        self.origin: bytes | None = None
-        self.connection = b""
-        self.content_length: int | None = None
-        self.content_type = b""
-        self.chunked = False
-        self.expect_continue = False
-        self.accept_encoding: bytes | None = None
-        self.request_id: bytes | None = None
-        self.traceparent: bytes | None = None
-        self.tracestate: list[bytes] = []
-        self.client_retry = False
+
+    @property
+    def event_stream(self) -> bool:
+        """A 2xx answer in server-sent events that can be read on the way."""
+        return self.content_type.startswith(b"text/event-stream") and 200 <= self.status < 300 and not self.encoded
 
 
 def _drop(fields: object, name: bytes, value: bytes) -> None:
     """The field does not pass."""
+
+
+def _pass(fields: RequestFields, name: bytes, value: bytes) -> None:
+    fields.passing += (name, b": ", value, b"\r\n")
 
 
 def _host(fields: RequestFields, name: bytes, value: bytes) -> None:
@@ -75,9 +114,9 @@ def _host(fields: RequestFields, name: bytes, value: bytes) -> None:
     fields.host = value.strip()
 
 
-def _content_type(fields: "RequestFields | ResponseFields", name: bytes, value: bytes) -> None:
+def _content_type(fields: RequestFields, name: bytes, value: bytes) -> None:
     fields.content_type = value.lower()
-    fields.lines.append(b"%b: %b\r\n" % (name, value))
+    _pass(fields, name, value)
 
 
 def _content_length(fields: "RequestFields | ResponseFields", name: bytes, value: bytes) -> None:
@@ -103,7 +142,7 @@ def _transfer_encoding(fields: RequestFields, name: bytes, value: bytes) -> None
 
 def _origin(fields: RequestFields, name: bytes, value: bytes) -> None:
     fields.origin = value.strip()
-    fields.lines.append(b"%b: %b\r\n" % (name, value))
+    _pass(fields, name, value)
 
 
 def _expect(fields: RequestFields, name: bytes, value: bytes) -> None:
@@ -117,7 +156,7 @@ def _request_id(fields: RequestFields, name: bytes, value: bytes) -> None:
 
 def _client_retry(fields: RequestFields, name: bytes, value: bytes) -> None:
     fields.client_retry = value != b"0"
-    fields.lines.append(b"%b: %b\r\n" % (name, value))
+    _pass(fields, name, value)
 
 
 def _traceparent(fields: RequestFields, name: bytes, value: bytes) -> None:
@@ -126,10 +165,10 @@ def _traceparent(fields: RequestFields, name: bytes, value: bytes) -> None:
 
 
 def _tracestate(fields: RequestFields, name: bytes, value: bytes) -> None:
-    fields.tracestate.append(value)
+    fields.tracestate += (value,)
 
 
-REQUEST_READERS: dict[bytes, Callable[[RequestFields, bytes, bytes], None]] = {
+REQUEST_READERS: Mapping[bytes, Reader] = {
     **dict.fromkeys(HOP_BY_HOP + CREDENTIALS, _drop),
     b"baggage": _drop,
     b"host": _host,
@@ -148,40 +187,29 @@ REQUEST_READERS: dict[bytes, Callable[[RequestFields, bytes, bytes], None]] = {
 """Fields that do not simply pass. All others do."""
 
 
-def read_request(headers: list[tuple[bytes, bytes]], token_header: bytes) -> RequestFields:
-    """Walk the caller's head once. `token_header`: lower-case name of the field that we write.
+def request_names(token_header: bytes) -> Names:
+    """The table for callers' heads. `token_header`: lower-case name of the field that we write."""
+    return Names({**REQUEST_READERS, token_header: _drop}, (b"proxy-",))
+
+
+def read_request(headers: list[tuple[bytes, bytes]], names: Names) -> RequestFields:
+    """Walk the caller's head once.
 
     Raises InvalidRequest for what must not be guessed: two Host fields, codings beside chunked.
     """
     fields = RequestFields()
-    lines = fields.lines
-    readers = REQUEST_READERS
+    passing = fields.passing
     for name, value in headers:
-        lower = name.lower()
-        read = readers.get(lower)
-        if read is not None:
+        read = names[name]
+        if read is None:
+            passing += (name, b": ", value, b"\r\n")
+        else:
             read(fields, name, value)
-        elif lower != token_header and not lower.startswith(b"proxy-"):
-            lines.append(b"%b: %b\r\n" % (name, value))
     if fields.connection:
-        _drop_named(fields, headers)
+        # What Connection names is for this hop only; what frames the message or names its target never is.
+        named = {token.strip() for token in fields.connection.split(b",")} - NEVER_NAMED | {b"connection"}
+        return read_request([pair for pair in headers if pair[0].lower() not in named], names)
     return fields
-
-
-def _drop_named(fields: RequestFields, headers: list[tuple[bytes, bytes]]) -> None:
-    named = {token.strip() for token in fields.connection.split(b",")} - {b"", b"close", b"keep-alive"}
-    # What frames the message or names its target is not hop-by-hop, whatever Connection says.
-    named -= {b"content-type", b"content-length", b"host"}
-    if not named:
-        return
-    gone = {b"%b: %b\r\n" % (name, value) for name, value in headers if name.lower() in named}
-    fields.lines = [line for line in fields.lines if line not in gone]
-    if b"accept-encoding" in named:
-        fields.accept_encoding = None
-    if b"x-request-id" in named:
-        fields.request_id = None
-    if b"traceparent" in named:
-        fields.traceparent = b""
 
 
 def upstream_head(
@@ -202,7 +230,7 @@ def upstream_head(
     identity: ask for an unencoded answer (streams are read on the way).
     """
     parts = [b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (method, target, host), credential]
-    parts += fields.lines
+    parts += fields.passing
     if identity:
         parts.append(b"accept-encoding: identity\r\n")
     elif fields.accept_encoding is not None:
@@ -211,7 +239,7 @@ def upstream_head(
         parts.append(b"x-request-id: %b\r\n" % fields.request_id)
     parts.append(b"traceparent: %b\r\n" % traceparent)
     if fields.traceparent:
-        parts += [b"tracestate: %b\r\n" % state for state in fields.tracestate]
+        parts += (b"tracestate: %b\r\n" % state for state in fields.tracestate)
     if length is not None:
         parts.append(b"content-length: %d\r\n" % length)
     elif chunked:
@@ -220,38 +248,9 @@ def upstream_head(
     return b"".join(parts)
 
 
-class ResponseFields:
-    """What the backend's head says, and its lines that pass to the caller as they are."""
-
-    __slots__ = (
-        "chunked",
-        "close",
-        "content_length",
-        "content_type",
-        "encoded",
-        "keep_alive_seconds",
-        "lines",
-        "location",
-        "request_id",
-        "status",
-    )
-
-    def __init__(self, status: int) -> None:
-        self.status = status
-        self.lines: list[bytes] = []
-        self.content_length: int | None = None
-        self.content_type = b""
-        self.chunked = False
-        self.close = False
-        self.encoded = False
-        self.keep_alive_seconds: float | None = None
-        self.location = False
-        self.request_id: bytes | None = None
-
-    @property
-    def event_stream(self) -> bool:
-        """A 2xx answer in server-sent events that can be read on the way."""
-        return 200 <= self.status < 300 and not self.encoded and self.content_type.startswith(b"text/event-stream")
+def _response_type(fields: ResponseFields, name: bytes, value: bytes) -> None:
+    fields.content_type = value.lower()
+    fields.lines.append(b"%b: %b\r\n" % (name, value))
 
 
 def _response_coding(fields: ResponseFields, name: bytes, value: bytes) -> None:
@@ -284,14 +283,14 @@ def _content_encoding(fields: ResponseFields, name: bytes, value: bytes) -> None
     fields.lines.append(b"%b: %b\r\n" % (name, value))
 
 
-RESPONSE_READERS: dict[bytes, Callable[[ResponseFields, bytes, bytes], None]] = {
+RESPONSE_READERS: Mapping[bytes, Reader] = {
     **dict.fromkeys(HOP_BY_HOP, _drop),
     **dict.fromkeys((b"set-cookie", b"set-cookie2", b"www-authenticate", b"proxy-authenticate"), _drop),
     b"connection": _response_connection,
     b"keep-alive": _keep_alive,
     b"content-length": _content_length,
     b"transfer-encoding": _response_coding,
-    b"content-type": _content_type,
+    b"content-type": _response_type,
     b"content-encoding": _content_encoding,
     b"location": _location,
     b"x-request-id": _backend_id,
@@ -299,8 +298,13 @@ RESPONSE_READERS: dict[bytes, Callable[[ResponseFields, bytes, bytes], None]] = 
 """Fields that do not simply pass. All others do."""
 
 
-def read_response(status: int, headers: list[tuple[bytes, bytes]], own_cors: bool) -> ResponseFields:
-    """Walk the backend's head once. `own_cors`: drop its CORS fields, Mimic decides on origins.
+def response_names(*, own_cors: bool) -> Names:
+    """The table for backends' heads. `own_cors`: drop its CORS fields, Mimic decides on origins."""
+    return Names(RESPONSE_READERS, (b"proxy-", b"access-control-") if own_cors else (b"proxy-",))
+
+
+def read_response(status: int, headers: list[tuple[bytes, bytes]], names: Names) -> ResponseFields:
+    """Walk the backend's head once.
 
     Raises ValueError for what must not be guessed: codings beside chunked, more than 128 fields.
     """
@@ -308,14 +312,12 @@ def read_response(status: int, headers: list[tuple[bytes, bytes]], own_cors: boo
         raise ValueError(f"it has more than {MAX_FIELDS} header fields")
     fields = ResponseFields(status)
     lines = fields.lines
-    readers = RESPONSE_READERS
     for name, value in headers:
-        lower = name.lower()
-        read = readers.get(lower)
-        if read is not None:
-            read(fields, name, value)
-        elif not lower.startswith(b"proxy-") and not (own_cors and lower.startswith(CORS_PREFIX)):
+        read = names[name]
+        if read is None:
             lines.append(b"%b: %b\r\n" % (name, value))
+        else:
+            read(fields, name, value)
     return fields
 
 

@@ -126,7 +126,7 @@ class RelayProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.head_since = self.idle_since = self.loop.time()
+        self.head_since = self.idle_since = self.services.clock()
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -191,7 +191,7 @@ class RelayProtocol(HttpToolsProtocol):
     def _feed(self, data: bytes) -> None:
         if self.head_open:
             if not self.head_bytes:
-                self.head_since = self.loop.time()
+                self.head_since = self.services.clock()
             self.head_bytes += len(data)
         try:
             self.parser.feed_data(data)
@@ -203,8 +203,6 @@ class RelayProtocol(HttpToolsProtocol):
             return
         if self.head_open and self.head_bytes > MAX_HEAD_BYTES:
             self._refuse(HeadTooLarge("The request's head is larger than 64 KiB."))
-        elif self.exchange is not None:
-            self.exchange.arm()
 
     def _bad_request(self, error: httptools.HttpParserError) -> None:
         if isinstance(error, httptools.HttpParserCallbackError):
@@ -233,7 +231,7 @@ class RelayProtocol(HttpToolsProtocol):
         body = error.body()
         lines = [*error_fields(error), b"content-length: %d\r\nconnection: close\r\n" % len(body)]
         request_id = b"x-request-id: req_%b\r\n" % self.services.new_trace()[:32].encode("ascii")
-        self.transport.write(b"".join([STATUS_LINES[error.status], *lines, request_id, b"\r\n", body]))
+        self.write(b"".join([STATUS_LINES[error.status], *lines, request_id, b"\r\n", body]))
         logger.info("Refused a request: %s", error.message)
         self._close_gently()
 
@@ -324,7 +322,7 @@ class RelayProtocol(HttpToolsProtocol):
             return HeadTooLarge("The request's head is larger than 64 KiB.")
         version = parser.get_http_version()
         try:
-            fields = read_request(headers, self.services.token_header)
+            fields = read_request(headers, self.services.request_names)
         except InvalidRequest as error:
             return error
         if version not in ("1.1", "1.0") or (version == "1.0" and fields.chunked):
@@ -343,7 +341,7 @@ class RelayProtocol(HttpToolsProtocol):
             fields=fields,
             http11=version == "1.1",
             keep_alive=version == "1.1" and parser.should_keep_alive(),
-            started=self.loop.time(),
+            started=self.services.clock(),
             cors_origin=fields.origin,
         )
         found = match(method, path)
@@ -447,8 +445,7 @@ class RelayProtocol(HttpToolsProtocol):
     # ---- CallerPort
 
     def write(self, data: bytes) -> None:
-        if not self.transport.is_closing():
-            self.transport.write(data)
+        self.services.outbox.write(self.transport, data)
 
     def unsent(self) -> int:
         return 0 if self.transport.is_closing() else self.transport.get_write_buffer_size()
@@ -467,13 +464,13 @@ class RelayProtocol(HttpToolsProtocol):
         self.exchange = None
         self.pause(False)
         if self.transport.is_closing() or self.eof:
-            self.transport.close()
+            self._close()
             return
         self.answered = True
         whole = inbound is None or inbound.complete
         if whole and (not keep_alive or self.services.draining):
             self.last = True
-            self.transport.close()
+            self._close()
         elif not keep_alive:
             self._close_gently()
         elif inbound is not None and not inbound.complete:
@@ -486,11 +483,11 @@ class RelayProtocol(HttpToolsProtocol):
         self.current = None
         self.last = True
         if not self.transport.is_closing():
-            self.transport.close()
+            self._close()
 
     def _next(self) -> None:
         """Begin the next request of the queue, else parse what came meanwhile, else the connection idles."""
-        self.idle_since = self.head_since = self.loop.time()
+        self.idle_since = self.head_since = self.services.clock()
         if self.waiting:
             self.loop.call_soon(self._begin_waiting)
         elif self.ahead:
@@ -509,8 +506,6 @@ class RelayProtocol(HttpToolsProtocol):
                 self._feed_cycle(piece)
         if inbound.complete and inbound is self.current:
             self._complete_current()
-        if self.exchange is not None:
-            self.exchange.arm()
 
     def _parse_ahead(self) -> None:
         if self.current is None and self.ahead and not self.transport.is_closing():
@@ -520,10 +515,16 @@ class RelayProtocol(HttpToolsProtocol):
 
     # ---- closing, timers
 
+    def _close(self) -> None:
+        self.services.outbox.flush()
+        if not self.transport.is_closing():
+            self.transport.close()
+
     def _close_gently(self) -> None:
         """Close without a reset: what the caller still sends is read and thrown away for a moment."""
         self.discarding = self.refused = True
         transport = self.transport
+        self.services.outbox.flush()
         if transport.is_closing():
             return
         if transport.can_write_eof():
@@ -541,7 +542,7 @@ class RelayProtocol(HttpToolsProtocol):
         """One lazy timer for the connection: slow heads and idle connections."""
         if self.transport.is_closing():
             return
-        now = self.loop.time()
+        now = self.services.clock()
         due = self._due()
         if due is not None and due <= now:
             self._expire()

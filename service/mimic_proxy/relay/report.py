@@ -19,27 +19,15 @@ NO_USAGE = Usage(None, None, None, None)
 class Attempts:
     """What was tried for one exchange, and how its events came. Seconds."""
 
-    __slots__ = (
-        "count",
-        "events",
-        "first_content",
-        "last_event",
-        "max_gap",
-        "queue_seconds",
-        "retried",
-        "token_seconds",
-    )
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.retried: list[Literal["unauthorized", "connect"]] = []
-        self.queue_seconds = 0.0
-        self.token_seconds = 0.0
-        self.events = 0
-        self.last_event = 0.0
-        self.max_gap = 0.0
-        self.first_content = 0.0
-        """Moment of the first event with content; 0.0 before it."""
+    count = 0
+    retried: tuple[Literal["unauthorized", "connect"], ...] = ()
+    queue_seconds = 0.0
+    token_seconds = 0.0
+    events = 0
+    last_event = 0.0
+    max_gap = 0.0
+    first_content = 0.0
+    """Moment of the first event with content; 0.0 before it."""
 
     def event_seen(self, now: float, events: int, content: bool) -> None:
         """A read of the stream brought the count of its events to `events`."""

@@ -120,6 +120,6 @@ def _port(netloc: str) -> int | None:
     digits = text.partition(":")[2]
     if not digits:
         return None
-    if not (digits.isdecimal() and 0 < int(digits[:6]) < 65536 and len(digits) < 6):
+    if not (digits.isdecimal() and len(digits) < 6 and 0 < int(digits) < 65536):
         raise ValueError("names a port that is not between 1 and 65535")
     return int(digits)

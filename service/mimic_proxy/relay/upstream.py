@@ -20,7 +20,8 @@ from typing import Protocol
 import httptools
 
 from mimic_proxy.errors import MimicError, UpstreamBadResponse, UpstreamTimeout, UpstreamUnreachable
-from mimic_proxy.relay.headers import ResponseFields, read_response
+from mimic_proxy.relay.headers import Names, ResponseFields, read_response
+from mimic_proxy.relay.outbox import Outbox
 from mimic_proxy.relay.target import Base
 
 MAX_HEAD_BYTES = 65536
@@ -81,8 +82,8 @@ class Connection(asyncio.Protocol):
         self._reset()
 
     def send(self, data: bytes) -> None:
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(data)
+        if self.transport is not None:
+            self.pool.outbox.write(self.transport, data)
 
     def pause(self, paused: bool) -> None:
         """Stop or resume reading; asking twice is the same as once."""
@@ -217,7 +218,7 @@ class Connection(asyncio.Protocol):
         self.keep_alive = self.parser.should_keep_alive()
         version = self.parser.get_http_version()
         try:
-            fields = read_response(status, self.headers, self.pool.own_cors)
+            fields = read_response(status, self.headers, self.pool.names)
         except ValueError as error:
             self.bad = str(error)
             return
@@ -267,14 +268,16 @@ class Pool:
         base: Base,
         dialler: Dialler,
         clock: Callable[[], float],
+        names: Names,
+        outbox: Outbox,
         *,
-        own_cors: bool = False,
         rand: Callable[[], float] = random.random,
     ) -> None:
         self.base = base
         self.dialler = dialler
         self.clock = clock
-        self.own_cors = own_cors
+        self.names = names
+        self.outbox = outbox
         self.random = rand
         self.idle: deque[Connection] = deque()
         self.connections: set[Connection] = set()

@@ -19,7 +19,7 @@ STANDARD = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime", "t
 """Attributes that every record has; all others were given by the caller of `logging` as `extra`."""
 
 
-class _ExchangeLine(msgspec.Struct, omit_defaults=True):
+class _ExchangeLine(msgspec.Struct, omit_defaults=True, gc=False):
     """The JSON line of an exchange; what is None or 0 is left out."""
 
     time: str
@@ -40,8 +40,8 @@ class _ExchangeLine(msgspec.Struct, omit_defaults=True):
     stream: bool = False
     error_code: str | None = None
     timer: str | None = None
-    queue_seconds: float = 0.0
-    token_wait_seconds: float = 0.0
+    queue_seconds: float | None = None
+    token_wait_seconds: float | None = None
     upstream_head_seconds: float | None = None
     first_chunk_seconds: float | None = None
     max_gap_seconds: float | None = None
@@ -71,7 +71,7 @@ def exchange_json(now: float, seen: ExchangeObservation) -> bytes:
         _shortened(seen.path),
         seen.status,
         seen.outcome,
-        _rounded(seen.duration_seconds),
+        int(seen.duration_seconds * 1e6 + 0.5) / 1e6,
         seen.request_bytes,
         seen.response_bytes,
         seen.attempts,
@@ -81,9 +81,9 @@ def exchange_json(now: float, seen: ExchangeObservation) -> bytes:
         seen.timer,
         _rounded(seen.queue_seconds),
         _rounded(seen.token_wait_seconds),
-        _rounded_if(seen.upstream_head_seconds),
-        _rounded_if(seen.first_chunk_seconds),
-        _rounded_if(seen.max_gap_seconds),
+        _rounded(seen.upstream_head_seconds),
+        _rounded(seen.first_chunk_seconds),
+        _rounded(seen.max_gap_seconds),
         seen.events,
         seen.upstream_status,
         seen.retried,
@@ -148,8 +148,8 @@ def _console_line(now: float, level: str, message: str) -> bytes:
 
 def _timestamp(now: float) -> str:
     """RFC 3339, UTC, milliseconds."""
-    second = int(now)
-    return f"{_down_to(second)}.{int((now - second) * 1000):03d}Z"
+    milliseconds = int(now * 1000)
+    return f"{_down_to(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
 
 
 @lru_cache(maxsize=2)
@@ -162,9 +162,6 @@ def _shortened(text: str) -> str:
     return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}..."
 
 
-def _rounded(seconds: float) -> float:
-    return round(seconds, 6)
-
-
-def _rounded_if(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 6)
+def _rounded(seconds: float | None) -> float | None:
+    """To microseconds; `round` takes twice as long."""
+    return int(seconds * 1e6 + 0.5) / 1e6 if seconds else None

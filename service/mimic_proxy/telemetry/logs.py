@@ -110,6 +110,10 @@ class LineHandler(logging.Handler):
         self._writer.add(line)
         self._writer.flush()
 
+    def flush(self) -> None:
+        """Writes what waits; `logging.shutdown` calls it at exit."""
+        self._writer.flush()
+
 
 def configure(writer: LineWriter, *, level: str, style: LogFormat) -> None:
     """Sends all of `logging` to the writer, uvicorn's loggers included; what was set up before is replaced."""

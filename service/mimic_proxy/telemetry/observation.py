@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+
 Outcome = Literal[
     "completed",
     "client_error",
@@ -21,9 +23,11 @@ RefreshResult = Literal["success", "rejected", "http_error", "timeout", "unreach
 RefreshTrigger = Literal["startup", "proactive", "expired", "unauthorized", "config"]
 
 
-@dataclass(frozen=True, slots=True)
-class ExchangeObservation:
-    """One finished exchange. Times are seconds on the monotonic clock, lengths are seconds or bytes."""
+class ExchangeObservation(msgspec.Struct, frozen=True, gc=False):
+    """One finished exchange. Times are seconds on the monotonic clock, sizes are bytes.
+
+    A struct, since a frozen dataclass of this size takes 3 us to make.
+    """
 
     request_id: str
     operation: Operation

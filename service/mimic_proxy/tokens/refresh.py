@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from mimic_proxy.settings import Settings
 from mimic_proxy.telemetry.observation import RefreshObservation, RefreshResult, RefreshTrigger
@@ -154,7 +154,6 @@ class Refresher:
             return Attempt(self._explain(outcome, secret), seconds, outcome.status)
         if self._grant.single_use:
             self._spent = value
-            outcome = replace(outcome, refresh_after=FOREVER.seconds)
         return Attempt(outcome, seconds, answer.status)
 
     def _judge(

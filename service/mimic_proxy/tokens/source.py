@@ -242,7 +242,6 @@ class TokenSource:
             self._observe(attempt.observation(attempt.result, trigger, waiters))
 
     def _settle(self, attempt: Attempt, trigger: RefreshTrigger) -> None:
-        self._fresh_until = -math.inf
         self._last_result = attempt.result or self._last_result
         if isinstance(attempt.outcome, AccessToken):
             self._adopt(attempt.outcome, trigger, attempt.seconds)
@@ -317,7 +316,7 @@ class TokenSource:
         token = self._usable(self._now())
         if token is None:
             return self._not_before if self._trouble else math.inf
-        return max(token.sent.monotonic + min(token.refresh_after, token.usable_for), self._not_before)
+        return max(token.sent.monotonic + token.refresh_after, self._not_before)
 
     def _arm(self) -> None:
         self._disarm()

@@ -58,9 +58,8 @@ class Waiters:
 
     def _tell(self, waiter: Waiter, result: AccessToken | MimicError) -> None:
         # A turn of the loop each: a waiter that raises harms no other, and one that leaves meanwhile is not called.
-        if waiter not in self._told:
-            self._told.add(waiter)
-            asyncio.get_running_loop().call_soon(self._deliver, waiter, result)
+        self._told.add(waiter)
+        asyncio.get_running_loop().call_soon(self._deliver, waiter, result)
 
     def _deliver(self, waiter: Waiter, result: AccessToken | MimicError) -> None:
         if waiter in self._told:

@@ -39,7 +39,7 @@ def create_api(services: Services, models: Models, version: str) -> FastAPI:
 
 
 def _fields(request: Request, services: Services) -> RequestFields:
-    return read_request(list(request.headers.raw), services.token_header)
+    return read_request(list(request.headers.raw), services.request_names)
 
 
 def _answer(answer: ModelsAnswer) -> Response:

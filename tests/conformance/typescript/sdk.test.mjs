@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import OpenAI, { APIConnectionError, APIError, BadRequestError, NotFoundError } from 'openai';
 
 const client = new OpenAI({ maxRetries: 0 });
-const model = 'demo-chat';
+const model = 'demo/chat-small';
 const messages = [{ role: 'user', content: 'What is the weather in Paris?' }];
 const weather = {
   type: 'function',
@@ -110,9 +110,9 @@ test('JSON mode answers with a JSON object', async () => {
 
 test('embeddings are the same by default (base64), as base64 and as floats', async () => {
   const input = ['one text', 'another text'];
-  const usual = await client.embeddings.create({ model: 'demo-embedding', input });
-  const floats = await client.embeddings.create({ model: 'demo-embedding', input, encoding_format: 'float' });
-  const base64 = await client.embeddings.create({ model: 'demo-embedding', input, encoding_format: 'base64' });
+  const usual = await client.embeddings.create({ model: 'demo/embed-small', input });
+  const floats = await client.embeddings.create({ model: 'demo/embed-small', input, encoding_format: 'float' });
+  const base64 = await client.embeddings.create({ model: 'demo/embed-small', input, encoding_format: 'base64' });
   assert.deepEqual(usual.data.map((item) => item.index), [0, 1]);
   assert.notDeepEqual(usual.data[0].embedding, usual.data[1].embedding);
   for (const [at, item] of usual.data.entries()) {
@@ -127,7 +127,7 @@ test('embeddings are the same by default (base64), as base64 and as floats', asy
 });
 
 test('embeddings have as many dimensions as were asked for', async () => {
-  const answer = await client.embeddings.create({ model: 'demo-embedding', input: 'one text', dimensions: 7 });
+  const answer = await client.embeddings.create({ model: 'demo/embed-small', input: 'one text', dimensions: 7 });
   assert.equal(answer.data[0].embedding.length, 7);
 });
 

@@ -286,9 +286,7 @@ def test_a_long_event_passes_in_pieces_and_ends_the_observing_but_not_the_stream
     stream = reader()
 
     assert stream.feed(long[:66_000]) == long[:66_000]
-    assert stream.facts == StreamFacts(
-        verdict="ok", events=1, first_content=True, observing=False, in_partial=True
-    )
+    assert stream.facts == StreamFacts(verdict="ok", events=1, first_content=True, observing=False, in_partial=True)
     assert stream.feed(long[66_000:] + STOP + DONE) == long[66_000:] + STOP + DONE
     assert (stream.facts.in_partial, stream.facts.done, stream.facts.events) == (False, True, 2)
 
@@ -506,7 +504,10 @@ def test_any_bytes_pass(reads: list[bytes]) -> None:
     ("answer", "usage"),
     [
         ({"choices": [{"message": {"content": "x"}}], "usage": USAGE}, Usage(9, 12, None, None)),
-        ({"data": [{"embedding": [0.1]}], "usage": {"prompt_tokens": 8, "total_tokens": 8}}, Usage(8, None, None, None)),
+        (
+            {"data": [{"embedding": [0.1]}], "usage": {"prompt_tokens": 8, "total_tokens": 8}},
+            Usage(8, None, None, None),
+        ),
         (
             {
                 "usage": {

@@ -93,7 +93,12 @@ def test_a_newcomer_does_not_overtake_the_queue() -> None:
     slots.take(nobody)
     first, second, newcomer = Caller(slots), Caller(slots), Caller(slots)
     taken: list[str] = []
-    first.then = lambda: (taken.append(slots.take(newcomer.granted)), slots.give())[0]
+
+    def give_back_and_come_again() -> None:
+        slots.give()
+        taken.append(slots.take(newcomer.granted))
+
+    first.then = give_back_and_come_again
     slots.take(first.granted)
     slots.take(second.granted)
 

@@ -8,11 +8,24 @@ from openai._streaming import SSEDecoder
 from mimic_proxy.relay.sse import DEFAULT_LIMIT, Event, Splitter
 
 BOM = b"\xef\xbb\xbf"
-_PIECES = [b"data: x", b"data:y", b"data", b"data: ", b"event: e", b"id: 1", b": c", b"retry: 3", b"datax: z", b"\xc3\xa9"]
+_PIECES = [
+    b"data: x",
+    b"data:y",
+    b"data",
+    b"data: ",
+    b"event: e",
+    b"id: 1",
+    b": c",
+    b"retry: 3",
+    b"datax: z",
+    b"\xc3\xa9",
+]
 _LINE_ENDS = [b"\n", b"\r", b"\r\n"]
 
 streams = st.lists(st.sampled_from(_PIECES + _LINE_ENDS * 3), max_size=30).map(b"".join)
-lf_streams = st.lists(st.sampled_from([*_PIECES, b"data: " + b"x" * 30, b"\n", b"\n", b"\n\n"]), max_size=30).map(b"".join)
+lf_streams = st.lists(st.sampled_from([*_PIECES, b"data: " + b"x" * 30, b"\n", b"\n", b"\n\n"]), max_size=30).map(
+    b"".join
+)
 
 
 @st.composite

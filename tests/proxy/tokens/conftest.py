@@ -20,6 +20,7 @@ from mimic_proxy.tokens.refresh import TokenPolicy
 from mimic_proxy.tokens.source import TokenSource
 from mimic_proxy.tokens.token import AccessToken
 
+URL = "https://tokens.corp.example/token?tenant=7"
 TURNS = 12
 """More turns of the loop than any chain of callbacks in the source needs."""
 
@@ -129,13 +130,14 @@ class Scene:
         self.service = Service()
         self.chance = 0.0
         self.observations: list[RefreshObservation] = []
+        self.observe = self.observations.append
 
     turn = staticmethod(turn)
     caller = Caller
     granted = staticmethod(granted)
 
-    def auth_code(self, secret: SecretRef | None = None, *, single_use: bool = False) -> Grant:
-        recipe = Recipe(url="https://tokens.corp.example/token?tenant=7", secret_as="code", answers=ANSWERS)
+    def auth_code(self, secret: SecretRef | None = None, *, single_use: bool = False, url: str = URL) -> Grant:
+        recipe = Recipe(url=url, secret_as="code", answers=ANSWERS)
         return Grant("auth_code", recipe, secret or SecretRef("AUTH_CODE", "first-code"), single_use=single_use)
 
     def source(self, grant: Grant | None = None, *, default_lifetime: float = 300, floor: float = 5) -> TokenSource:
@@ -146,7 +148,7 @@ class Scene:
             clock=lambda: self.clock.monotonic,
             wall=lambda: self.clock.wall,
             chance=lambda: self.chance,
-            observe=self.observations.append,
+            observe=self.observe,
             call_later=self.clock.call_later,
         )
 

@@ -36,7 +36,9 @@ def failed(document: object, status: int = 200, retry_after: str | None = None) 
 
 def jwt(claims: object) -> str:
     middle = claims if isinstance(claims, bytes) else json.dumps(claims).encode()
-    return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in (b'{"alg":"x"}', middle, b"\xff\xfe"))
+    return ".".join(
+        base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in (b'{"alg":"x"}', middle, b"\xff\xfe")
+    )
 
 
 @pytest.mark.parametrize(

@@ -99,6 +99,31 @@ async def test_a_token_that_the_backend_took_meanwhile_is_not_condemned(scene: A
     assert source.replace(token, sent_at + 0.6, scene.caller()) is None
 
 
+async def test_only_what_the_backend_said_of_this_token_counts_for_it(scene: Any) -> None:
+    source = await scene.started()
+    first = source.obtain(scene.caller())
+    sent_at = scene.clock.monotonic
+    source.accepted(first, sent_at + 1)
+    await scene.clock.advance(801)
+    second = source.obtain(scene.caller())
+    source.accepted(first, sent_at + 1000)
+    assert second.generation == 2
+    assert source.replace(second, sent_at, scene.caller()) is None
+
+
+async def test_a_refusal_that_joins_a_refresh_under_way_is_followed_by_the_floor_too(scene: Any) -> None:
+    source = await scene.started(floor=5)
+    scene.service.open.clear()
+    await scene.clock.advance(801)
+    caller = scene.caller()
+    assert source.replace(source.obtain(scene.caller()), scene.clock.monotonic, caller) is None
+    scene.service.open.set()
+    await scene.turn()
+    assert ([token.value for token in caller.told], scene.service.calls) == (["token-2"], 2)
+    refusal = source.replace(caller.told[0], scene.clock.monotonic, scene.caller())
+    assert isinstance(refusal, UpstreamAuthFailed)
+
+
 async def test_a_token_just_refreshed_because_of_a_401_condemns_only_its_exchange(scene: Any) -> None:
     source = await scene.started(floor=5)
     for forced in range(3):
@@ -172,8 +197,19 @@ async def test_a_refresh_comes_by_itself_before_the_token_expires(scene: Any, ch
     assert scene.results == [("startup", "success"), ("proactive", "success")]
 
 
+async def test_a_timer_that_fires_early_is_set_again(scene: Any) -> None:
+    later = scene.clock.call_later
+    scene.clock.call_later = lambda delay, callback: later(delay * 0.9, callback)
+    await scene.started()
+    await scene.clock.advance(799)
+    assert scene.service.calls == 1
+    await scene.clock.advance(1.1)
+    assert scene.service.calls == 2
+
+
 async def test_a_request_refreshes_a_due_token_even_if_no_timer_fires(scene: Any) -> None:
     source = await scene.started()
+    assert source.obtain(scene.caller()).value == "token-1"
     await scene.clock.advance(900, timers=False)
     assert source.obtain(scene.caller()).value == "token-1"
     await scene.turn()
@@ -253,9 +289,10 @@ async def test_a_guessed_lifetime_schedules_refreshes_and_never_expires_the_toke
     scene.service.expires_in = None
     source = await scene.started()
     assert source.state().expires is None
+    scene.chance = 1.0
     scene.service.answer(500)
-    await scene.clock.advance(100_000)
-    assert scene.service.calls > 1000
+    await scene.clock.advance(10_000)
+    assert scene.service.calls > 100
     assert (await scene.ask(source)).value == "token-1"
 
 
@@ -290,6 +327,7 @@ async def test_a_refused_secret_does_not_withdraw_a_token_that_is_valid(scene: A
 @pytest.mark.parametrize("seconds", [900, 1e9])
 async def test_a_wall_clock_that_steps_on_refreshes_but_is_no_hard_stop(scene: Any, seconds: float) -> None:
     source = await scene.started()
+    assert source.obtain(scene.caller()).value == "token-1"
     await scene.clock.advance(1)
     scene.clock.wall += seconds
     scene.service.open.clear()

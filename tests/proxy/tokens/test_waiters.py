@@ -71,6 +71,20 @@ async def test_one_that_waits_again_is_told_again(scene: Any, waiters: Waiters) 
     assert caller.told == [RESULT]
 
 
+async def test_an_older_answer_does_not_reach_one_that_waits_anew(scene: Any, waiters: Waiters) -> None:
+    told: list[object] = []
+
+    def wait_anew(result: object) -> None:
+        told.append(result)
+        waiters.park(wait_anew)
+
+    waiters.park(wait_anew)
+    waiters.answer(RESULT)
+    waiters.answer(late())
+    await scene.turn()
+    assert (told, len(waiters)) == ([RESULT], 1)
+
+
 async def test_one_that_fails_harms_no_other(scene: Any, waiters: Waiters) -> None:
     failures: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context["exception"]))

@@ -1,0 +1,30 @@
+"""What is written in one turn of the event loop goes to the sockets together, at its end.
+
+Each write to a peer that sleeps wakes it, and a wake-up costs more than relaying the bytes. Written back to back, the
+first wakes the peer and the others find it awake: twice the requests per second where one caller keeps many
+connections. Nothing waits longer than the turn in which it was written.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+
+class Outbox:
+    """One for all connections of the process. Order is kept; whoever closes a transport flushes first."""
+
+    def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
+        self._call_soon = call_soon
+        self._waiting: list[tuple[asyncio.Transport, bytes]] = []
+
+    def write(self, transport: asyncio.Transport, data: bytes) -> None:
+        """Hand over at the end of this turn."""
+        if not self._waiting:
+            self._call_soon(self.flush)
+        self._waiting.append((transport, data))
+
+    def flush(self) -> None:
+        """Hand over now. Transports that have closed meanwhile are passed over (uvloop would raise)."""
+        waiting, self._waiting = self._waiting, []
+        for transport, data in waiting:
+            if not transport.is_closing():
+                transport.write(data)

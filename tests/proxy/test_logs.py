@@ -1,0 +1,244 @@
+"""Log lines: whole, in order, in batches, and without what does not belong there."""
+
+import io
+import json
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fakes.observations import exchange
+from mimic_proxy.telemetry.lines import LONGEST_TEXT, exchange_console, exchange_json, record_console, record_json
+from mimic_proxy.telemetry.logs import BATCH_BYTES, BATCH_SECONDS, ExchangeLog, LineWriter, LogFormat, configure
+from mimic_proxy.telemetry.observation import Outcome
+
+NOON = datetime(2026, 3, 1, 12, 0, 0, 250000, UTC).timestamp()
+
+
+class Clockwork:
+    """`call_later` by hand."""
+
+    def __init__(self) -> None:
+        self.due: list[tuple[float, Callable[[], None]]] = []
+
+    def later(self, seconds: float, callback: Callable[[], None]) -> None:
+        self.due.append((seconds, callback))
+
+    def run(self) -> None:
+        due, self.due = self.due, []
+        for _, callback in due:
+            callback()
+
+
+class Broken(io.BytesIO):
+    def write(self, data: object) -> int:
+        raise BrokenPipeError
+
+
+@pytest.fixture
+def sink() -> io.BytesIO:
+    return io.BytesIO()
+
+
+@pytest.fixture
+def clockwork() -> Clockwork:
+    return Clockwork()
+
+
+def exchange_log(sink: io.BytesIO, clockwork: Clockwork, level: int = logging.INFO) -> ExchangeLog:
+    return ExchangeLog(LineWriter(sink), level=level, style="json", wall=lambda: NOON, later=clockwork.later)
+
+
+@pytest.fixture
+def restored_logging() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:], root.level = handlers, level
+
+
+def record(message: str, *arguments: object, level: int = logging.INFO, **extra: object) -> logging.LogRecord:
+    made = logging.makeLogRecord({"name": "mimic", "msg": message, "args": arguments, "created": NOON, **extra})
+    made.levelno, made.levelname = level, logging.getLevelName(level)
+    return made
+
+
+def test_an_exchange_is_one_json_line():
+    line = exchange_json(NOON, exchange(stream=True, events=7, first_chunk_seconds=0.1, input_tokens=11))
+    assert json.loads(line) == {
+        "time": "2026-03-01T12:00:00.250Z",
+        "level": "INFO",
+        "logger": "mimic.exchange",
+        "message": "exchange",
+        "request_id": "req-1",
+        "operation": "chat",
+        "method": "POST",
+        "path": "/v1/chat/completions",
+        "status": 200,
+        "outcome": "completed",
+        "duration_seconds": 0.25,
+        "request_bytes": 120,
+        "response_bytes": 480,
+        "attempts": 1,
+        "model": "small",
+        "stream": True,
+        "upstream_head_seconds": 0.2,
+        "first_chunk_seconds": 0.1,
+        "events": 7,
+        "upstream_status": 200,
+        "input_tokens": 11,
+    }
+
+
+def test_an_exchange_on_the_console_leaves_out_what_is_usual():
+    line = exchange_console(NOON, exchange(status=504, outcome="timeout", timer="first_byte", upstream_status=None))
+    assert b"WARNING POST /v1/chat/completions 504 timeout 0.250s timer=first_byte model=small id=req-1" in line
+
+
+@given(st.text(max_size=LONGEST_TEXT * 2), st.text(max_size=LONGEST_TEXT * 2), st.sampled_from([*get_args(Outcome)]))
+def test_a_line_stays_one_short_line_whatever_a_caller_sent(path: str, model: str, outcome: Outcome):
+    seen = exchange(path=path, model=model, outcome=outcome)
+    in_json, on_console = exchange_json(NOON, seen), exchange_console(NOON, seen)
+    assert json.loads(in_json)["outcome"] == outcome
+    assert in_json.index(b"\n") == len(in_json) - 1
+    assert on_console.decode()[:-1].isprintable()
+    assert len(on_console) < 20 * LONGEST_TEXT
+
+
+def test_lines_of_exchanges_wait_for_one_batch(sink: io.BytesIO, clockwork: Clockwork):
+    log = exchange_log(sink, clockwork)
+    for _ in range(3):
+        log.write(exchange())
+    assert sink.getvalue() == b""
+    assert [seconds for seconds, _ in clockwork.due] == [BATCH_SECONDS]
+    clockwork.run()
+    assert len(sink.getvalue().splitlines()) == 3
+    log.write(exchange())
+    assert len(clockwork.due) == 1
+
+
+def test_a_full_batch_does_not_wait(sink: io.BytesIO, clockwork: Clockwork):
+    log = exchange_log(sink, clockwork)
+    while not sink.getvalue():
+        log.write(exchange())
+    assert BATCH_BYTES <= len(sink.getvalue()) < BATCH_BYTES + 1000
+
+
+@pytest.mark.parametrize("outcome", ["upstream_error", "timeout", "token_error", "internal_error"])
+def test_a_fault_is_written_at_once_with_what_waited(sink: io.BytesIO, clockwork: Clockwork, outcome: Outcome):
+    log = exchange_log(sink, clockwork)
+    log.write(exchange())
+    log.write(exchange(outcome=outcome))
+    assert [json.loads(line)["level"] for line in sink.getvalue().splitlines()] == ["INFO", "WARNING"]
+
+
+def test_the_level_holds_for_exchanges_too(sink: io.BytesIO, clockwork: Clockwork):
+    quiet = exchange_log(sink, clockwork, logging.WARNING)
+    quiet.write(exchange())
+    quiet.write(exchange(outcome="timeout"))
+    assert [json.loads(line)["outcome"] for line in sink.getvalue().splitlines()] == ["timeout"]
+    silent = exchange_log(sink, clockwork, logging.ERROR)
+    silent.write(exchange(outcome="timeout"))
+    assert len(sink.getvalue().splitlines()) == 1
+    assert clockwork.due == []
+
+
+def test_a_sink_that_is_gone_costs_lines_and_no_exchange(clockwork: Clockwork):
+    writer = LineWriter(Broken())
+    log = ExchangeLog(writer, level=logging.INFO, style="json", wall=lambda: NOON, later=clockwork.later)
+    log.write(exchange(outcome="timeout"))
+    assert writer.lost == 1
+    closed = io.BytesIO()
+    closed.close()
+    writer = LineWriter(closed)
+    writer.add(b"line\n")
+    writer.flush()
+    assert writer.lost == 1
+
+
+def test_threads_lose_no_line(sink: io.BytesIO):
+    writer = LineWriter(sink)
+
+    def write() -> None:
+        for number in range(500):
+            writer.add(b"%d\n" % number)
+            if number % 7 == 0:
+                writer.flush()
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    writer.flush()
+    assert len(sink.getvalue().splitlines()) == 2000
+
+
+@pytest.mark.usefixtures("restored_logging")
+@pytest.mark.parametrize("style", get_args(LogFormat))
+def test_all_of_logging_goes_to_the_writer(sink: io.BytesIO, style: LogFormat):
+    configure(LineWriter(sink), level="INFO", style=style)
+    logging.getLogger("mimic").info("listening on %s", "[::1]:8000", extra={"request_id": "req-1"})
+    logging.getLogger("mimic").debug("unseen")
+    logging.getLogger("uvicorn.error").info("unseen")
+    logging.getLogger("uvicorn.error").warning("seen")
+    logging.getLogger("uvicorn.access").info("unseen")
+    logging.getLogger("httpx2").info("HTTP Request: POST https://auth.example.com/?key=unseen")
+    lines = sink.getvalue().decode().splitlines()
+    assert len(lines) == 2
+    assert "listening on [::1]:8000" in lines[0]
+    assert b"unseen" not in sink.getvalue()
+    if style == "json":
+        assert json.loads(lines[0])["request_id"] == "req-1"
+
+
+@pytest.mark.usefixtures("restored_logging")
+def test_lines_of_logging_and_of_exchanges_keep_their_order(sink: io.BytesIO, clockwork: Clockwork):
+    writer = LineWriter(sink)
+    configure(writer, level="INFO", style="json")
+    log = ExchangeLog(writer, level=logging.INFO, style="json", wall=lambda: NOON, later=clockwork.later)
+    log.write(exchange())
+    logging.getLogger("mimic").info("after it")
+    assert [json.loads(line)["message"] for line in sink.getvalue().splitlines()] == ["exchange", "after it"]
+
+
+@pytest.mark.usefixtures("restored_logging")
+def test_a_shutdown_of_logging_writes_what_waits(sink: io.BytesIO, clockwork: Clockwork):
+    writer = LineWriter(sink)
+    configure(writer, level="INFO", style="json")
+    ExchangeLog(writer, level=logging.INFO, style="json", wall=lambda: NOON, later=clockwork.later).write(exchange())
+    logging.getLogger().handlers[0].flush()
+    assert len(sink.getvalue().splitlines()) == 1
+
+
+def test_a_record_in_json_holds_its_message_and_extras():
+    line = json.loads(record_json(record("refresh failed: %s", "timeout", level=logging.WARNING, attempt=2)))
+    assert line == {
+        "time": "2026-03-01T12:00:00.250Z",
+        "level": "WARNING",
+        "logger": "mimic",
+        "message": "refresh failed: timeout",
+        "attempt": 2,
+    }
+
+
+def test_a_record_cannot_forge_a_line_nor_break_the_encoding():
+    forged = "name\n12:00:00 ERROR forged \x1b[31m \udcff"
+    assert json.loads(record_json(record(forged)))["message"].startswith("name\n12:00:00")
+    assert record_json(record(forged)).count(b"\n") == 1
+    assert record_console(record(forged)).count(b"\n") == 1
+    assert b"\x1b" not in record_console(record(forged))
+
+
+@pytest.mark.parametrize("encode", [record_json, record_console])
+def test_an_unexpected_exception_is_told_with_its_traceback(encode: Callable[[logging.LogRecord], bytes]):
+    try:
+        raise KeyError("missing")
+    except KeyError as error:
+        failed = record("unexpected", level=logging.ERROR, exc_info=(type(error), error, error.__traceback__))
+    assert b"KeyError: 'missing'" in encode(failed)
