@@ -137,7 +137,10 @@ def _value(raw: msgspec.Raw, kind: type[T]) -> T | None:
 
 
 def _first(*values: int | None) -> int | None:
-    return next((value for value in values if value is not None), None)
+    for value in values:
+        if value is not None:
+            return value
+    return None
 
 
 def _refusal(body: bytes | bytearray, fault: Exception) -> InvalidRequest:

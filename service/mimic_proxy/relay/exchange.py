@@ -38,7 +38,7 @@ from mimic_proxy.relay.answer import JSON_LINE, Answer
 from mimic_proxy.relay.body import BodyFields, ask_for_usage, read_fields
 from mimic_proxy.relay.deadlines import Moments, Phase, next_deadline
 from mimic_proxy.relay.framing import LARGE_BYTES, Framing
-from mimic_proxy.relay.headers import ResponseFields, traceparent_of, upstream_head
+from mimic_proxy.relay.headers import ResponseFields, head_end, head_start, traceparent_of
 from mimic_proxy.relay.inbound import RequestBody
 from mimic_proxy.relay.outcome import outcome_of_error, outcome_of_status
 from mimic_proxy.relay.ports import CallerPort, Cancellable, ConnectionPort, Request, Services
@@ -111,7 +111,7 @@ class Exchange:
         json = not fields.content_type or fields.content_type.startswith(JSON_TYPES)
         self._body = RequestBody(
             streamed=route.body == "stream" or not (json or route.first_class),
-            declared=fields.content_length,
+            declared=request.content_length,
             chunked=fields.chunked,
             limit=services.limits.max_body_bytes,
             budget=services.budget,
@@ -127,7 +127,7 @@ class Exchange:
         refusal = self._body.announce()
         if refusal is not None:
             self._fail(refusal)
-        else:
+        elif self._body.streamed or not self._continued:
             self._advance()
 
     def caller_data(self, data: bytes) -> None:
@@ -350,25 +350,28 @@ class Exchange:
         return fields.stream and not fields.stream_options and self._route.operation == "chat"
 
     def _upstream_head(self, size: int) -> bytes:
-        request, token = self._request, self._token
-        assert token is not None
-        base = self._services.backends[self._route.base].base
+        request = self._request
         fields = request.fields
         if self._body.streamed:
-            length = fields.content_length
+            length = request.content_length
         else:
-            length = size if size or fields.chunked or fields.content_length is not None else None
-        return upstream_head(
-            request.method,
-            operation_target(base, self._route.suffix, request.query),
-            base.host_field,
-            fields,
-            token.field,
-            traceparent_of(fields, self._trace),
-            length=length,
-            chunked=fields.chunked,
-            identity=self._fields.stream,
-        )
+            length = size if size or fields.chunked or request.content_length is not None else None
+        end = head_end(traceparent_of(fields, self._trace), length=length, chunked=fields.chunked)
+        return self._head_start() + end
+
+    def _head_start(self) -> bytes:
+        """Made once for a head that comes again, as long as the token stays."""
+        request, token, identity = self._request, self._token, self._fields.stream
+        assert token is not None
+        fields = request.fields
+        made = fields.prepared
+        if made is not None and made[0] is token and made[1] is identity:
+            return made[2]
+        base = self._services.backends[self._route.base].base
+        target = operation_target(base, self._route.suffix, request.query)
+        start = head_start(request.method, target, base.host_field, fields, token.field, identity=identity)
+        fields.prepared = (token, identity, start)
+        return start
 
     # ---- the upstream
 

@@ -72,6 +72,8 @@ class RequestFields:
     traceparent: bytes | None = None
     tracestate: tuple[bytes, ...] = ()
     client_retry: bool = False
+    prepared: tuple[object, bool, bytes] | None = None
+    """What `head_start` made of it last, behind what that depends on."""
 
     def __init__(self) -> None:
         self.passing: list[bytes] = []
@@ -212,22 +214,12 @@ def read_request(headers: list[tuple[bytes, bytes]], names: Names) -> RequestFie
     return fields
 
 
-def upstream_head(
-    method: bytes,
-    target: bytes,
-    host: bytes,
-    fields: RequestFields,
-    credential: bytes,
-    traceparent: bytes,
-    *,
-    length: int | None,
-    chunked: bool,
-    identity: bool,
+def head_start(
+    method: bytes, target: bytes, host: bytes, fields: RequestFields, credential: bytes, *, identity: bool
 ) -> bytes:
-    """The head that goes to the backend, blank line included.
+    """The part of the backend's head that is the same whenever the caller's head and the token are.
 
-    credential: a whole line or empty. length: bytes of the body, None where none is declared.
-    identity: ask for an unencoded answer (streams are read on the way).
+    credential: a whole line or empty. identity: ask for an unencoded answer (streams are read on the way).
     """
     parts = [b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (method, target, host), credential]
     parts += fields.passing
@@ -237,15 +229,17 @@ def upstream_head(
         parts.append(b"accept-encoding: %b\r\n" % fields.accept_encoding)
     if fields.request_id is not None:
         parts.append(b"x-request-id: %b\r\n" % fields.request_id)
-    parts.append(b"traceparent: %b\r\n" % traceparent)
     if fields.traceparent:
         parts += (b"tracestate: %b\r\n" % state for state in fields.tracestate)
-    if length is not None:
-        parts.append(b"content-length: %d\r\n" % length)
-    elif chunked:
-        parts.append(b"transfer-encoding: chunked\r\n")
-    parts.append(b"\r\n")
     return b"".join(parts)
+
+
+def head_end(traceparent: bytes, *, length: int | None, chunked: bool) -> bytes:
+    """The rest of it, blank line included. length: bytes of the body, None where none is declared."""
+    if length is not None:
+        return b"traceparent: %b\r\ncontent-length: %d\r\n\r\n" % (traceparent, length)
+    coding = b"transfer-encoding: chunked\r\n" if chunked else b""
+    return b"traceparent: %b\r\n%b\r\n" % (traceparent, coding)
 
 
 def _response_type(fields: ResponseFields, name: bytes, value: bytes) -> None:

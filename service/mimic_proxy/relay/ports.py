@@ -91,6 +91,14 @@ class TokenPort(Protocol):
     def leave(self, waiter: TokenWaiter) -> None: ...
 
 
+class HeadsPort(Protocol):
+    """Heads that were seen before, see `relay.heads.Heads`."""
+
+    def find(self, data: bytes) -> Any: ...
+
+    def remember(self, data: bytes, request: "Request", route: Any) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Bounds of one exchange: seconds and bytes, 0 switches a limit off."""
@@ -132,6 +140,7 @@ class Services:
     new_trace: Callable[[], str]
     """48 random hexadecimal digits."""
     observe: Callable[[ExchangeObservation], None]
+    heads: "HeadsPort"
     request_names: Names
     """How callers' header fields are treated."""
     include_usage: bool = False
@@ -150,5 +159,6 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     http11: bool
     keep_alive: bool
     started: float
+    content_length: int | None = None
     cors_origin: bytes | None = None
     """The Origin of a page that ALLOWED_ORIGINS names; the answer lets it read."""

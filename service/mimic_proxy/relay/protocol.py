@@ -18,6 +18,7 @@ from collections import deque
 from typing import Any
 
 import httptools
+import msgspec
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -30,6 +31,7 @@ from mimic_proxy.errors import (
 )
 from mimic_proxy.relay.exchange import Exchange
 from mimic_proxy.relay.headers import MAX_FIELDS, STATUS_LINES, error_fields, read_request
+from mimic_proxy.relay.heads import Known
 from mimic_proxy.relay.origins import OriginPolicy, judge
 from mimic_proxy.relay.ports import Request, Services
 from mimic_proxy.relay.routes import Route, match
@@ -103,9 +105,11 @@ class RelayProtocol(HttpToolsProtocol):
         self.eof = False
         self.read_paused = False
         # the request being parsed
+        self.begun = False
         self.head_open = True
         self.head_bytes = 0
         self.head_since = 0.0
+        self.begins_with: bytes | None = None
         self.upgrading = False
         self.receiving: Inbound | None = None
         self.refused = False
@@ -189,9 +193,14 @@ class RelayProtocol(HttpToolsProtocol):
             self.transport.abort()
 
     def _feed(self, data: bytes) -> None:
-        if self.head_open:
-            if not self.head_bytes:
-                self.head_since = self.services.clock()
+        if not self.begun:
+            known = self.services.heads.find(data)
+            if known is not None and self.current is None and not self.final:
+                self._begin_known(*known)
+                return
+            self.head_since = self.services.clock()
+            self.begins_with = data
+        elif self.head_open:
             self.head_bytes += len(data)
         try:
             self.parser.feed_data(data)
@@ -201,8 +210,22 @@ class RelayProtocol(HttpToolsProtocol):
         except httptools.HttpParserError as error:
             self._bad_request(error)
             return
-        if self.head_open and self.head_bytes > MAX_HEAD_BYTES:
-            self._refuse(HeadTooLarge("The request's head is larger than 64 KiB."))
+        self.begins_with = None
+        if self.begun and self.head_open:
+            self.head_bytes = self.head_bytes or _size(self.url, self.headers)
+            if self.head_bytes > MAX_HEAD_BYTES:
+                self._refuse(HeadTooLarge("The request's head is larger than 64 KiB."))
+
+    def _begin_known(self, known: Known, length: int, body: bytes) -> None:
+        """A whole request whose head was parsed and checked before."""
+        request = msgspec.structs.replace(known.request, started=self.services.clock(), content_length=length)
+        inbound = self.current = Inbound(request, known.route, [], b"")
+        inbound.complete = True
+        exchange = self.exchange = Exchange(self.services, self, request, known.route)
+        exchange.start()
+        if length:
+            exchange.caller_data(body)
+        exchange.caller_end()
 
     def _bad_request(self, error: httptools.HttpParserError) -> None:
         if isinstance(error, httptools.HttpParserCallbackError):
@@ -238,6 +261,7 @@ class RelayProtocol(HttpToolsProtocol):
     # ---- parser
 
     def on_message_begin(self) -> None:
+        self.begun = True
         self.url = b""
         self.headers = []
         self.receiving = None
@@ -267,8 +291,11 @@ class RelayProtocol(HttpToolsProtocol):
         # Nothing follows a request that says close (RFC 9112, 9.6).
         self.final = not inbound.request.keep_alive
         self.receiving = inbound
+        begins_with, self.begins_with = self.begins_with, None
         if self.current is None:
             self._begin(inbound)
+            if self.exchange is not None and begins_with is not None and inbound.route is not None:
+                self.services.heads.remember(begins_with, inbound.request, inbound.route)
         elif len(self.waiting) >= MAX_WAITING:
             self.refused = True
             self.transport.abort()
@@ -292,6 +319,7 @@ class RelayProtocol(HttpToolsProtocol):
             self._feed_cycle(body)
 
     def on_message_complete(self) -> None:
+        self.begun = False
         self.head_bytes = 0
         if self.upgrading:
             return
@@ -318,7 +346,7 @@ class RelayProtocol(HttpToolsProtocol):
         headers = self.headers
         if len(headers) > MAX_FIELDS:
             return HeadTooLarge(f"The request's head has more than {MAX_FIELDS} fields.")
-        if self.head_bytes > MAX_HEAD_BYTES and _size(self.url, headers) > MAX_HEAD_BYTES:
+        if _size(self.url, headers) > MAX_HEAD_BYTES:
             return HeadTooLarge("The request's head is larger than 64 KiB.")
         version = parser.get_http_version()
         try:
@@ -342,6 +370,7 @@ class RelayProtocol(HttpToolsProtocol):
             http11=version == "1.1",
             keep_alive=version == "1.1" and parser.should_keep_alive(),
             started=self.services.clock(),
+            content_length=fields.content_length,
             cors_origin=fields.origin,
         )
         found = match(method, path)
@@ -362,7 +391,7 @@ class RelayProtocol(HttpToolsProtocol):
                 lines.append(b"%b: %b\r\n" % (name, value))
         lines.append(b"\r\n")
         self.parser = _new_parser(self)
-        self.upgrading = False
+        self.upgrading = self.begun = False
         self.head_bytes = 0
         self._feed(b"".join(lines) + rest)
 
@@ -556,12 +585,12 @@ class RelayProtocol(HttpToolsProtocol):
         """When this connection has waited long enough for a head, or for its next request."""
         if self.current is not None or self.refused:
             return None
-        if self.head_bytes or not self.answered:
+        if self.begun or not self.answered:
             return self.head_since + self.head_timeout if self.head_timeout else None
         return self.idle_since + self.keep_alive_timeout if self.keep_alive_timeout else None
 
     def _expire(self) -> None:
-        if self.head_bytes:
+        if self.begun:
             self._refuse(RequestTimeout(f"The request's head did not arrive within {self.head_timeout:g} s."))
         else:
             self.transport.close()

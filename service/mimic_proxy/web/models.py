@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import msgspec
 
 from mimic_proxy.errors import MimicError, ModelNotFound, UpstreamAuthFailed, UpstreamError
-from mimic_proxy.relay.headers import RequestFields, ResponseFields, traceparent_of, upstream_head
+from mimic_proxy.relay.headers import RequestFields, ResponseFields, head_end, head_start, traceparent_of
 from mimic_proxy.relay.ports import Services
 from mimic_proxy.relay.target import operation_target
 from mimic_proxy.relay.upstream import Answer, Pool, call
@@ -159,17 +159,9 @@ class Models:
 
     def _head(self, suffix: bytes, fields: RequestFields, query: bytes, token: AccessToken) -> bytes:
         base = self.services.backends["chat"].base
-        return upstream_head(
-            b"GET",
-            operation_target(base, suffix, query),
-            base.host_field,
-            fields,
-            token.field,
-            traceparent_of(fields, self.services.new_trace()),
-            length=None,
-            chunked=False,
-            identity=True,
-        )
+        target = operation_target(base, suffix, query)
+        start = head_start(b"GET", target, base.host_field, fields, token.field, identity=True)
+        return start + head_end(traceparent_of(fields, self.services.new_trace()), length=None, chunked=False)
 
     async def _token(self, refused: AccessToken | None, sent_at: float) -> AccessToken:
         tokens = self.services.tokens
