@@ -21,6 +21,7 @@ from typing import Any
 from fastapi import FastAPI
 from uvicorn import Config, Server
 
+from mimic_proxy.configuration.sources import Problem
 from mimic_proxy.dialects.openai import OpenAI
 from mimic_proxy.listen import BACKLOG, bind
 from mimic_proxy.relay.breaker import Breaker
@@ -37,7 +38,7 @@ from mimic_proxy.relay.slots import Budget, Slots
 from mimic_proxy.relay.target import Base, parse_base
 from mimic_proxy.relay.upstream import SWEEP_SECONDS, Pool
 from mimic_proxy.reload import Watch, Watcher, secret_files
-from mimic_proxy.settings import Settings
+from mimic_proxy.settings import Settings, SettingsError
 from mimic_proxy.telemetry.observation import ExchangeObservation, RefreshObservation
 from mimic_proxy.tls import ClientTLS, client_context, server_context
 from mimic_proxy.tokens.grants import choose
@@ -75,6 +76,7 @@ class Mimic:
         self.settings = settings
         self.loop = loop
         self.tls = ClientTLS(functools.partial(client_context, settings))
+        self._check_certificates()
         self.draining = False
         self.stopping = asyncio.Event()
         self.emptied = asyncio.Event()
@@ -111,6 +113,18 @@ class Mimic:
         )
         self._observe = observe
         self.origins = OriginPolicy(settings.allowed_hosts, settings.allowed_origins)
+
+    def _check_certificates(self) -> None:
+        """Files that hold no certificate stop the start. Raises SettingsError."""
+        settings = self.settings
+        if settings.ca_bundle is None and settings.client_cert is None:
+            return
+        try:
+            self.tls()
+        except OSError as error:
+            name = "CA_BUNDLE" if settings.client_cert is None else "CA_BUNDLE, CLIENT_CERT, CLIENT_KEY"
+            wrong = "cannot be used as PEM certificates and key"
+            raise SettingsError([Problem(name, f"{wrong} ({error.strerror or type(error).__name__})")]) from None
 
     def _token_source(self, observe: Callable[[RefreshObservation], None]) -> TokenSource:
         settings = self.settings
@@ -237,7 +251,11 @@ def api_server(mimic: Mimic, version: str) -> Server:
     )
     if settings.tls_cert is not None:
         config.load()
-        config.ssl = server_context(settings.tls_cert, settings.tls_key)
+        try:
+            config.ssl = server_context(settings.tls_cert, settings.tls_key)
+        except OSError as error:
+            wrong = f"cannot be used as PEM certificate and key ({error.strerror or type(error).__name__})"
+            raise SettingsError([Problem("TLS_CERT, TLS_KEY", wrong)]) from None
     return _Server(config)
 
 

@@ -13,7 +13,7 @@ from typing import TypeVar
 from mimic_proxy.app import Mimic, run
 from mimic_proxy.check import resolved_urls
 from mimic_proxy.listen import CannotListen
-from mimic_proxy.settings import Settings
+from mimic_proxy.settings import Settings, SettingsError
 from mimic_proxy.telemetry.logs import ExchangeLog, LineWriter, configure
 from mimic_proxy.telemetry.metrics import Metrics
 from mimic_proxy.telemetry.observation import ExchangeObservation
@@ -41,7 +41,7 @@ def logged(settings: Settings, work: Callable[[LineWriter], Coroutine[None, None
         logger.info("%s: %s", name, url)
     try:
         in_a_loop(work(output))
-    except CannotListen:
+    except (CannotListen, SettingsError):
         raise
     except Exception:
         logger.exception("Mimic ends: this should not have happened")

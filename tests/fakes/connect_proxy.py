@@ -49,7 +49,7 @@ class ConnectProxy:
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             return
         finally:
-            writer.transport.abort()
+            writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -60,8 +60,6 @@ class ConnectProxy:
         if self.refusal is not None:
             writer.write(self.refusal)
             await writer.drain()
-            writer.write_eof()
-            await reader.read()
             return
         method, target, _ = head.split(b"\r\n", 1)[0].split(b" ")
         if method == b"CONNECT":
@@ -69,8 +67,8 @@ class ConnectProxy:
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         else:
             parts = urlsplit(target.decode())
-            above = await self._open(parts.netloc)
-            above[1].write(head.replace(target, target[target.index(parts.path.encode()) :], 1))
+            above = await self._open(f"{parts.hostname}:{parts.port or 80}")
+            above[1].write(head.replace(target, b"/" + target.split(b"/", 3)[3], 1))
         await asyncio.gather(_pump(reader, above[1]), _pump(above[0], writer))
 
     async def _open(self, authority: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

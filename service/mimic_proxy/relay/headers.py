@@ -86,6 +86,7 @@ class ResponseFields:
     content_length: int | None = None
     content_type: bytes = b""
     chunked: bool = False
+    connection: bytes = b""
     close: bool = False
     encoded: bool = False
     keep_alive_seconds: float | None = None
@@ -208,10 +209,14 @@ def read_request(headers: list[tuple[bytes, bytes]], names: Names) -> RequestFie
         else:
             read(fields, name, value)
     if fields.connection:
-        # What Connection names is for this hop only; what frames the message or names its target never is.
-        named = {token.strip() for token in fields.connection.split(b",")} - NEVER_NAMED | {b"connection"}
-        return read_request([pair for pair in headers if pair[0].lower() not in named], names)
+        return read_request(_without_named(headers, fields.connection), names)
     return fields
+
+
+def _without_named(headers: list[tuple[bytes, bytes]], connection: bytes) -> list[tuple[bytes, bytes]]:
+    """What Connection names is for this hop only (RFC 9110, 7.6.1); what frames or addresses a message never is."""
+    named = {token.strip() for token in connection.split(b",")} - NEVER_NAMED | {b"connection"}
+    return [pair for pair in headers if pair[0].lower() not in named]
 
 
 def head_start(
@@ -254,7 +259,8 @@ def _response_coding(fields: ResponseFields, name: bytes, value: bytes) -> None:
 
 
 def _response_connection(fields: ResponseFields, name: bytes, value: bytes) -> None:
-    fields.close = fields.close or b"close" in value.lower()
+    if value.lower() != b"keep-alive":
+        fields.connection += b"," + value.lower()
 
 
 def _keep_alive(fields: ResponseFields, name: bytes, value: bytes) -> None:
@@ -312,6 +318,10 @@ def read_response(status: int, headers: list[tuple[bytes, bytes]], names: Names)
             lines.append(b"%b: %b\r\n" % (name, value))
         else:
             read(fields, name, value)
+    if fields.connection:
+        kept = read_response(status, _without_named(headers, fields.connection), names)
+        kept.close = b"close" in fields.connection
+        return kept
     return fields
 
 

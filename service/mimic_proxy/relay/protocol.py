@@ -193,7 +193,8 @@ class RelayProtocol(HttpToolsProtocol):
             self.transport.abort()
 
     def _feed(self, data: bytes) -> None:
-        if not self.begun:
+        clean = not self.begun
+        if clean:
             known = self.services.heads.find(data)
             if known is not None and self.current is None and not self.final:
                 self._begin_known(*known)
@@ -212,7 +213,7 @@ class RelayProtocol(HttpToolsProtocol):
             return
         self.begins_with = None
         if self.begun and self.head_open:
-            self.head_bytes = self.head_bytes or _size(self.url, self.headers)
+            self.head_bytes = self.head_bytes or (len(data) if clean else _size(self.url, self.headers))
             if self.head_bytes > MAX_HEAD_BYTES:
                 self._refuse(HeadTooLarge("The request's head is larger than 64 KiB."))
 
@@ -245,7 +246,7 @@ class RelayProtocol(HttpToolsProtocol):
         self.refused = True
         exchange, self.exchange = self.exchange, None
         if self.current is not None:
-            written = exchange is None or exchange.answer.committed
+            written = exchange is None or exchange.answer.committed or self.current.complete
             if exchange is not None:
                 exchange.caller_lost()
             if written:

@@ -168,12 +168,16 @@ class Connection(asyncio.Protocol):
                 self.bad = self.bad or f"it is not HTTP/1.1 ({error})"
         if self.head_open and self.head_bytes > MAX_HEAD_BYTES:
             self.bad = self.bad or "its head is larger than 64 KiB"
-        if self.bad is not None and not self.ended:
+        if self.bad is None:
+            self._deliver()
+        else:
             self._fail(self.bad)
-            return
-        self._deliver()
 
     def _fail(self, reason: str) -> None:
+        """What came before the fault is the answer's, unless its head was at fault."""
+        self.ended = False
+        if self.fields is not None:
+            self._deliver()
         listener = self.exchange
         self.abort()
         if listener is not None:
@@ -224,6 +228,7 @@ class Connection(asyncio.Protocol):
             return
         if version not in ("1.1", "1.0") or (fields.chunked and version == "1.0"):
             self.bad = f"HTTP/{version} with these framing fields"
+            return
         self.until_close = not fields.chunked and fields.content_length is None and status not in (204, 304)
         if self.until_close or fields.close:
             self.keep_alive = False

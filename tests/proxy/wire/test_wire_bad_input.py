@@ -35,7 +35,6 @@ NO_OBJECTS = {
     "array": b"[" + CHAT_BODY + b"]",
     "string": b'"' + PROMPT.encode() + b'"',
     "null": b"null",
-    "not UTF-8": b'{"model":"\xff\xfe"}',
     "deep": b'{"a":' + b"[" * 200_000 + b"]" * 200_000 + b"}",
 }
 
@@ -47,7 +46,7 @@ async def test_a_body_that_is_no_json_object_is_refused_in_words(
 ) -> None:
     error = refused(await ask(mimic.port, request(b"POST", path, body)), 400, "invalid_request")
     assert error["type"] == "invalid_request_error"
-    assert "JSON" in str(error["message"])
+    assert "JSON" in str(error["message"]) or "nested" in str(error["message"])
     assert backend.requests == []
 
 
@@ -60,6 +59,7 @@ BACKENDS_TO_JUDGE = {
     "stream_options is a string": b'{"model":"m","stream":true,"stream_options":"all"}',
     "empty object": b"{}",
     "huge numbers": b'{"model":"m","n":1e999,"max_tokens":99999999999999999999999}',
+    "bytes that are no UTF-8": b'{"model":"m","user":"\xff\xfe"}',
     "same key twice": b'{"model":"a","model":"b"}',
 }
 
@@ -124,7 +124,10 @@ async def test_full_buffers_of_all_exchanges_refuse_the_next_body(backend: Backe
     backend.script = ok()
     part = b'{"model":"m","user":"' + b"x" * 700_000
     whole = [(b"content-length", b"%d" % (len(part) + 2))]
-    async with start(MAX_BUFFERED_BYTES="1000000") as mimic, await Caller.connect(mimic.port) as first:
+    async with (
+        start(MAX_BODY_BYTES="1000000", MAX_BUFFERED_BYTES="1000000") as mimic,
+        await Caller.connect(mimic.port) as first,
+    ):
         await first.send(chat(part, whole))
         got = await _until_refused(mimic, chat(part + b'"}'))
         error = refused(got, 503, "overloaded")
@@ -289,10 +292,10 @@ async def test_an_error_is_not_cut_by_bytes_that_the_caller_still_sends(mimic: M
         refused(await caller.response(), 404, "unknown_route")
 
 
-async def test_openapi_and_docs_are_served(mimic: Mimic, backend: Backend) -> None:
+async def test_the_openapi_document_is_served(mimic: Mimic, backend: Backend) -> None:
     got = await ask(mimic.port, request(b"GET", b"/openapi.json"), b"GET")
     assert got.status == 200
-    assert "/v1/chat/completions" in json.loads(got.body)["paths"]
+    assert "/v1/models" in json.loads(got.body)["paths"]
 
 
 async def test_an_answer_without_content_is_no_stream(mimic: Mimic, backend: Backend) -> None:

@@ -1,11 +1,13 @@
 """A stream that breaks ends with one error frame, or, where a frame cannot stand, without its last chunk."""
 
+import asyncio
 import gzip
+from collections.abc import Callable
 
 import openai
 import pytest
 
-from fakes.backend import Backend, Script
+from fakes.backend import Backend, Connection, Script
 from fakes.caller import STREAM_BODY, Caller, ask, chat, error_frame, request
 from fakes.mimic import Mimic
 from fakes.replies import DONE, LAST_CHUNK, SSE_FIELDS, STORY, chunk, cut, delta, hang, head, stream, stream_head
@@ -14,6 +16,12 @@ FIRST, SECOND = delta("one"), delta("two")
 HALF = SECOND[:30]
 TOLD = chunk(FIRST + SECOND)
 
+
+def garbage(connection: Connection) -> asyncio.Task[None]:
+    """A chunk size that is none."""
+    return asyncio.get_running_loop().create_task(connection.send(b"xyz\r\n"))
+
+
 CUTS: list[tuple[str, Script, bytes]] = [
     ("ends without [DONE]", stream(FIRST, SECOND), FIRST + SECOND),
     ("ends within an event", stream(FIRST + HALF), FIRST),
@@ -21,7 +29,6 @@ CUTS: list[tuple[str, Script, bytes]] = [
     ("is closed within an event", cut(stream_head(), chunk(FIRST + HALF)), FIRST),
     ("is closed within a chunk", cut(stream_head(), b"fff\r\n" + FIRST + HALF), FIRST),
     ("closes a close-delimited body without [DONE]", cut(head(200, SSE_FIELDS), FIRST + SECOND), FIRST + SECOND),
-    ("sends a chunk size that is none", cut(stream_head(), TOLD, b"xyz\r\n"), FIRST + SECOND),
     ("has finished one of two choices", stream(FIRST + delta(finish="stop")), FIRST + delta(finish="stop")),
 ]
 
@@ -42,16 +49,20 @@ async def test_whole_events_then_one_error_frame_and_a_proper_end_when_a_stream(
     assert DONE not in got.body
 
 
-async def test_a_reset_stream_gets_its_error_frame_too(mimic: Mimic, backend: Backend) -> None:
+@pytest.mark.parametrize("end", [Connection.reset, Connection.close, garbage], ids=["reset", "close", "garbage"])
+async def test_a_running_stream_that_breaks_gets_its_error_frame(
+    mimic: Mimic, backend: Backend, end: Callable[[Connection], object]
+) -> None:
     backend.script = hang(stream_head(), chunk(FIRST))
     async with await Caller.connect(mimic.port) as caller:
         await caller.send(chat(STREAM_BODY))
         await caller.head()
         await caller.body_until(FIRST)
-        backend.requests[0].connection.reset()
+        end(backend.requests[0].connection)
         rest = b""
         while data := await caller.data():
             rest += data
+        assert caller.complete
     assert error_frame(rest)["code"] in ("upstream_bad_response", "upstream_unreachable")
 
 

@@ -27,6 +27,7 @@ async def test_beyond_slots_and_queue_callers_are_told_at_once(backend: Backend,
         got: Response = refused.result()
         assert (got.status, got.error()["code"], got.error()["type"]) == (503, "overloaded", "unavailable_error")
         assert 0 < int(got.value(b"retry-after-ms") or b"0") <= 60_000
+        await backend.request(1)
         assert len(backend.requests) == 2
         gate.set()
         statuses = sorted([(await answer).status for answer in answers])

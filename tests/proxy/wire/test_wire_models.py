@@ -1,16 +1,30 @@
 """The list of models: configured, the backend's, or what has worked so far."""
 
-import asyncio
+import pytest
 
-from fakes.backend import Backend
+from fakes.backend import Backend, Request, Script
 from fakes.caller import Response, ask, chat, request
 from fakes.mimic import Mimic, Start
 from fakes.replies import answer, cut, ok, reply
 
-LIST = (
-    b'{"object":"list","data":[{"id":"org/name-1","object":"model","created":7,"owned_by":"them","vendor":1.0},'
-    b'{"id":"plain","object":"model","created":8,"owned_by":"them"}]}'
-)
+ENTRIES = {
+    b"org%2Fname-1": b'{"id":"org/name-1","object":"model","created":7,"owned_by":"them","vendor":1.0}',
+    b"plain": b'{"id":"plain","object":"model","created":8,"owned_by":"them"}',
+}
+REFUSAL = b'{"error": {"message": "no such model", "type": "invalid_request_error", "param": "model", "code": null}}'
+LIST = b'{"object":"list","data":[' + b",".join(ENTRIES.values()) + b"]}"
+
+
+async def catalogue(request: Request) -> None:
+    """A backend with a list and with a route for each model."""
+    _, _, raw_id = request.target.partition(b"/chat-base/models")
+    entry = LIST if not raw_id else ENTRIES.get(raw_id[1:])
+    await request.send(answer(404, REFUSAL) if entry is None else answer(200, entry))
+
+
+async def only_a_list(request: Request) -> None:
+    """A backend without a route for one model."""
+    await request.send(answer(200, LIST) if request.target == b"/chat-base/models" else answer(404, b"no route"))
 
 
 async def models(mimic: Mimic, rest: bytes = b"") -> Response:
@@ -18,26 +32,36 @@ async def models(mimic: Mimic, rest: bytes = b"") -> Response:
 
 
 async def test_the_backends_list_is_served_and_asked_for_once(backend: Backend, start: Start) -> None:
-    backend.script = reply(answer(200, LIST))
+    backend.script = catalogue
     async with start() as mimic:
-        got = await models(mimic)
-        assert got.status == 200
-        assert [entry["id"] for entry in got.json()["data"]] == ["org/name-1", "plain"]
-        assert got.json()["object"] == "list"
-        one = await models(mimic, b"/org%2Fname-1")
-        assert (one.status, one.json()["id"], one.json()["object"]) == (200, "org/name-1", "model")
-        assert (await models(mimic, b"/plain")).json()["owned_by"] == "them"
+        for _ in range(3):
+            got = await models(mimic)
+            assert (got.status, got.body) == (200, LIST)
     assert [(seen.method, seen.target) for seen in backend.requests] == [(b"GET", b"/chat-base/models")]
     assert (backend.requests[0].value(b"authorization") or b"").startswith(b"Bearer fake-access-token-")
 
 
-async def test_an_unknown_model_is_told_in_the_openai_shape(backend: Backend, start: Start) -> None:
-    backend.script = reply(answer(200, LIST))
-    async with start() as mimic:
-        got = await models(mimic, b"/unknown")
-        assert (got.status, got.error()["code"]) == (404, "model_not_found")
-        assert "unknown" in got.error()["message"]
-        assert got.value(b"x-request-id")
+@pytest.mark.parametrize("script", [catalogue, only_a_list])
+@pytest.mark.parametrize("raw_id", ENTRIES)
+async def test_a_model_is_found_by_its_raw_id(mimic: Mimic, backend: Backend, script: Script, raw_id: bytes) -> None:
+    backend.script = script
+    got = await models(mimic, b"/" + raw_id)
+    assert (got.status, got.body) == (200, ENTRIES[raw_id])
+    assert backend.requests[0].target == b"/chat-base/models/" + raw_id
+
+
+async def test_an_unknown_model_is_told_in_the_openai_shape(mimic: Mimic, backend: Backend) -> None:
+    backend.script = only_a_list
+    got = await models(mimic, b"/unknown")
+    assert (got.status, got.error()["code"]) == (404, "model_not_found")
+    assert "unknown" in got.error()["message"]
+    assert got.value(b"x-request-id")
+
+
+async def test_the_backends_own_refusal_of_a_model_passes(mimic: Mimic, backend: Backend) -> None:
+    backend.script = catalogue
+    got = await models(mimic, b"/unknown")
+    assert (got.status, got.body) == (404, REFUSAL)
 
 
 async def test_a_configured_list_wins(backend: Backend, start: Start) -> None:
@@ -74,14 +98,6 @@ async def test_without_a_list_the_models_that_worked_are_told(backend: Backend, 
         assert [entry["id"] for entry in (await models(mimic)).json()["data"]] == ["that/worked"]
         assert (await models(mimic, b"/that%2Fworked")).status == 200
         assert "MODELS" in mimic.log
-
-
-async def test_many_callers_of_a_cold_list_cost_one_call(backend: Backend, start: Start) -> None:
-    backend.script = reply(answer(200, LIST))
-    async with start() as mimic:
-        answers = await asyncio.gather(*(models(mimic) for _ in range(20)))
-        assert {got.status for got in answers} == {200}
-    assert len(backend.requests) == 1
 
 
 async def test_a_backend_that_is_down_from_the_start_is_an_error_in_the_openai_shape(

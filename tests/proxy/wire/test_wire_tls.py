@@ -9,8 +9,9 @@ import trustme
 
 from fakes.backend import Backend
 from fakes.caller import STREAM_BODY, Caller, ask, chat, request
-from fakes.mimic import Start
+from fakes.mimic import Mimic, Start, settings
 from fakes.replies import COMPLETION, STORY, chunk, delta, hang, ok, stream, stream_head
+from fakes.token_service import TokenService
 
 
 class SecureBackend:
@@ -94,11 +95,21 @@ async def test_the_systems_store_is_used_without_a_bundle(start: Start, authorit
         assert (await ask(mimic.port, chat())).error()["code"] == "upstream_unreachable"
 
 
-async def test_a_bundle_that_is_none_stops_the_start_or_is_told(start: Start, tmp_path: Path) -> None:
-    (tmp_path / "empty.pem").write_text("no certificate")
-    with pytest.raises(AssertionError, match="CA_BUNDLE"):
-        async with start(CA_BUNDLE=str(tmp_path / "empty.pem"), stop=False):
-            pass
+@pytest.mark.parametrize("name", ["CA_BUNDLE", "CLIENT_CERT", "TLS_CERT"])
+async def test_a_file_that_holds_no_certificate_stops_the_start(
+    backend: Backend, tokens: TokenService, tmp_path: Path, name: str
+) -> None:
+    file = tmp_path / "none.pem"
+    file.write_text("no certificate")
+    key = {"CLIENT_CERT": "CLIENT_KEY", "TLS_CERT": "TLS_KEY"}.get(name)
+    files = {name: str(file)} | ({key: str(file)} if key is not None else {})
+    mimic = Mimic(settings(backend, tokens, **files), tmp_path)
+    try:
+        assert await mimic.ended() == 2
+    finally:
+        mimic.kill()
+    assert name in mimic.log
+    mimic.judge_log()
 
 
 async def test_verification_can_be_switched_off_and_warns(start: Start) -> None:

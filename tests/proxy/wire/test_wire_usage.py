@@ -59,7 +59,7 @@ async def test_what_the_caller_decided_stays(counting: Mimic, backend: Backend, 
 
 async def test_a_nested_stream_options_is_not_the_callers_decision(counting: Mimic, backend: Backend) -> None:
     body = b' {"metadata":{"stream_options":{}},"model":"m","stream":true}'
-    backend.script = stream(START, USAGE, STOP, DONE)
+    backend.script = stream(START, STOP, USAGE, DONE)
     got = await ask(counting.port, chat(body))
     assert got.body == START + STOP + DONE
     assert (await backend.request()).body == b' {"stream_options":{"include_usage":true},' + body[2:]
