@@ -254,6 +254,12 @@ class Backend:
     def open_connections(self) -> list[Connection]:
         return [connection for connection in self.connections if connection.open]
 
+    @property
+    def in_use(self) -> list[Connection]:
+        """Open connections that have carried a request since the last reset."""
+        carriers = {request.connection for request in self.requests}
+        return [connection for connection in self.open_connections if connection in carriers]
+
     def changed(self) -> None:
         """Wake whoever waits in `until`."""
         self._pulse.set()

@@ -188,6 +188,17 @@ async def running(
         mimic.kill()
 
 
+@asynccontextmanager
+async def behind(folder: Path, **more: str) -> AsyncIterator[tuple[Mimic, Backend]]:
+    """A ready Mimic with fakes of its own, for tests that share its settings."""
+    async with (
+        Backend() as backend,
+        TokenService() as tokens,
+        running(settings(backend, tokens, **more), folder, secrets_of(tokens)) as mimic,
+    ):
+        yield mimic, backend
+
+
 async def _taken(mimic: Mimic) -> bool:
     """Wait until it lives or ends; another process took the port that was free a moment ago."""
     while mimic.exit_code is None:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import ssl
 import uuid
 from types import TracebackType
 from typing import Self
@@ -22,7 +23,8 @@ class TokenService:
     `script` may be replaced to answer otherwise; `issue` stays usable from within it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self.server = Backend(self.issue)
         self.auth_code = AUTH_CODE
         self.lifetime: float | None = 3600
@@ -33,7 +35,7 @@ class TokenService:
 
     @property
     def url(self) -> str:
-        return f"{self.server.url}/token"
+        return f"{self.server.url if self._tls is None else f'https://localhost:{self.server.port}'}/token"
 
     @property
     def calls(self) -> int:
@@ -86,7 +88,7 @@ class TokenService:
         return play
 
     async def __aenter__(self) -> Self:
-        await self.server.start()
+        await self.server.start(self._tls)
         return self
 
     async def __aexit__(

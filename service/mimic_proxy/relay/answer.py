@@ -20,7 +20,18 @@ PING = b": ping\n\n"
 class Answer:
     """The answer to one request; `new_id` is its x-request-id unless caller or backend gave one."""
 
-    __slots__ = ("_caller", "_pending", "_request", "committed", "framing", "request_id", "size", "status", "stream")
+    __slots__ = (
+        "_caller",
+        "_pending",
+        "_request",
+        "committed",
+        "framing",
+        "keep_alive",
+        "request_id",
+        "size",
+        "status",
+        "stream",
+    )
 
     def __init__(self, caller: CallerPort, request: Request, new_id: bytes) -> None:
         self._caller = caller
@@ -30,6 +41,8 @@ class Answer:
         self.framing = Framing.LENGTH
         self.committed = False
         """A head has been made: from now on there is no other status and no replay."""
+        self.keep_alive = False
+        """What the head has said."""
         self.stream = False
         self.status = NO_STATUS_SENT
         self.size = 0
@@ -95,7 +108,8 @@ class Answer:
         parts = [STATUS_LINES[status], *lines, *ids, framing_line]
         if request.cors_origin is not None:
             parts.append(b"access-control-allow-origin: %b\r\nvary: origin\r\n" % request.cors_origin)
-        if not keep_alive or self.framing is Framing.CLOSE:
+        self.keep_alive = keep_alive and self.framing is not Framing.CLOSE
+        if not self.keep_alive:
             parts.append(b"connection: close\r\n")
         parts.append(b"\r\n")
         self._pending = b"".join(parts)

@@ -65,11 +65,12 @@ def next_deadline(at: Moments, phase: Phase, limits: Limits, *, body_open: bool,
     match phase:
         case Phase.QUEUE if limits.queue:
             found.append((at.queued + limits.queue, "queue"))
-        case Phase.FIRST_BYTE if limits.first_byte:
-            found.append((at.sent + limits.first_byte, "first_byte"))
+        case Phase.FIRST_BYTE if limits.first_byte and not at.stalled:
+            # From the last piece of an upload on, or from when a stalled caller took bytes again.
+            found.append((max(at.upstream, at.body) + limits.first_byte, "first_byte"))
         case Phase.FIRST_EVENT:
             found.append((at.head + UNCLASSIFIED_SECONDS, "unclassified"))
-            if limits.first_byte:
+            if limits.first_byte and not at.stalled:
                 found.append((at.sent + limits.first_byte, "first_byte"))
         case Phase.ANSWER if limits.idle and not at.stalled:
             found.append((at.upstream + limits.idle, "idle"))

@@ -36,8 +36,8 @@ from mimic_proxy.errors import (
 )
 from mimic_proxy.relay.answer import JSON_LINE, Answer
 from mimic_proxy.relay.body import BodyFields, ask_for_usage, read_fields
-from mimic_proxy.relay.deadlines import Moments, Phase, next_deadline
-from mimic_proxy.relay.framing import LARGE_BYTES, Framing
+from mimic_proxy.relay.deadlines import NEVER, Moments, Phase, next_deadline
+from mimic_proxy.relay.framing import LARGE_BYTES
 from mimic_proxy.relay.headers import ResponseFields, head_end, head_start, traceparent_of
 from mimic_proxy.relay.inbound import RequestBody
 from mimic_proxy.relay.outcome import outcome_of_error, outcome_of_status
@@ -57,6 +57,7 @@ OFFLOAD_BYTES = 1048576
 OBSERVED_BODY_BYTES = 1048576
 JSON_TYPES = (b"application/json", b"text/json")
 NO_FIELDS = BodyFields()
+REFUSED_LATE = "The access token was refused and is being replaced; the stream had begun already. Try again."
 REFUSED_AGAIN = "The backend refused the access token again after it was refreshed. Check what it may access."
 
 
@@ -131,8 +132,8 @@ class Exchange:
             self._advance()
 
     def caller_data(self, data: bytes) -> None:
-        """A piece of the request's body."""
-        if self.state in ENDED:
+        """A piece of the request's body; after an early answer nobody wants it."""
+        if self.state in ENDED or self.answer.committed:
             return
         body = self._body
         refusal = body.count(len(data))
@@ -147,6 +148,7 @@ class Exchange:
         elif self.state not in (State.HEAD, State.STREAMING):
             body.pieces.append(data)
             self._caller.pause(True)
+            self.at.body = NEVER
 
     def caller_end(self) -> None:
         """The request is complete."""
@@ -154,6 +156,9 @@ class Exchange:
         if self.state in ENDED:
             return
         if self._body.streamed:
+            # From here on nothing holds the caller back: a paused transport does not see it leave.
+            self._caller.pause(False)
+            self.at.stalled = 0.0
             if self.state is State.SENT and self._connection is not None:
                 self._connection.send(self._body.framing.last)
         elif self._request.method != b"POST" or self._route.body != "json":
@@ -189,13 +194,15 @@ class Exchange:
             return
         if self._connection is not None:
             self._connection.pause(not writable)
-        now = self._services.clock()
         if writable:
             self.at.stalled = 0.0
-            self.at.upstream = now
+            self.at.upstream = self._services.clock()
         else:
-            self.at.stalled = now
-            self._progress = self._caller.unsent()
+            self._caller_stalls()
+
+    def _caller_stalls(self) -> None:
+        self.at.stalled = self._services.clock()
+        self._progress = self._caller.unsent()
 
     def caller_lost(self) -> None:
         """The caller has left (or half-closed, which counts as leaving)."""
@@ -316,6 +323,7 @@ class Exchange:
         connection.attach(self)
         if not self._caller.writable:
             connection.pause(True)
+            self._caller_stalls()
         body = self._body
         whole = b"" if body.streamed else body.take()
         if self._asks_for_usage:
@@ -334,6 +342,7 @@ class Exchange:
 
     def _begin_upload(self, connection: ConnectionPort) -> None:
         body = self._body
+        self.at.body = self.at.sent
         pieces, body.pieces = body.pieces, []
         for piece in pieces:
             connection.send(body.framing.data(piece))
@@ -437,7 +446,7 @@ class Exchange:
     def _open_answer(self, fields: ResponseFields) -> None:
         if fields.event_stream:
             self._reader = self._services.dialect.stream(self._fields, self._route.stream_end, self._asks_for_usage)
-            self.state = State.STREAMING if self.answer.committed else State.HEAD
+            self.state = State.HEAD
         elif self.answer.committed:
             self._late = []
         else:
@@ -470,7 +479,7 @@ class Exchange:
         facts = reader.facts
         self._attempts.event_seen(self.at.upstream, facts.events, facts.first_content)
         if self.state is State.HEAD:
-            if isinstance(facts.verdict, int):
+            if isinstance(facts.verdict, int) and (facts.verdict == 401 or not self.answer.committed):
                 self._first_event_failed(facts.verdict, facts.error_body, ended)
                 return
             self._held += out
@@ -589,11 +598,11 @@ class Exchange:
         self._release(reusable=ended)
         self._reader = None
         self._held = b""
-        if self._replayed or self.answer.committed:
+        if self._replayed:
             self._fail(UpstreamAuthFailed(REFUSED_AGAIN, should_retry=False, error_type="unauthorized"))
             return
         got = self._services.tokens.replace(token, self.at.sent, self.token_ready)
-        if self._body.streamed:
+        if self._body.streamed or self.answer.committed:
             self._ask_to_repeat(got)
             return
         self._replayed = True
@@ -604,11 +613,14 @@ class Exchange:
             self._advance()
 
     def _ask_to_repeat(self, got: AccessToken | MimicError | None) -> None:
-        """A streamed body cannot be replayed: its caller's SDK tries again, with the new token."""
+        """Neither a streamed body nor a begun answer can be replayed: the caller tries again, with the new token."""
         if got is None:
             self._services.tokens.leave(self.token_ready)
         if isinstance(got, MimicError):
             self._fail(got)
+            return
+        if self.answer.committed:
+            self._fail(UpstreamAuthFailed(REFUSED_LATE, error_type="unauthorized"))
             return
         message = "The access token was refused and is being replaced; an upload cannot be replayed. Try again."
         self._fail(TokenUnavailable(message, retry_after=1, should_retry=True, error_type="unauthorized"))
@@ -645,7 +657,7 @@ class Exchange:
             case "after_done":
                 self._end_events(reusable=False)
             case "unclassified":
-                self._write_events(self._release_head())
+                self.answer.write(self._release_head())
             case "heartbeat":
                 self._beat()
             case "send":
@@ -677,7 +689,7 @@ class Exchange:
     def _check_stall(self) -> None:
         """Nothing was taken for a whole send timer: that side counts as gone."""
         limit = self._services.limits.send
-        if not self.answer.committed:
+        if self._caller.writable:
             message = f"The backend took no more of the request for {limit:g} s (send timer)."
             self._fail(UpstreamTimeout(message, timer="send"))
             return
@@ -708,7 +720,7 @@ class Exchange:
         answer, facts = self.answer, self._reader.facts if self._reader is not None else None
         if not answer.committed:
             answer.error(error, self._keep_alive)
-            self._caller.finish(self._keep_alive)
+            self._finish_caller()
         elif answer.stream and (facts is None or not facts.in_partial):
             if facts is None or not facts.error_frame:
                 answer.frame(error.body())
@@ -725,7 +737,7 @@ class Exchange:
         self._close(State.DONE, outcome)
 
     def _finish_caller(self) -> None:
-        self._caller.finish(self._keep_alive and self.answer.framing is not Framing.CLOSE)
+        self._caller.finish(self.answer.keep_alive)
 
     def _release(self, *, reusable: bool) -> None:
         connection, self._connection = self._connection, None

@@ -5,10 +5,13 @@ pulse looks at all running exchanges a few times a second; without one it stands
 of a second, which is little beside the shortest of them.
 """
 
+import logging
 from collections.abc import Callable
 from typing import Protocol
 
 PERIOD_SECONDS = 0.1
+
+logger = logging.getLogger("mimic.relay")
 
 
 class Ticking(Protocol):
@@ -49,7 +52,12 @@ class Pulse:
 
     def _beat(self) -> None:
         for exchange in self.running():
-            exchange.tick()
+            try:
+                exchange.tick()
+            except Exception:
+                # The timers of all others must not end with a fault in one.
+                logger.exception("A fault in a timer: this exchange has none any more.")
+                self._running.discard(exchange)
         if self._running:
             self._call_later(PERIOD_SECONDS, self._beat)
         else:

@@ -12,12 +12,6 @@ from fakes.token_service import TokenService
 
 
 @pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    """One loop for the whole session, so that servers live longer than a test."""
-    return "asyncio"
-
-
-@pytest.fixture(scope="session")
 async def _shared_backend(anyio_backend: str) -> AsyncIterator[Backend]:
     async with Backend() as server:
         yield server

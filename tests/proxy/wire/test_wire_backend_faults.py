@@ -65,7 +65,7 @@ async def test_what_is_no_answer_is_a_502_and_the_connection_is_dropped(
     got = await ask(mimic.port, chat())
     assert got.status == 502
     assert got.error()["code"] in ("upstream_bad_response", "upstream_unreachable")
-    await backend.until(lambda: all(not seen.connection.open for seen in backend.requests))
+    await backend.until(lambda: not backend.in_use)
     assert len(backend.requests) == 1
 
 
@@ -116,7 +116,7 @@ async def test_endless_interim_answers_end_somewhere(mimic: Mimic, backend: Back
     backend.script = hint
     got = await ask(mimic.port, chat())
     assert (got.status, got.error()["code"]) == (502, "upstream_bad_response")
-    await backend.until(lambda: not backend.open_connections)
+    await backend.until(lambda: not backend.in_use)
 
 
 @pytest.mark.parametrize("version", [b"1.0", b"1.1"])
@@ -166,6 +166,19 @@ async def test_bytes_behind_an_answer_reach_nobody(mimic: Mimic, backend: Backen
             await caller.send(chat())
             assert (await caller.response()).body == COMPLETION
     assert len({id(seen.connection) for seen in backend.requests}) == 3
+
+
+@pytest.mark.parametrize("status", [204, 304])
+async def test_an_answer_that_has_no_body_gets_none_from_the_bytes_behind_it(
+    mimic: Mimic, backend: Backend, status: int
+) -> None:
+    backend.script = reply(head(status, [(b"content-length", b"%d" % len(COMPLETION))]) + COMPLETION)
+    async with await Caller.connect(mimic.port) as caller:
+        for _ in range(2):
+            await caller.send(chat())
+            got = await caller.response()
+            assert (got.status, got.body, got.complete) == (status, b"", True)
+    assert len({id(seen.connection) for seen in backend.requests}) == 2
 
 
 async def test_bytes_on_an_idle_connection_reach_nobody(mimic: Mimic, backend: Backend) -> None:

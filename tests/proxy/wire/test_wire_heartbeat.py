@@ -7,7 +7,7 @@ import pytest
 
 from fakes.backend import Backend, Request
 from fakes.caller import STREAM_BODY, Caller, ask, chat, error_frame
-from fakes.mimic import Mimic, Start
+from fakes.mimic import Mimic, behind
 from fakes.replies import (
     DONE,
     LAST_CHUNK,
@@ -27,16 +27,33 @@ PING = b": ping\n\n"
 FIRST, SECOND = delta("one"), delta("two")
 
 
+@pytest.fixture(scope="module")
+async def pair(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Mimic, Backend]]:
+    """A Mimic that pings after 0.2 s of silence, and its backend."""
+    async with behind(tmp_path_factory.mktemp("beating"), HEARTBEAT_AFTER="0.2") as found:
+        yield found
+
+
 @pytest.fixture
-async def beating(start: Start) -> AsyncIterator[Mimic]:
+async def quiet(pair: tuple[Mimic, Backend]) -> AsyncIterator[Backend]:
+    """The backend behind `beating`."""
+    _, backend = pair
+    backend.reset()
+    yield backend
+    backend.reset()
+
+
+@pytest.fixture
+async def beating(pair: tuple[Mimic, Backend], quiet: Backend) -> AsyncIterator[Mimic]:
     """A Mimic that pings after 0.2 s of silence."""
-    async with start(HEARTBEAT_AFTER="0.2") as process:
-        yield process
+    mimic, _ = pair
+    yield mimic
+    mimic.judge()
 
 
-async def test_before_the_head_a_heartbeat_commits_a_200(beating: Mimic, backend: Backend) -> None:
+async def test_before_the_head_a_heartbeat_commits_a_200(beating: Mimic, quiet: Backend) -> None:
     gate = asyncio.Event()
-    backend.script = held(gate, stream(STORY))
+    quiet.script = held(gate, stream(STORY))
     async with await Caller.connect(beating.port) as caller:
         await caller.send(chat(STREAM_BODY))
         got = await caller.head()
@@ -47,9 +64,9 @@ async def test_before_the_head_a_heartbeat_commits_a_200(beating: Mimic, backend
         assert (await caller.body_until(DONE)).replace(PING, b"") == STORY
 
 
-async def test_a_refusal_after_a_heartbeat_becomes_an_error_frame(beating: Mimic, backend: Backend) -> None:
+async def test_a_refusal_after_a_heartbeat_becomes_an_error_frame(beating: Mimic, quiet: Backend) -> None:
     gate = asyncio.Event()
-    backend.script = held(
+    quiet.script = held(
         gate, reply(answer(429, b'{"error":{"message":"slow down","type":"t","param":null,"code":"c"}}'))
     )
     async with await Caller.connect(beating.port) as caller:
@@ -64,7 +81,7 @@ async def test_a_refusal_after_a_heartbeat_becomes_an_error_frame(beating: Mimic
     assert error_frame(rest.replace(PING, b""))["message"]
 
 
-async def test_pings_stand_between_events_only(beating: Mimic, backend: Backend) -> None:
+async def test_pings_stand_between_events_only(beating: Mimic, quiet: Backend) -> None:
     gates = [asyncio.Event(), asyncio.Event()]
 
     async def tell(request: Request) -> None:
@@ -74,7 +91,7 @@ async def test_pings_stand_between_events_only(beating: Mimic, backend: Backend)
         await gates[1].wait()
         await request.send(chunk(SECOND[20:] + DONE), LAST_CHUNK)
 
-    backend.script = tell
+    quiet.script = tell
     async with await Caller.connect(beating.port) as caller:
         await caller.send(chat(STREAM_BODY))
         await caller.head()
@@ -91,7 +108,7 @@ def whole_events(data: bytes) -> list[bytes]:
     return [piece + b"\n\n" for piece in data.split(b"\n\n")[:-1]]
 
 
-async def test_no_ping_stands_within_an_event_beyond_64_kib(beating: Mimic, backend: Backend) -> None:
+async def test_no_ping_stands_within_an_event_beyond_64_kib(beating: Mimic, quiet: Backend) -> None:
     long_event = delta("x" * 150_000)
     gate = asyncio.Event()
 
@@ -100,12 +117,12 @@ async def test_no_ping_stands_within_an_event_beyond_64_kib(beating: Mimic, back
         await gate.wait()
         await request.send(chunk(long_event[100_000:] + DONE), LAST_CHUNK)
 
-    backend.script = tell
+    quiet.script = tell
     async with await Caller.connect(beating.port) as caller, await Caller.connect(beating.port) as clock:
         await caller.send(chat(STREAM_BODY))
         await caller.head()
-        await backend.request()
-        backend.script = hang()
+        await quiet.request()
+        quiet.script = hang()
         await clock.send(chat(STREAM_BODY))
         await clock.head()
         await clock.body_until(PING + PING)
@@ -115,12 +132,12 @@ async def test_no_ping_stands_within_an_event_beyond_64_kib(beating: Mimic, back
     assert PING not in seen[seen.index(long_event[:50]) : seen.index(long_event[-50:])]
 
 
-async def test_what_is_no_stream_gets_no_pings(beating: Mimic, backend: Backend) -> None:
+async def test_what_is_no_stream_gets_no_pings(beating: Mimic, quiet: Backend) -> None:
     gate = asyncio.Event()
-    backend.script = held(gate, reply(answer(503, b"{}")))
+    quiet.script = held(gate, reply(answer(503, b"{}")))
     async with await Caller.connect(beating.port) as plain, await Caller.connect(beating.port) as clock:
         await plain.send(chat())
-        await backend.request()
+        await quiet.request()
         await clock.send(chat(STREAM_BODY))
         await clock.head()
         await clock.body_until(PING + PING)

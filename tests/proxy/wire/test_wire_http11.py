@@ -7,8 +7,9 @@ import pytest
 
 from fakes.backend import Backend, Request
 from fakes.caller import CHAT_BODY, STREAM_BODY, Caller, ask, chat, request
-from fakes.mimic import Mimic
+from fakes.mimic import Mimic, Start
 from fakes.replies import COMPLETION, DONE, LAST_CHUNK, STORY, answer, chunk, echo, hang, ok, reply, stream_head
+from fakes.token_service import TokenService
 
 POST = b"POST /v1/chat/completions HTTP/1.1\r\n"
 JSON = b"content-type: application/json\r\n"
@@ -148,7 +149,6 @@ async def test_a_caller_that_floods_behind_its_request_is_dropped(mimic: Mimic, 
         flood = asyncio.ensure_future(caller.send_if_open(chat() * 10_000))
         async with asyncio.timeout(5):
             await seen.connection.lost.wait()
-        caller.reset()
         await flood
 
 
@@ -309,6 +309,16 @@ async def test_a_body_that_is_too_large_is_not_asked_for(mimic: Mimic, backend: 
     fields = [(b"expect", b"100-continue"), (b"content-length", b"34000000")]
     got = await ask(mimic.port, chat(b"", fields))
     assert (got.status, got.interim) == (413, [])
+
+
+async def test_a_body_is_not_asked_for_while_no_token_is_held(
+    backend: Backend, tokens: TokenService, start: Start
+) -> None:
+    tokens.script = hang()
+    sent = chat(fields=[(b"expect", b"100-continue")])
+    async with start(ready=False, TOKEN_TIMEOUT="0.5") as mimic:
+        got = await ask(mimic.port, sent[: -len(CHAT_BODY)])
+    assert (got.status, got.error()["code"], got.interim) == (503, "token_unavailable", [])
 
 
 async def test_a_caller_of_http_1_0_is_sent_no_interim_answer(mimic: Mimic, backend: Backend) -> None:

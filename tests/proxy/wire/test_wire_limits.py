@@ -85,7 +85,7 @@ async def test_callers_who_leave_free_their_slots(backend: Backend, start: Start
                 number = len(backend.requests)
                 await caller.send(chat())
                 await backend.request(number)
-            await backend.until(lambda: not backend.open_connections)
+            await backend.until(lambda: not backend.in_use)
         backend.script = ok()
         assert (await ask(mimic.port, chat())).status == 200
 

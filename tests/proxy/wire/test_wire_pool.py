@@ -162,6 +162,29 @@ async def test_connections_are_used_again_whatever_the_answer_was(mimic: Mimic, 
     assert len({id(seen.connection) for seen in backend.requests}) == 1
 
 
+async def test_answers_are_never_mixed_up(mimic: Mimic, backend: Backend) -> None:
+    """Callers that share connections, some of which leave in the middle, get their own answers only."""
+
+    async def split_echo(request: Request) -> None:
+        await request.whole.wait()
+        data = answer(200, request.body)
+        await request.send(data[:-5])
+        await asyncio.sleep(0)
+        await request.send(data[-5:])
+
+    async def talk(number: int) -> None:
+        async with await Caller.connect(mimic.port) as caller:
+            for turn in range(8):
+                body = b'{"caller":%d,"turn":%d,"padding":"%s"}' % (number, turn, b"p" * (number * 37 % 500))
+                await caller.send(chat(body))
+                if (number + turn) % 5 == 0:
+                    return
+                assert (await caller.response()).body == body
+
+    backend.script = split_echo
+    await asyncio.gather(*(talk(number) for number in range(100)))
+
+
 async def test_a_connection_whose_answer_was_given_up_is_not_used_again(mimic: Mimic, backend: Backend) -> None:
     await warm(mimic, backend)
     backend.script = hang(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n12345")

@@ -116,7 +116,7 @@ async def test_what_outlives_the_drain_is_told_so(backend: Backend, start: Start
         assert await mimic.ended() == 0
         for caller in callers:
             caller.close()
-    await backend.until(lambda: not backend.open_connections)
+    await backend.until(lambda: not backend.in_use)
 
 
 async def test_a_second_signal_ends_it_at_once(backend: Backend, start: Start) -> None:

@@ -2,16 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from fakes.backend import Backend, Request
 from fakes.caller import STREAM_BODY, Caller, ask, chat, error_frame, request
 from fakes.connect_proxy import ConnectProxy
-from fakes.mimic import Mimic, Start, running, secrets_of, settings
+from fakes.mimic import Mimic, Start, behind
 from fakes.replies import JSON_FIELDS, LAST_CHUNK, STORY, chunk, delta, hang, head, ok, stream_head
-from fakes.token_service import TokenService
 
 SHORT = {
     "HEAD_TIMEOUT": "0.5",
@@ -25,84 +23,75 @@ FIRST = delta("one")
 
 
 @pytest.fixture(scope="module")
-async def impatient_backend(anyio_backend: str) -> AsyncIterator[Backend]:
-    async with Backend() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-async def impatient_process(
-    impatient_backend: Backend, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Mimic]:
-    folder: Path = tmp_path_factory.mktemp("impatient")
-    async with (
-        TokenService() as tokens,
-        running(settings(impatient_backend, tokens, **SHORT), folder, secrets_of(tokens)) as process,
-    ):
-        yield process
+async def pair(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[Mimic, Backend]]:
+    """A Mimic with short timers, and its backend."""
+    async with behind(tmp_path_factory.mktemp("impatient"), **SHORT) as found:
+        yield found
 
 
 @pytest.fixture
-async def behind(impatient_backend: Backend) -> AsyncIterator[Backend]:
+async def silent(pair: tuple[Mimic, Backend]) -> AsyncIterator[Backend]:
     """The backend behind `impatient`."""
-    impatient_backend.reset()
-    yield impatient_backend
-    impatient_backend.reset()
+    _, backend = pair
+    backend.reset()
+    yield backend
+    backend.reset()
 
 
 @pytest.fixture
-async def impatient(impatient_process: Mimic, behind: Backend) -> AsyncIterator[Mimic]:
+async def impatient(pair: tuple[Mimic, Backend], silent: Backend) -> AsyncIterator[Mimic]:
     """A Mimic with short timers."""
-    yield impatient_process
-    impatient_process.judge()
+    mimic, _ = pair
+    yield mimic
+    mimic.judge()
 
 
 @pytest.mark.parametrize("body", [b"{}", STREAM_BODY])
 async def test_a_backend_that_hangs_before_its_head_is_a_504_of_the_first_byte_timer(
-    impatient: Mimic, behind: Backend, body: bytes
+    impatient: Mimic, silent: Backend, body: bytes
 ) -> None:
-    behind.script = hang()
+    silent.script = hang()
     got = await ask(impatient.port, chat(body))
     assert (got.status, got.error()["code"], got.value(b"x-should-retry")) == (504, "upstream_timeout", b"false")
     assert "first_byte" in got.error()["message"]
-    await behind.until(lambda: not behind.open_connections)
+    await silent.until(lambda: not silent.in_use)
 
 
-async def test_a_head_without_an_event_is_a_504_of_the_first_byte_timer(impatient: Mimic, behind: Backend) -> None:
-    behind.script = hang(stream_head(), chunk(b": wait\n\n"))
+async def test_a_head_without_an_event_is_a_504_of_the_first_byte_timer(impatient: Mimic, silent: Backend) -> None:
+    silent.script = hang(stream_head(), chunk(b": wait\n\n"))
     got = await ask(impatient.port, chat(STREAM_BODY))
     assert (got.status, got.error()["code"]) == (504, "upstream_timeout")
-    await behind.until(lambda: not behind.open_connections)
+    await silent.until(lambda: not silent.in_use)
 
 
 async def test_a_stream_that_falls_silent_ends_with_an_error_frame_of_the_idle_timer(
-    impatient: Mimic, behind: Backend
+    impatient: Mimic, silent: Backend
 ) -> None:
-    behind.script = hang(stream_head(), chunk(FIRST))
+    silent.script = hang(stream_head(), chunk(FIRST))
     got = await ask(impatient.port, chat(STREAM_BODY))
     assert got.body.startswith(FIRST)
     error = error_frame(got.body[len(FIRST) :])
     assert error["code"] == "upstream_timeout"
     assert "idle" in str(error["message"]).lower()
     assert got.complete
-    await behind.until(lambda: not behind.open_connections)
+    await silent.until(lambda: not silent.in_use)
 
 
-async def test_a_body_that_falls_silent_is_a_cut(impatient: Mimic, behind: Backend) -> None:
-    behind.script = hang(head(200, [*JSON_FIELDS, (b"content-length", b"100")]), b'{"id":')
+async def test_a_body_that_falls_silent_is_a_cut(impatient: Mimic, silent: Backend) -> None:
+    silent.script = hang(head(200, [*JSON_FIELDS, (b"content-length", b"100")]), b'{"id":')
     got = await ask(impatient.port, chat())
     assert (got.status, got.complete) == (200, False)
-    await behind.until(lambda: not behind.open_connections)
+    await silent.until(lambda: not silent.in_use)
 
 
-async def test_a_stream_that_drips_ends_at_the_total_timer(impatient: Mimic, behind: Backend) -> None:
+async def test_a_stream_that_drips_ends_at_the_total_timer(impatient: Mimic, silent: Backend) -> None:
     async def drip(request: Request) -> None:
         await request.send(stream_head())
         while True:
             await request.send(chunk(FIRST))
             await asyncio.sleep(0.1)
 
-    behind.script = drip
+    silent.script = drip
     got = await ask(impatient.port, chat(STREAM_BODY))
     frames = got.body.split(b"\n\n")
     error = error_frame(frames[-2] + b"\n\n")
@@ -112,33 +101,33 @@ async def test_a_stream_that_drips_ends_at_the_total_timer(impatient: Mimic, beh
     assert got.complete
 
 
-async def test_a_drip_of_comments_does_not_outlive_the_timers(impatient: Mimic, behind: Backend) -> None:
+async def test_a_drip_of_comments_does_not_outlive_the_timers(impatient: Mimic, silent: Backend) -> None:
     async def drip(request: Request) -> None:
         await request.send(stream_head())
         while True:
             await request.send(chunk(b": wait\n\n"))
             await asyncio.sleep(0.1)
 
-    behind.script = drip
+    silent.script = drip
     got = await ask(impatient.port, chat(STREAM_BODY))
     assert (got.status, got.error()["code"], got.value(b"x-should-retry")) == (504, "upstream_timeout", b"false")
 
 
-async def test_a_caller_that_stops_reading_is_dropped_by_the_send_timer(impatient: Mimic, behind: Backend) -> None:
+async def test_a_caller_that_stops_reading_is_dropped_by_the_send_timer(impatient: Mimic, silent: Backend) -> None:
     async def flood(request: Request) -> None:
         await request.send(stream_head())
         while True:
             await request.send(chunk(delta("y" * 16_000)))
 
-    behind.script = flood
+    silent.script = flood
     async with await Caller.connect(impatient.port, receive_buffer=32768) as caller:
         await caller.send(chat(STREAM_BODY))
-        seen = await behind.request()
+        seen = await silent.request()
         async with asyncio.timeout(5):
             await seen.connection.lost.wait()
 
 
-async def test_a_slow_reader_that_makes_progress_outlives_the_idle_timer(impatient: Mimic, behind: Backend) -> None:
+async def test_a_slow_reader_that_makes_progress_outlives_the_idle_timer(impatient: Mimic, silent: Backend) -> None:
     part = delta("y" * 16_000)
     parts = 600
 
@@ -146,7 +135,7 @@ async def test_a_slow_reader_that_makes_progress_outlives_the_idle_timer(impatie
         await request.whole.wait()
         await request.send(stream_head(), *(chunk(part) for _ in range(parts)), chunk(STORY), LAST_CHUNK)
 
-    behind.script = flood
+    silent.script = flood
     received = 0
     async with await Caller.connect(impatient.port, receive_buffer=32768) as caller:
         await caller.send(chat(STREAM_BODY))
@@ -159,17 +148,17 @@ async def test_a_slow_reader_that_makes_progress_outlives_the_idle_timer(impatie
 
 
 @pytest.mark.parametrize("begun", [b"", b"POST /v1/chat", b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n"])
-async def test_a_slow_head_is_timed_out(impatient: Mimic, behind: Backend, begun: bytes) -> None:
+async def test_a_slow_head_is_timed_out(impatient: Mimic, silent: Backend, begun: bytes) -> None:
     async with await Caller.connect(impatient.port) as caller:
         await caller.send(begun)
         rest = await caller.ended()
     assert rest.startswith(b"HTTP/1.1 408 ") if begun else rest == b"" or rest.startswith(b"HTTP/1.1 408 ")
     if rest:
         assert b'"request_timeout"' in rest
-    assert behind.requests == []
+    assert silent.requests == []
 
 
-async def test_a_head_that_drips_is_timed_out(impatient: Mimic, behind: Backend) -> None:
+async def test_a_head_that_drips_is_timed_out(impatient: Mimic, silent: Backend) -> None:
     async with await Caller.connect(impatient.port) as caller:
         ended = asyncio.ensure_future(caller.ended())
         await caller.send(b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\n")
@@ -189,29 +178,29 @@ async def test_a_head_that_drips_is_timed_out(impatient: Mimic, behind: Backend)
         request(b"POST", b"/v1/models", b"{", [(b"content-length", b"100")]),
     ],
 )
-async def test_a_slow_body_is_timed_out(impatient: Mimic, behind: Backend, data: bytes) -> None:
+async def test_a_slow_body_is_timed_out(impatient: Mimic, silent: Backend, data: bytes) -> None:
     async with await Caller.connect(impatient.port) as caller:
         await caller.send(data)
         got = await caller.response()
         assert got.status in (408, 405)
         got.error()
         await caller.ended()
-    assert behind.requests == []
+    assert silent.requests == []
 
 
-async def test_a_slow_upload_is_timed_out(impatient: Mimic, behind: Backend) -> None:
-    behind.script = hang()
+async def test_a_slow_upload_is_timed_out(impatient: Mimic, silent: Backend) -> None:
+    silent.script = hang()
     fields = [(b"content-type", b"multipart/form-data; boundary=x"), (b"content-length", b"1000")]
     async with await Caller.connect(impatient.port) as caller:
         await caller.send(request(b"POST", b"/v1/files", b"x" * 100, fields))
         got = await caller.response()
         assert got.status in (408, 504)
         got.error()
-    await behind.until(lambda: not behind.open_connections)
+    await silent.until(lambda: not silent.in_use)
 
 
-async def test_an_idle_connection_is_closed(impatient: Mimic, behind: Backend) -> None:
-    behind.script = ok()
+async def test_an_idle_connection_is_closed(impatient: Mimic, silent: Backend) -> None:
+    silent.script = ok()
     async with await Caller.connect(impatient.port) as caller:
         await caller.send(chat())
         assert (await caller.response()).status == 200
@@ -219,9 +208,9 @@ async def test_an_idle_connection_is_closed(impatient: Mimic, behind: Backend) -
 
 
 async def test_a_connection_that_cannot_be_made_in_time_is_a_504_of_the_connect_timer(start: Start) -> None:
-    async with ConnectProxy({}) as silent:
-        silent.hangs = True
-        more = {"HTTPS_PROXY": silent.url, "CHAT_API_URL": "https://backend.invalid/v1", "CONNECT_TIMEOUT": "0.3"}
+    async with ConnectProxy({}) as between:
+        between.hangs = True
+        more = {"HTTPS_PROXY": between.url, "CHAT_API_URL": "https://backend.invalid/v1", "CONNECT_TIMEOUT": "0.3"}
         async with start(**more) as mimic:
             got = await ask(mimic.port, chat())
     assert (got.status, got.error()["code"]) == (504, "upstream_timeout")

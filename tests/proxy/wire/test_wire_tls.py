@@ -9,7 +9,7 @@ import trustme
 
 from fakes.backend import Backend
 from fakes.caller import STREAM_BODY, Caller, ask, chat, request
-from fakes.mimic import Mimic, Start, settings
+from fakes.mimic import Mimic, Start, eventually, settings
 from fakes.replies import COMPLETION, STORY, chunk, delta, hang, ok, stream, stream_head
 from fakes.token_service import TokenService
 
@@ -164,6 +164,55 @@ async def test_a_stream_cut_without_close_notify_is_a_cut(start: Start, authorit
             await caller.body_until(b"one")
             server.requests[0].connection.reset()
             assert b'"error"' in await caller.body_until(b'"code"')
+
+
+def write(file: str, data: bytes) -> None:
+    Path(file).write_bytes(data)
+
+
+async def test_a_changed_bundle_is_used_by_new_connections_and_retires_those_that_stand(
+    start: Start, authority: trustme.CA, bundle: str
+) -> None:
+    later = trustme.CA()
+    first, second = SecureBackend(authority, "localhost"), SecureBackend(later, "localhost")
+    async with first as old, second as new:
+        more = {
+            "CHAT_API_URL": f"https://localhost:{old.port}/v1",
+            "EMBEDDING_API_URL": f"https://localhost:{new.port}/v1",
+        }
+        async with start(CA_BUNDLE=bundle, **more) as mimic:
+            embeddings = request(b"POST", b"/v1/embeddings", b"{}")
+            assert (await ask(mimic.port, chat())).status == 200
+            assert (await ask(mimic.port, embeddings)).status == 502
+            kept = old.requests[0].connection
+            write(bundle, b"no certificate")
+            await eventually(lambda: "the old ones stay" in mimic.log)
+            assert (await ask(mimic.port, chat())).status == 200
+            write(bundle, authority.cert_pem.bytes() + later.cert_pem.bytes())
+            async with asyncio.timeout(10):
+                await kept.lost.wait()
+            assert (await ask(mimic.port, chat())).status == 200
+            assert (await ask(mimic.port, embeddings)).status == 200
+
+
+def service_context(authority: trustme.CA) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    return context
+
+
+async def test_the_token_service_is_verified_by_the_same_rules(
+    start: Start, backend: Backend, authority: trustme.CA, bundle: str
+) -> None:
+    backend.script = ok()
+    async with TokenService(service_context(authority)) as service:
+        for trust in ({"CA_BUNDLE": bundle}, {"VERIFY_SSL": "false"}):
+            async with start(TOKEN_URL=service.url, **trust) as mimic:
+                assert (await ask(mimic.port, chat())).status == 200
+        async with start(TOKEN_URL=service.url, ready=False) as mimic:
+            got = await ask(mimic.port, chat())
+            assert (got.status, got.error()["code"]) == (503, "token_unavailable")
+    assert service.calls == 2
 
 
 @pytest.fixture

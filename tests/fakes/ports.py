@@ -1,0 +1,513 @@
+"""The ports of an exchange, played by hand: each keeps what was asked of it and complains of what is not allowed.
+
+    world = World()
+    call = world.call()                      the request is read, sent on a kept connection
+    call.connection.answer(200, COMPLETION)  the backend answers
+    call.ended("completed", 200)             everything was given back, one observation was made
+"""
+
+import dataclasses
+import itertools
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import h11
+
+from fakes.caller import CHAT_BODY, STREAM_BODY, Response
+from fakes.replies import JSON_FIELDS, SSE_FIELDS, Fields
+from mimic_proxy.dialects.openai import OpenAI
+from mimic_proxy.errors import MimicError, UpstreamBadResponse, UpstreamUnreachable
+from mimic_proxy.relay.breaker import Breaker
+from mimic_proxy.relay.exchange import ENDED, Exchange, State
+from mimic_proxy.relay.headers import read_request, read_response, request_names, response_names
+from mimic_proxy.relay.heads import Heads
+from mimic_proxy.relay.outbox import Outbox
+from mimic_proxy.relay.ports import Backend, Limits, Request, Services
+from mimic_proxy.relay.pulse import Pulse
+from mimic_proxy.relay.routes import Route, match
+from mimic_proxy.relay.slots import Budget, Slots
+from mimic_proxy.relay.target import parse_base
+from mimic_proxy.telemetry.observation import ExchangeObservation
+from mimic_proxy.tokens.token import FOREVER, AccessToken, Moment, credential_field, issue
+
+BASE = "http://backend.test/v1"
+BOUNDARY = b"multipart/form-data; boundary=b"
+FORM = [(b"content-type", BOUNDARY)]
+UPLOAD_PATH = b"/v1/audio/transcriptions"
+_LARGEST_HEAD_BYTES = 1 << 20
+
+
+class Clock:
+    """Monotonic seconds that stand still until a test moves them."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def access_token(value: str = "first-token", generation: int = 1) -> AccessToken:
+    """A token that never expires, sent as bearer."""
+    field = credential_field("Authorization", "Bearer {token}", value)
+    return issue(value, generation, field=field, sent=Moment(0.0, 0.0), lifetime=FOREVER, jitter=0.0)
+
+
+def read_answer(data: bytes, *, closed: bool, method: bytes = b"POST") -> Response:
+    """What a foreign parser makes of the bytes that went to the caller. `closed`: and then the connection ended."""
+    parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=_LARGEST_HEAD_BYTES)
+    parser.send(h11.Request(method=method, target=b"/", headers=[(b"host", b"localhost")]))
+    parser.send(h11.EndOfMessage())
+    parser.receive_data(data)
+    if closed:
+        parser.receive_data(b"")
+    found, interim = Response(0, b"", []), []
+    while True:
+        try:
+            event = parser.next_event()
+        except h11.RemoteProtocolError:
+            assert closed, "only the end of the connection may leave an answer incomplete"
+            return found
+        if isinstance(event, h11.InformationalResponse):
+            interim.append(event.status_code)
+        elif isinstance(event, h11.Response):
+            headers = [(bytes(name), bytes(value)) for name, value in event.headers]
+            found = Response(event.status_code, bytes(event.http_version), headers, interim=interim)
+        elif isinstance(event, h11.Data):
+            found.body += bytes(event.data)
+        elif isinstance(event, h11.EndOfMessage):
+            found.complete = True
+            assert parser.trailing_data[0] == b"", "bytes follow the answer"
+            return found
+        else:
+            found.interim = interim
+            return found
+
+
+class Caller:
+    """The caller's side. Nothing may be written once the answer was finished or cut."""
+
+    def __init__(self) -> None:
+        self.writable = True
+        self.written = b""
+        self.buffered = 0
+        self.paused = False
+        self.finished: bool | None = None
+        """None, or whether the connection is kept."""
+        self.was_cut = False
+        self.left = False
+
+    @property
+    def over(self) -> bool:
+        return self.finished is not None or self.was_cut
+
+    def write(self, data: bytes) -> None:
+        assert not self.over, f"written after the end: {data!r}"
+        assert data, "an empty write"
+        if not self.left:
+            self.written += data
+
+    def unsent(self) -> int:
+        return self.buffered
+
+    def pause(self, paused: bool) -> None:
+        assert not self.over
+        self.paused = paused
+
+    def finish(self, keep_alive: bool) -> None:
+        assert not self.over, "finished twice"
+        self.finished = keep_alive
+
+    def cut(self) -> None:
+        assert not self.over, "cut after the end"
+        self.was_cut = True
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sent:
+    """A request as the backend reads it."""
+
+    method: bytes
+    target: bytes
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+    complete: bool
+
+    def fields(self, name: bytes) -> list[bytes]:
+        return [value for key, value in self.headers if key == name]
+
+
+class Connection:
+    """A connection to the backend, and what the backend does on it."""
+
+    def __init__(self, pool: "Pool", *, reused: bool = False) -> None:
+        self.pool = pool
+        self.reused = reused
+        self.listener: Any = None
+        self.sent = b""
+        self.answered = False
+        self.writable = True
+        self.keep_alive = False
+        self.paused = False
+        self.gone = False
+        """Aborted, lost, or closed because it could not be pooled."""
+        pool.connections.append(self)
+
+    # What an exchange asks for
+
+    def attach(self, listener: Any) -> None:
+        assert self.listener is None, "a connection carries one exchange at a time"
+        assert not self.gone
+        self.listener, self.answered, self.keep_alive, self.sent = listener, False, False, b""
+
+    def send(self, data: bytes) -> None:
+        assert self.listener is not None, "sent on a connection that is not held"
+        self.sent += data
+
+    def pause(self, paused: bool) -> None:
+        assert self.listener is not None, "paused a connection that is not held"
+        self.paused = paused
+
+    def release(self, reusable: bool) -> None:
+        self.listener = None
+        if reusable and self.keep_alive and not self.paused and not self.gone:
+            self.pool.idle.append(self)
+        else:
+            self.gone = True
+
+    def abort(self) -> None:
+        self.listener = None
+        self.gone = True
+
+    # What the backend does
+
+    @property
+    def request(self) -> Sent:
+        """What was sent so far, read by a foreign parser."""
+        parser = h11.Connection(h11.SERVER, max_incomplete_event_size=_LARGEST_HEAD_BYTES)
+        parser.receive_data(self.sent)
+        head, body = parser.next_event(), b""
+        assert isinstance(head, h11.Request), head
+        while isinstance(event := parser.next_event(), h11.Data):
+            body += bytes(event.data)
+        headers = [(bytes(name), bytes(value)) for name, value in head.headers]
+        return Sent(head.method, head.target, headers, body, isinstance(event, h11.EndOfMessage))
+
+    def head(self, status: int, fields: Fields = (), body: bytes = b"", *, ended: bool = False) -> None:
+        """A final head, and what came behind it in the same read."""
+        listener, self.answered = self.listener, True
+        assert listener is not None, "nobody hears this"
+        read = read_response(status, list(fields), response_names(own_cors=False))
+        self.keep_alive = not read.close and (read.chunked or read.content_length is not None)
+        listener.upstream_received(read, body, ended)
+
+    def answer(self, status: int, body: bytes, fields: Fields = JSON_FIELDS) -> None:
+        """A whole answer in one read."""
+        self.head(status, [*fields, (b"content-length", b"%d" % len(body))], body, ended=True)
+
+    def stream(self, *events: bytes, fields: Fields = SSE_FIELDS, ended: bool = False) -> None:
+        """The head of an event stream with the first events in the same read."""
+        self.head(200, [*fields, (b"transfer-encoding", b"chunked")], b"".join(events), ended=ended)
+
+    def receive(self, body: bytes, *, ended: bool = False) -> None:
+        assert self.listener is not None, "nobody hears this"
+        self.listener.upstream_received(None, body, ended)
+
+    def end(self) -> None:
+        self.receive(b"", ended=True)
+
+    def lose(self) -> None:
+        """It closes before its answer was complete."""
+        listener, self.listener, self.gone = self.listener, None, True
+        assert listener is not None, "nobody hears this"
+        message = "The backend closed the connection before its answer was complete."
+        listener.upstream_lost(UpstreamBadResponse(message, error_type="reset"))
+
+    def take_no_more(self, stalled: bool = True) -> None:
+        self.writable = not stalled
+        self.listener.upstream_writable(not stalled)
+
+
+class Dial:
+    def __init__(self, listener: Any) -> None:
+        self.listener = listener
+
+    def cancel(self) -> None:
+        self.listener = None
+
+
+class Pool:
+    """Connections of one origin: `idle` ones are taken, else a dial waits until the test ends it."""
+
+    def __init__(self) -> None:
+        self.connections: list[Connection] = []
+        self.idle: list[Connection] = []
+        self.dials: deque[Dial] = deque()
+
+    @property
+    def wanted(self) -> list[Dial]:
+        """Dials that somebody still waits for."""
+        return [dial for dial in self.dials if dial.listener is not None]
+
+    def keep(self) -> Connection:
+        """Put a kept connection into the pool."""
+        connection = Connection(self)
+        self.idle.append(connection)
+        return connection
+
+    def forget_all(self) -> None:
+        """The kept connections have expired."""
+        for connection in self.idle:
+            connection.gone = True
+        self.idle.clear()
+
+    def take(self) -> Connection | None:
+        if not self.idle:
+            return None
+        connection = self.idle.pop()
+        connection.reused = True
+        return connection
+
+    def dial(self, listener: Any) -> Dial:
+        dial = Dial(listener)
+        self.dials.append(dial)
+        return dial
+
+    def connect(self) -> Connection:
+        """The oldest dial succeeds."""
+        dial, connection = self.dials.popleft(), Connection(self)
+        if dial.listener is None:
+            self.idle.append(connection)
+        else:
+            dial.listener.connected(connection)
+        return connection
+
+    def refuse(self, error: MimicError | None = None) -> None:
+        """The oldest dial fails."""
+        dial = self.dials.popleft()
+        if dial.listener is not None:
+            dial.listener.dial_failed(error or UpstreamUnreachable("The backend cannot be reached.", error_type="connect"))
+
+
+class Tokens:
+    """The token source: hands out `held`; None parks whoever asks until `deliver`."""
+
+    def __init__(self) -> None:
+        self.held: AccessToken | MimicError | None = access_token()
+        self.next: AccessToken | MimicError | None = access_token("second-token", 2)
+        """What `replace` makes the held one."""
+        self.waiting: list[Callable[[AccessToken | MimicError], None]] = []
+        self.asked = 0
+        self.refused: list[tuple[AccessToken, float]] = []
+        self.accepted_at: list[tuple[AccessToken, float]] = []
+
+    def obtain(self, waiter: Callable[[AccessToken | MimicError], None]) -> AccessToken | MimicError | None:
+        self.asked += 1
+        if self.held is None:
+            assert waiter not in self.waiting, "the same waiter is parked twice"
+            self.waiting.append(waiter)
+        return self.held
+
+    def replace(
+        self, refused: AccessToken, sent_at: float, waiter: Callable[[AccessToken | MimicError], None]
+    ) -> AccessToken | MimicError | None:
+        self.refused.append((refused, sent_at))
+        self.held = self.next
+        return self.obtain(waiter)
+
+    def accepted(self, token: AccessToken, now: float) -> None:
+        self.accepted_at.append((token, now))
+
+    def leave(self, waiter: Callable[[AccessToken | MimicError], None]) -> None:
+        if waiter in self.waiting:
+            self.waiting.remove(waiter)
+
+    def deliver(self, got: AccessToken | MimicError | None = None) -> None:
+        """Whoever waits is told; the next ones get the same."""
+        self.held = got or access_token("late-token", 3)
+        waiting, self.waiting = self.waiting, []
+        for waiter in waiting:
+            waiter(self.held)
+
+
+class World:
+    """Everything that exchanges share. `limits`, `slots` and the like replace the defaults."""
+
+    def __init__(self, *, kept: int = 1, services: dict[str, Any] | None = None, **limits: Any) -> None:
+        self.clock = Clock()
+        self.pool = Pool()
+        self.tokens = Tokens()
+        self.pulses: list[Callable[[], None]] = []
+        self.offloaded: list[tuple[Callable[[], Any], Callable[[Any], None]]] = []
+        self.calls: list[Call] = []
+        traces = itertools.count(1)
+        backend = Backend(parse_base(BASE), self.pool)
+        self.services = Services(
+            **{
+                "backends": {"chat": backend, "embeddings": backend},
+                "tokens": self.tokens,
+                "dialect": OpenAI(),
+                "limits": Limits(**limits),
+                "slots": Slots(0, 0),
+                "budget": Budget(0),
+                "breaker": Breaker(0, 30.0),
+                "clock": self.clock,
+                "pulse": Pulse(lambda delay, beat: self.pulses.append(beat)),
+                "outbox": Outbox(lambda flush: None),
+                "offload": lambda work, done: self.offloaded.append((work, done)),
+                "new_trace": lambda: f"{next(traces):048x}",
+                "observe": lambda seen: None,
+                "heads": Heads(),
+                "request_names": request_names(b"authorization"),
+                **(services or {}),
+            }
+        )
+        for _ in range(kept):
+            self.pool.keep()
+
+    def arrive(
+        self,
+        path: bytes = b"/v1/chat/completions",
+        *,
+        method: bytes = b"POST",
+        query: bytes = b"",
+        length: int | None = None,
+        fields: Fields = JSON_FIELDS,
+        http11: bool = True,
+        keep_alive: bool = True,
+    ) -> "Call":
+        """A head has come; of the body nothing yet. `length`: what content-length says."""
+        found = match(method, path)
+        assert isinstance(found, Route), f"{method!r} {path!r} is not relayed"
+        headers = [(b"host", b"localhost"), *fields]
+        if length is not None:
+            headers.append((b"content-length", b"%d" % length))
+        read = read_request(headers, self.services.request_names)
+        request = Request(
+            method=method,
+            path=path,
+            query=query,
+            fields=read,
+            http11=http11,
+            keep_alive=keep_alive,
+            started=self.clock(),
+            content_length=read.content_length,
+        )
+        call = Call(self, request, found)
+        call.exchange.start()
+        return call
+
+    def call(self, body: bytes = CHAT_BODY, path: bytes = b"/v1/chat/completions", **how: Any) -> "Call":
+        """A whole request has come; with a kept connection and a token it is sent."""
+        call = self.arrive(path, length=len(body), **how)
+        if not call.over:
+            call.send(body)
+            call.end()
+        return call
+
+    def streaming(self, *events: bytes, body: bytes = STREAM_BODY, **how: Any) -> "Call":
+        """A request for a stream whose head and first events have come."""
+        call = self.call(body, **how)
+        call.connection.stream(*events)
+        return call
+
+    def upload(self, **how: Any) -> "Call":
+        """A multipart request of unknown length; its head has come."""
+        return self.arrive(UPLOAD_PATH, fields=[*FORM, (b"transfer-encoding", b"chunked")], **how)
+
+    def advance(self, seconds: float) -> None:
+        """Time goes on, then the pulse looks at what runs."""
+        self.clock.now += seconds
+        for exchange in self.services.pulse.running():
+            exchange.tick()
+
+    def run_offloaded(self) -> None:
+        """What was given to a worker thread is done."""
+        for work, done in self.offloaded:
+            try:
+                result = work()
+            except Exception as error:  # noqa: BLE001 - given on, as the event loop does
+                result = error
+            done(result)
+        self.offloaded.clear()
+
+    def assert_all_given_back(self) -> None:
+        """No exchange runs, and none has left anything behind."""
+        services = self.services
+        assert (services.slots.in_use, services.slots.waiting) == (0, 0), "a slot was not given back"
+        assert services.budget.held == 0, "a share of the budget was not given back"
+        assert services.breaker.state != "half_open", "a probe was not given back"
+        assert len(services.pulse) == 0, "an exchange is still looked at"
+        assert self.tokens.waiting == [], "an exchange still waits for a token"
+        assert self.pool.wanted == [], "an exchange still waits for a connection"
+        assert [held for held in self.pool.connections if held.listener is not None] == []
+        for connection in self.pool.idle:
+            assert not connection.gone, "a closed connection was pooled"
+            assert not connection.paused, "a paused connection was pooled"
+
+
+class Call:
+    """One exchange and its caller."""
+
+    def __init__(self, world: World, request: Request, route: Route) -> None:
+        self.world = world
+        self.caller = Caller()
+        self.observations: list[ExchangeObservation] = []
+        services = dataclasses.replace(world.services, observe=self.observations.append)
+        self.exchange = Exchange(services, self.caller, request, route)
+        world.calls.append(self)
+
+    @property
+    def state(self) -> State:
+        return self.exchange.state
+
+    @property
+    def over(self) -> bool:
+        return self.exchange.state in ENDED
+
+    @property
+    def connection(self) -> Connection:
+        """The connection that this exchange holds."""
+        held = [one for one in self.world.pool.connections if one.listener is self.exchange]
+        assert len(held) == 1, "the exchange holds no connection"
+        return held[0]
+
+    @property
+    def response(self) -> Response:
+        """What the caller has got, read by a foreign parser."""
+        return read_answer(self.caller.written, closed=self.caller.was_cut or self.caller.finished is False)
+
+    @property
+    def frames(self) -> list[bytes]:
+        """The events that the caller has got whole."""
+        return [frame + b"\n\n" for frame in self.response.body.split(b"\n\n")[:-1]]
+
+    def send(self, data: bytes) -> None:
+        self.exchange.caller_data(data)
+
+    def end(self) -> None:
+        self.exchange.caller_end()
+
+    def leave(self) -> None:
+        self.caller.left = True
+        self.exchange.caller_lost()
+
+    def take_no_more(self, stalled: bool = True) -> None:
+        """The caller's socket is full, or takes bytes again."""
+        self.caller.writable = not stalled
+        self.exchange.caller_writable(not stalled)
+
+    def ended(self, outcome: str, status: int, *, alone: bool = True) -> ExchangeObservation:
+        """Assert the end: one observation, one answer, everything given back. `alone`: no other exchange runs."""
+        assert self.over, f"still {self.state}"
+        assert len(self.observations) == 1, "every exchange is observed once"
+        seen = self.observations[0]
+        assert (seen.outcome, seen.status) == (outcome, status)
+        assert self.caller.over or self.caller.left, "the caller was left waiting"
+        if self.caller.finished is not None and not self.caller.left:
+            assert self.response.complete
+            assert self.response.status == status
+        if alone:
+            self.world.assert_all_given_back()
+        return seen
