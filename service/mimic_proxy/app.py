@@ -31,12 +31,12 @@ from mimic_proxy.relay.heads import Heads
 from mimic_proxy.relay.origins import OriginPolicy
 from mimic_proxy.relay.outbound import outbound_proxy
 from mimic_proxy.relay.outbox import Outbox
+from mimic_proxy.relay.pool import SWEEP_SECONDS, Pool
 from mimic_proxy.relay.ports import Backend, Limits, Services
 from mimic_proxy.relay.protocol import RelayProtocol
 from mimic_proxy.relay.pulse import Pulse
 from mimic_proxy.relay.slots import Budget, Slots
 from mimic_proxy.relay.target import Base, parse_base
-from mimic_proxy.relay.upstream import SWEEP_SECONDS, Pool
 from mimic_proxy.reload import Watch, Watcher, secret_files
 from mimic_proxy.settings import Settings, SettingsError
 from mimic_proxy.telemetry.observation import ExchangeObservation, RefreshObservation

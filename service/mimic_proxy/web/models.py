@@ -15,10 +15,11 @@ from urllib.parse import unquote
 import msgspec
 
 from mimic_proxy.errors import MimicError, ModelNotFound, UpstreamAuthFailed, UpstreamError
+from mimic_proxy.relay.call import Answer, call
 from mimic_proxy.relay.headers import RequestFields, ResponseFields, head_end, head_start, traceparent_of
+from mimic_proxy.relay.pool import Pool
 from mimic_proxy.relay.ports import Services
 from mimic_proxy.relay.target import operation_target
-from mimic_proxy.relay.upstream import Answer, Pool, call
 from mimic_proxy.tokens.token import AccessToken
 
 WITHOUT_ROUTE = frozenset({404, 405, 501})

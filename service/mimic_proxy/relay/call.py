@@ -1,0 +1,98 @@
+"""One whole call to the backend, for operations that are composed of calls."""
+
+import asyncio
+from dataclasses import dataclass
+
+from mimic_proxy.errors import MimicError, UpstreamBadResponse, UpstreamTimeout
+from mimic_proxy.relay.headers import ResponseFields
+from mimic_proxy.relay.pool import Pool
+from mimic_proxy.relay.upstream import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer of the backend."""
+
+    fields: ResponseFields
+    body: bytes
+
+
+class _Call:
+    """A listener that gathers one answer."""
+
+    def __init__(self, request: bytes, limit: int, result: "asyncio.Future[Answer]") -> None:
+        self.request = request
+        self.limit = limit
+        self.result = result
+        self.connection: Connection | None = None
+        self.fields: ResponseFields | None = None
+        self.body = bytearray()
+
+    def connected(self, connection: Connection) -> None:
+        if self.result.done():
+            connection.keep_alive = True
+            connection.pool.keep(connection, None)
+            return
+        self.connection = connection
+        connection.attach(self)
+        connection.send(self.request)
+
+    def dial_failed(self, error: MimicError) -> None:
+        self._fail(error)
+
+    def upstream_received(self, fields: ResponseFields | None, body: bytes, ended: bool) -> None:
+        self.fields = fields or self.fields
+        self.body += body
+        connection = self.connection
+        assert connection is not None
+        if len(self.body) > self.limit:
+            connection.abort()
+            self._fail(UpstreamBadResponse(f"The backend's answer is longer than {self.limit} bytes."))
+        elif ended and self.fields is not None:
+            self.connection = None
+            connection.release(reusable=True)
+            if not self.result.done():
+                self.result.set_result(Answer(self.fields, bytes(self.body)))
+
+    def upstream_lost(self, error: MimicError) -> None:
+        self.connection = None
+        self._fail(error)
+
+    def upstream_writable(self, writable: bool) -> None:
+        """Requests of composed operations are small: they wait in the transport's buffer."""
+
+    def _fail(self, error: MimicError) -> None:
+        if not self.result.done():
+            self.result.set_exception(error)
+
+
+async def call(pool: Pool, request: bytes, *, timeout: float, limit: int) -> Answer:
+    """Send one whole request (head and body) and return the whole answer.
+
+    Safe to repeat: a loss on a kept connection before any answer is tried once on a fresh one.
+    timeout: seconds for all of it, 0 for none. limit: bytes of the answer's body.
+    Raises MimicError.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(timeout or None):
+            for fresh in (False, True):
+                gather = _Call(request, limit, loop.create_future())
+                kept = None if fresh else pool.take()
+                dial = pool.dial(gather) if kept is None else None
+                if kept is not None:
+                    gather.connected(kept)
+                try:
+                    return await gather.result
+                except UpstreamBadResponse as error:
+                    if kept is None or error.error_type != "reset":
+                        raise
+                finally:
+                    if dial is not None:
+                        dial.cancel()
+                    if gather.connection is not None:
+                        gather.connection.abort()
+    except TimeoutError as error:
+        message = f"The backend did not answer within {timeout:g} s (total timer)."
+        raise UpstreamTimeout(message, timer="total", should_retry=False) from error
+    raise AssertionError("unreachable: the second try returns or raises")
