@@ -24,6 +24,7 @@ from uvicorn import Config, Server
 from mimic_proxy.configuration.sources import Problem
 from mimic_proxy.dialects.openai import OpenAI
 from mimic_proxy.listen import BACKLOG, bind
+from mimic_proxy.relay.batch import Batch
 from mimic_proxy.relay.breaker import Breaker
 from mimic_proxy.relay.dial import Dialler, OutboundProxy
 from mimic_proxy.relay.headers import request_names, response_names
@@ -82,6 +83,7 @@ class Mimic:
         self.emptied = asyncio.Event()
         self.tokens = self._token_source(observe_refresh)
         self.outbox = Outbox(loop.call_soon)
+        self.batch = Batch(loop.call_later)
         self.pools: dict[tuple[str, str, int], Pool] = {}
         chat = parse_base(settings.chat_api_url)
         embeddings = parse_base(settings.embedding_api_url)
@@ -100,6 +102,7 @@ class Mimic:
             new_trace=_new_trace,
             observe=self._observed,
             heads=Heads(),
+            defer=self.batch.add,
             request_names=request_names(settings.token_header.lower().encode("ascii")),
             include_usage=settings.include_usage,
             retry_dead_connection=settings.retry_dead_connection,
@@ -171,8 +174,6 @@ class Mimic:
         if seen.model is not None and seen.outcome == "completed":
             self.models.note(seen.model)
         self._observe(seen)
-        if self.draining and not self.services.pulse:
-            self.emptied.set()
 
     def ready(self) -> list[tuple[str, bool, str]]:
         """The conditions of readiness: name, whether it holds, why not."""
@@ -225,6 +226,7 @@ class Mimic:
     async def drained(self, timeout: float) -> None:
         """Until no exchange is left, at most `timeout` seconds; those that are left get their drain event."""
         if self.services.pulse:
+            self.services.pulse.when_empty = self.emptied.set
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.emptied.wait(), timeout or None)
         for exchange in self.services.pulse.running():
@@ -232,6 +234,7 @@ class Mimic:
 
     async def close(self) -> None:
         """Give everything back."""
+        self.batch.flush()
         await self.tokens.close()
         for pool in self.pools.values():
             pool.close()

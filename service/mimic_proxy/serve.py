@@ -73,7 +73,7 @@ async def serving(settings: Settings, output: LineWriter, on_ready: OnReady = la
         log.write(seen)
 
     mimic = Mimic(settings, observe=observe, observe_refresh=metrics.refresh)
-    admin = create_admin(AdminState(mimic.ready, mimic.request_stop, metrics.registry), settings)
+    admin = create_admin(AdminState(mimic.ready, mimic.request_stop, metrics.registry, mimic.batch.flush), settings)
     await run(mimic, admin, own_version(), lambda address: on_ready(mimic, address))
 
 

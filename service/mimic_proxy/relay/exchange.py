@@ -768,9 +768,11 @@ class Exchange:
         if self._slot:
             self._slot = False
             services.slots.give()
-        services.observe(self._observation(outcome))
+        now = services.clock()
+        urgent = outcome != "completed" or self.answer.size > LARGE_BYTES
+        services.defer(lambda: services.observe(self._observation(outcome, now)), urgent)
 
-    def _observation(self, outcome: Outcome) -> ExchangeObservation:
+    def _observation(self, outcome: Outcome, now: float) -> ExchangeObservation:
         usage = None
         if self._reader is not None:
             usage = self._reader.facts.usage
@@ -778,7 +780,7 @@ class Exchange:
             usage = self._services.dialect.usage(b"".join(self._copy))
         return observation(
             outcome,
-            now=self._services.clock(),
+            now=now,
             at=self.at,
             request=self._request,
             route=self._route,

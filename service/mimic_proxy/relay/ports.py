@@ -143,6 +143,8 @@ class Services:
     heads: "HeadsPort"
     request_names: Names
     """How callers' header fields are treated."""
+    defer: Callable[[Callable[[], None], bool], None] = lambda work, urgent: work()
+    """Do work that nobody waits for, some time; at once if it is urgent."""
     include_usage: bool = False
     retry_dead_connection: bool = True
     draining: bool = False

@@ -13,7 +13,6 @@ What is used of uvicorn's class stands in UVICORN_SURFACE, which a test holds ag
 
 import asyncio
 import logging
-import urllib.parse
 from collections import deque
 from typing import Any
 
@@ -30,11 +29,19 @@ from mimic_proxy.errors import (
     RequestTimeout,
 )
 from mimic_proxy.relay.exchange import Exchange
-from mimic_proxy.relay.headers import MAX_FIELDS, STATUS_LINES, error_fields, read_request
+from mimic_proxy.relay.headers import STATUS_LINES, error_fields
 from mimic_proxy.relay.heads import Known
 from mimic_proxy.relay.origins import OriginPolicy, judge
-from mimic_proxy.relay.ports import Request, Services
-from mimic_proxy.relay.routes import Route, match
+from mimic_proxy.relay.ports import Services
+from mimic_proxy.relay.request import (
+    MAX_HEAD_BYTES,
+    Inbound,
+    asgi_scope,
+    head_size,
+    preflight_answer,
+    read_head,
+    without_upgrade,
+)
 
 UVICORN_SURFACE = (
     "_start_asgi_task",
@@ -55,31 +62,12 @@ UVICORN_SURFACE = (
     "server_state",
     "transport",
 )
-MAX_HEAD_BYTES = 65536
 MAX_AHEAD_BYTES = 65536
 MAX_WAITING = 16
 DISCARD_SECONDS = 2.0
 WATCH_SECONDS = 5.0
 
 logger = logging.getLogger("mimic.relay")
-
-
-class Inbound:
-    """A parsed request in the queue: its head, and the body as far as it has come."""
-
-    __slots__ = ("body", "complete", "discard", "headers", "request", "route", "target")
-
-    def __init__(
-        self, request: Request, route: "Route | None", headers: list[tuple[bytes, bytes]], target: bytes
-    ) -> None:
-        self.request = request
-        self.route = route
-        self.headers = headers
-        self.target = target
-        self.body: list[bytes] = []
-        self.complete = False
-        self.discard = False
-        """Its answer has gone out already; the rest of its body is read past."""
 
 
 class RelayProtocol(HttpToolsProtocol):
@@ -213,7 +201,7 @@ class RelayProtocol(HttpToolsProtocol):
             return
         self.begins_with = None
         if self.begun and self.head_open:
-            self.head_bytes = self.head_bytes or (len(data) if clean else _size(self.url, self.headers))
+            self.head_bytes = self.head_bytes or (len(data) if clean else head_size(self.url, self.headers))
             if self.head_bytes > MAX_HEAD_BYTES:
                 self._refuse(HeadTooLarge("The request's head is larger than 64 KiB."))
 
@@ -285,9 +273,10 @@ class RelayProtocol(HttpToolsProtocol):
             return
         if self.refused or self.final:
             return
-        inbound = self._read_head(parser)
-        if isinstance(inbound, MimicError):
-            self._refuse(inbound)
+        try:
+            inbound = self._read_head(parser)
+        except MimicError as error:
+            self._refuse(error)
             return
         # Nothing follows a request that says close (RFC 9112, 9.6).
         self.final = not inbound.request.keep_alive
@@ -343,39 +332,16 @@ class RelayProtocol(HttpToolsProtocol):
 
     # ---- heads
 
-    def _read_head(self, parser: httptools.HttpRequestParser) -> Inbound | MimicError:
-        headers = self.headers
-        if len(headers) > MAX_FIELDS:
-            return HeadTooLarge(f"The request's head has more than {MAX_FIELDS} fields.")
-        if _size(self.url, headers) > MAX_HEAD_BYTES:
-            return HeadTooLarge("The request's head is larger than 64 KiB.")
-        version = parser.get_http_version()
-        try:
-            fields = read_request(headers, self.services.request_names)
-        except InvalidRequest as error:
-            return error
-        if version not in ("1.1", "1.0") or (version == "1.0" and fields.chunked):
-            return InvalidRequest(f"HTTP/{version} with these framing fields is not served. Use HTTP/1.1.")
-        if version == "1.1" and fields.host is None:
-            return InvalidRequest("The request has no Host field (RFC 9112, 3.2).")
-        method = parser.get_method()
-        target = _origin_form(self.url, method)
-        if target is None:
-            return InvalidRequest("The request's target is neither a path nor an http URL.")
-        path, _, query = target.partition(b"?")
-        request = Request(
-            method=method,
-            path=path,
-            query=query,
-            fields=fields,
-            http11=version == "1.1",
-            keep_alive=version == "1.1" and parser.should_keep_alive(),
-            started=self.services.clock(),
-            content_length=fields.content_length,
-            cors_origin=fields.origin,
+    def _read_head(self, parser: httptools.HttpRequestParser) -> Inbound:
+        return read_head(
+            parser.get_method(),
+            self.url,
+            self.headers,
+            version=parser.get_http_version(),
+            keep_alive=parser.should_keep_alive(),
+            names=self.services.request_names,
+            now=self.services.clock(),
         )
-        found = match(method, path)
-        return Inbound(request, found if isinstance(found, Route) else None, headers, target)
 
     def _parse_without_upgrade(self, rest: bytes) -> None:
         """Parse the head again without its offer to upgrade, then what came behind it."""
@@ -383,18 +349,11 @@ class RelayProtocol(HttpToolsProtocol):
         if method == b"CONNECT":
             self._refuse(InvalidRequest("Mimic is no forward proxy: CONNECT is not served."))
             return
-        lines = [b"%b %b HTTP/1.1\r\n" % (method, self.url)]
-        for name, value in self.headers:
-            lower = name.lower()
-            if lower == b"connection" and b"close" in value.lower():
-                lines.append(b"connection: close\r\n")
-            elif lower not in (b"upgrade", b"http2-settings", b"connection"):
-                lines.append(b"%b: %b\r\n" % (name, value))
-        lines.append(b"\r\n")
+        head = without_upgrade(method, self.url, self.headers)
         self.parser = _new_parser(self)
         self.upgrading = self.begun = False
         self.head_bytes = 0
-        self._feed(b"".join(lines) + rest)
+        self._feed(head + rest)
 
     # ---- answering, in order
 
@@ -405,7 +364,8 @@ class RelayProtocol(HttpToolsProtocol):
         if refusal is not None:
             self._refuse_current(refusal)
         elif inbound.request.method == b"OPTIONS" and fields.origin is not None:
-            self._answer_preflight(inbound)
+            self.write(preflight_answer(inbound))
+            self.finish(inbound.request.keep_alive)
         elif inbound.route is not None:
             self.exchange = exchange = Exchange(self.services, self, inbound.request, inbound.route)
             exchange.start()
@@ -416,34 +376,17 @@ class RelayProtocol(HttpToolsProtocol):
         self.current = None
         self._refuse(error)
 
-    def _answer_preflight(self, inbound: Inbound) -> None:
-        """CORS preflight of a page that ALLOWED_ORIGINS names (Fetch standard, 3.2.2)."""
-        asked = next((v for n, v in inbound.headers if n.lower() == b"access-control-request-headers"), b"*")
-        self.write(
-            b"HTTP/1.1 204 No Content\r\naccess-control-allow-origin: %b\r\nvary: origin\r\n"
-            b"access-control-allow-methods: GET, POST, DELETE\r\naccess-control-allow-headers: %b\r\n"
-            b"access-control-max-age: 600\r\n\r\n" % (inbound.request.fields.origin or b"", asked)
-        )
-        self.finish(inbound.request.keep_alive)
-
     def _begin_cycle(self, inbound: Inbound) -> None:
         request = inbound.request
-        path, _, query = inbound.target.partition(b"?")
-        self.scope = {
-            "type": "http",
+        connection = {
             "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
-            "http_version": "1.1" if request.http11 else "1.0",
             "server": self.server,
             "client": self.client,
-            "scheme": self.scheme or "http",
+            "scheme": self.scheme,
             "root_path": self.root_path,
-            "headers": [(name.lower(), value) for name, value in inbound.headers],
             "state": self.app_state.copy(),
-            "method": request.method.decode("ascii"),
-            "path": urllib.parse.unquote(path.decode("ascii", "replace")),
-            "raw_path": path,
-            "query_string": query,
         }
+        self.scope = asgi_scope(inbound, connection)  # type: ignore[assignment]
         self.cycle = RequestResponseCycle(
             scope=self.scope,
             transport=self.transport,
@@ -601,22 +544,3 @@ def _new_parser(protocol: Any) -> httptools.HttpRequestParser:
     parser = httptools.HttpRequestParser(protocol)
     parser.set_dangerous_leniencies(lenient_data_after_close=True)
     return parser
-
-
-def _size(url: bytes, headers: list[tuple[bytes, bytes]]) -> int:
-    return len(url) + 16 + sum(len(name) + len(value) + 4 for name, value in headers)
-
-
-def _origin_form(url: bytes, method: bytes) -> bytes | None:
-    """The target as path and query (RFC 9112, 3.2); an absolute one loses its origin, as any server does."""
-    if url.startswith(b"/"):
-        target = url
-    elif url == b"*" and method == b"OPTIONS":
-        return b"/*"
-    elif url.lower().startswith((b"http://", b"https://")):
-        rest = url.split(b"://", 1)[1]
-        slash = rest.find(b"/")
-        target = rest[slash:] if slash >= 0 else b"/"
-    else:
-        return None
-    return target.split(b"#", 1)[0]

@@ -31,6 +31,8 @@ class Pulse:
         self._call_later = call_later
         self._running: set[Ticking] = set()
         self._beating = False
+        self.when_empty: Callable[[], None] | None = None
+        """Called whenever the last exchange has ended."""
 
     def __len__(self) -> int:
         return len(self._running)
@@ -49,6 +51,8 @@ class Pulse:
     def discard(self, exchange: Ticking) -> None:
         """An exchange has ended."""
         self._running.discard(exchange)
+        if self.when_empty is not None and not self._running:
+            self.when_empty()
 
     def _beat(self) -> None:
         for exchange in self.running():

@@ -37,6 +37,8 @@ class AdminState:
     conditions: Callable[[], Sequence[tuple[str, bool, str]]]
     request_stop: Callable[[], None]
     registry: CollectorRegistry
+    settle: Callable[[], None] = lambda: None
+    """Counts what has happened but is not counted yet; called before each scrape."""
 
 
 def create_admin(state: AdminState, settings: Settings) -> FastAPI:
@@ -59,6 +61,7 @@ def create_admin(state: AdminState, settings: Settings) -> FastAPI:
         return JSONResponse({"ready": ready, "conditions": shown}, status_code=200 if ready else 503)
 
     async def metrics(request: Request) -> Response:
+        state.settle()
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         body, headers = encode(state.registry), {"content-type": content_type, "vary": "accept, accept-encoding"}
         if gzip_accepted(request.headers.get("accept-encoding", "")):

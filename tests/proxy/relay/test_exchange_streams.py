@@ -275,12 +275,15 @@ def test_an_error_that_the_backend_told_is_the_last_frame(world: World) -> None:
     assert call.ended("upstream_error", 200).error_code is None
 
 
-def test_half_an_event_after_an_error_is_not_written(world: World) -> None:
-    call = stages.error_in_a_stream(world)
+@pytest.mark.parametrize(
+    ("stage", "outcome"), [(stages.error_in_a_stream, "upstream_error"), (stages.after_done, "completed")]
+)
+def test_half_an_event_behind_the_last_one_is_not_written(world: World, stage: stages.Stage, outcome: str) -> None:
+    call = stage(world)
     before = call.response.body
     call.connection.receive(delta("never")[:12], ended=True)
     whole(call, before)
-    call.ended("upstream_error", 200)
+    call.ended(outcome, 200)
 
 
 def test_a_last_done_without_its_blank_line_completes(world: World) -> None:

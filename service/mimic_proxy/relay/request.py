@@ -1,0 +1,121 @@
+"""A parsed request: its head judged and read, and the few heads that are answered without an exchange. Pure."""
+
+import urllib.parse
+from typing import Any
+
+from mimic_proxy.errors import HeadTooLarge, InvalidRequest
+from mimic_proxy.relay.headers import MAX_FIELDS, Names, read_request
+from mimic_proxy.relay.ports import Request
+from mimic_proxy.relay.routes import Route, match
+
+MAX_HEAD_BYTES = 65536
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Inbound:
+    """A request in the queue of its connection: its head, and the body as far as it has come."""
+
+    __slots__ = ("body", "complete", "discard", "headers", "request", "route", "target")
+
+    def __init__(self, request: Request, route: Route | None, headers: Headers, target: bytes) -> None:
+        self.request = request
+        self.route = route
+        """None: the web application answers."""
+        self.headers = headers
+        self.target = target
+        self.body: list[bytes] = []
+        self.complete = False
+        self.discard = False
+        """Its answer has gone out already; the rest of its body is read past."""
+
+
+def read_head(
+    method: bytes, url: bytes, headers: Headers, *, version: str, keep_alive: bool, names: Names, now: float
+) -> Inbound:
+    """What the parser has found, judged where the parser is lenient.
+
+    Raises InvalidRequest and HeadTooLarge.
+    """
+    if len(headers) > MAX_FIELDS:
+        raise HeadTooLarge(f"The request's head has more than {MAX_FIELDS} fields.")
+    if head_size(url, headers) > MAX_HEAD_BYTES:
+        raise HeadTooLarge("The request's head is larger than 64 KiB.")
+    fields = read_request(headers, names)
+    if version not in ("1.1", "1.0") or (version == "1.0" and fields.chunked):
+        raise InvalidRequest(f"HTTP/{version} with these framing fields is not served. Use HTTP/1.1.")
+    if version == "1.1" and fields.host is None:
+        raise InvalidRequest("The request has no Host field (RFC 9112, 3.2).")
+    target = _origin_form(url, method)
+    path, _, query = target.partition(b"?")
+    request = Request(
+        method=method,
+        path=path,
+        query=query,
+        fields=fields,
+        http11=version == "1.1",
+        keep_alive=version == "1.1" and keep_alive,
+        started=now,
+        content_length=fields.content_length,
+        cors_origin=fields.origin,
+    )
+    found = match(method, path)
+    return Inbound(request, found if isinstance(found, Route) else None, headers, target)
+
+
+def head_size(url: bytes, headers: Headers) -> int:
+    """Bytes of the head as far as it is parsed, about."""
+    return len(url) + 16 + sum(len(name) + len(value) + 4 for name, value in headers)
+
+
+def _origin_form(url: bytes, method: bytes) -> bytes:
+    """The target as path and query (RFC 9112, 3.2); an absolute one loses its origin, as with any server."""
+    if url == b"*" and method == b"OPTIONS":
+        return b"/*"
+    target = url
+    if url.lower().startswith((b"http://", b"https://")):
+        rest = url.split(b"://", 1)[1]
+        slash = rest.find(b"/")
+        target = rest[slash:] if slash >= 0 else b"/"
+    if not target.startswith(b"/"):
+        raise InvalidRequest("The request's target is neither a path nor an http URL.")
+    return target.split(b"#", 1)[0]
+
+
+def without_upgrade(method: bytes, url: bytes, headers: Headers) -> bytes:
+    """The head again, without its offer to switch protocols (RFC 9110, 7.8)."""
+    lines = [b"%b %b HTTP/1.1\r\n" % (method, url)]
+    for name, value in headers:
+        lower = name.lower()
+        if lower == b"connection" and b"close" in value.lower():
+            lines.append(b"connection: close\r\n")
+        elif lower not in (b"upgrade", b"http2-settings", b"connection"):
+            lines.append(b"%b: %b\r\n" % (name, value))
+    lines.append(b"\r\n")
+    return b"".join(lines)
+
+
+def preflight_answer(inbound: Inbound) -> bytes:
+    """For the CORS preflight of a page that ALLOWED_ORIGINS names (Fetch standard, 3.2.2)."""
+    asked = next((v for n, v in inbound.headers if n.lower() == b"access-control-request-headers"), b"*")
+    return (
+        b"HTTP/1.1 204 No Content\r\naccess-control-allow-origin: %b\r\nvary: origin\r\n"
+        b"access-control-allow-methods: GET, POST, DELETE\r\naccess-control-allow-headers: %b\r\n"
+        b"access-control-max-age: 600\r\n\r\n" % (inbound.request.fields.origin or b"", asked)
+    )
+
+
+def asgi_scope(inbound: Inbound, connection: dict[str, Any]) -> dict[str, Any]:
+    """The ASGI connection scope of a request; `connection` is what all of its connection have in common."""
+    request = inbound.request
+    path, _, query = inbound.target.partition(b"?")
+    return {
+        **connection,
+        "type": "http",
+        "http_version": "1.1" if request.http11 else "1.0",
+        "headers": [(name.lower(), value) for name, value in inbound.headers],
+        "method": request.method.decode("ascii"),
+        "path": urllib.parse.unquote(path.decode("ascii", "replace")),
+        "raw_path": path,
+        "query_string": query,
+    }
