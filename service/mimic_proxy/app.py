@@ -114,6 +114,7 @@ class Mimic:
             cache_seconds=settings.models_cache_seconds,
             timeout=settings.total_timeout,
         )
+        self.models.settle = self.batch.flush
         self._observe = observe
         self.origins = OriginPolicy(settings.allowed_hosts, settings.allowed_origins)
 

@@ -9,7 +9,7 @@
 import dataclasses
 import itertools
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import h11
@@ -54,20 +54,34 @@ def access_token(value: str = "first-token", generation: int = 1) -> AccessToken
     return issue(value, generation, field=field, sent=Moment(0.0, 0.0), lifetime=FOREVER, jitter=0.0)
 
 
-def read_answer(data: bytes, *, closed: bool, method: bytes = b"POST") -> Response:
-    """What a foreign parser makes of the bytes that went to the caller. `closed`: and then the connection ended."""
-    parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=_LARGEST_HEAD_BYTES)
-    parser.send(h11.Request(method=method, target=b"/", headers=[(b"host", b"localhost")]))
-    parser.send(h11.EndOfMessage())
-    parser.receive_data(data)
-    if closed:
-        parser.receive_data(b"")
+def read_answers(data: bytes, *, closed: bool, methods: Sequence[bytes] = ()) -> list[Response]:
+    """What a foreign parser makes of the bytes that went to a caller. `closed`: and then the connection ended.
+
+    methods: of the requests; POST where none is given. The last answer may be incomplete.
+    """
+    answers: list[Response] = []
+    while data or not answers:
+        parser = h11.Connection(h11.CLIENT, max_incomplete_event_size=_LARGEST_HEAD_BYTES)
+        method = methods[len(answers)] if len(answers) < len(methods) else b"POST"
+        parser.send(h11.Request(method=method, target=b"/", headers=[(b"host", b"localhost")]))
+        parser.send(h11.EndOfMessage())
+        parser.receive_data(data)
+        if closed:
+            parser.receive_data(b"")
+        answers.append(found := _next_answer(parser, closed))
+        if not found.complete:
+            break
+        data = parser.trailing_data[0]
+    return answers
+
+
+def _next_answer(parser: h11.Connection, closed: bool) -> Response:
     found, interim = Response(0, b"", []), []
     while True:
         try:
             event = parser.next_event()
-        except h11.RemoteProtocolError:
-            assert closed, "only the end of the connection may leave an answer incomplete"
+        except h11.RemoteProtocolError as error:
+            assert closed, f"only the end of the connection may leave an answer incomplete: {error}"
             return found
         if isinstance(event, h11.InformationalResponse):
             interim.append(event.status_code)
@@ -78,7 +92,6 @@ def read_answer(data: bytes, *, closed: bool, method: bytes = b"POST") -> Respon
             found.body += bytes(event.data)
         elif isinstance(event, h11.EndOfMessage):
             found.complete = True
-            assert parser.trailing_data[0] == b"", "bytes follow the answer"
             return found
         else:
             found.interim = interim
@@ -96,11 +109,12 @@ class Caller:
         self.finished: bool | None = None
         """None, or whether the connection is kept."""
         self.was_cut = False
+        self.dropped = False
         self.left = False
 
     @property
     def over(self) -> bool:
-        return self.finished is not None or self.was_cut
+        return self.finished is not None or self.was_cut or self.dropped
 
     def write(self, data: bytes) -> None:
         assert not self.over, f"written after the end: {data!r}"
@@ -119,9 +133,17 @@ class Caller:
         assert not self.over, "finished twice"
         self.finished = keep_alive
 
+    def drop(self) -> None:
+        assert not self.over, "dropped after the end"
+        self.was_cut = True
+
     def cut(self) -> None:
         assert not self.over, "cut after the end"
         self.was_cut = True
+
+    def drop(self) -> None:
+        assert not self.over, "dropped after the end"
+        self.dropped = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -341,7 +363,9 @@ class World:
         self.pulses: list[Callable[[], None]] = []
         self.offloaded: list[tuple[Callable[[], Any], Callable[[Any], None]]] = []
         self.calls: list[Call] = []
-        traces = itertools.count(1)
+        self.observations: list[ExchangeObservation] = []
+        """Of exchanges that a protocol has begun; a Call keeps its own."""
+        numbers = itertools.count(1)
         backend = Backend(parse_base(BASE), self.pool)
         self.services = Services(
             **{
@@ -356,7 +380,7 @@ class World:
                 "pulse": Pulse(lambda delay, beat: self.pulses.append(beat)),
                 "outbox": Outbox(lambda flush: None),
                 "offload": lambda work, done: self.offloaded.append((work, done)),
-                "new_trace": lambda: f"{next(traces):048x}",
+                "new_trace": lambda: f"{next(numbers):032x}" + "1" * 16,
                 "observe": lambda seen: None,
                 "heads": Heads(),
                 "request_names": request_names(b"authorization"),
@@ -476,7 +500,9 @@ class Call:
     @property
     def response(self) -> Response:
         """What the caller has got, read by a foreign parser."""
-        return read_answer(self.caller.written, closed=self.caller.was_cut or self.caller.finished is False)
+        closed = self.caller.was_cut or self.caller.dropped or self.caller.finished is False
+        (answer,) = read_answers(self.caller.written, closed=closed)
+        return answer
 
     @property
     def frames(self) -> list[bytes]:

@@ -45,8 +45,10 @@ class Moments:
     """The last read of the backend."""
     written: float
     """The last byte to the caller."""
-    stalled = 0.0
-    """One side stopped taking bytes, and has not taken any since."""
+    caller_stalled = 0.0
+    """The caller stopped taking bytes of the answer, and has not taken any since."""
+    backend_stalled = 0.0
+    """The backend stopped taking bytes of the request."""
     after_done = 0.0
 
     def __init__(self, started: float) -> None:
@@ -62,22 +64,23 @@ def next_deadline(at: Moments, phase: Phase, limits: Limits, *, body_open: bool,
     if at.after_done:
         return min((when, name), (at.after_done + AFTER_DONE_SECONDS, "after_done"))
     found = [(when, name)]
+    stalled = at.caller_stalled or at.backend_stalled
     match phase:
         case Phase.QUEUE if limits.queue:
             found.append((at.queued + limits.queue, "queue"))
-        case Phase.FIRST_BYTE if limits.first_byte and not at.stalled:
+        case Phase.FIRST_BYTE if limits.first_byte and not stalled:
             # From the last piece of an upload on, or from when a stalled caller took bytes again.
             found.append((max(at.upstream, at.body) + limits.first_byte, "first_byte"))
         case Phase.FIRST_EVENT:
             found.append((at.head + UNCLASSIFIED_SECONDS, "unclassified"))
-            if limits.first_byte and not at.stalled:
+            if limits.first_byte and not stalled:
                 found.append((at.sent + limits.first_byte, "first_byte"))
-        case Phase.ANSWER if limits.idle and not at.stalled:
+        case Phase.ANSWER if limits.idle and not stalled:
             found.append((at.upstream + limits.idle, "idle"))
-    if limits.send and at.stalled:
-        found.append((at.stalled + limits.send, "send"))
+    if limits.send and stalled:
+        found.append((stalled + limits.send, "send"))
     elif limits.send and body_open and phase is not Phase.QUEUE:
         found.append((at.body + limits.send, "body"))
-    if limits.heartbeat_after and may_beat and not at.stalled:
+    if limits.heartbeat_after and may_beat and not stalled:
         found.append((max(at.written, at.sent) + limits.heartbeat_after, "heartbeat"))
     return min(found)

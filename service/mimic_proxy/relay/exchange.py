@@ -155,10 +155,12 @@ class Exchange:
         self._body.complete = True
         if self.state in ENDED:
             return
+        if self._request.fields.expect_continue and self.state is State.TOKEN:
+            # It was asked for before the body was invited, which may be long ago.
+            self._token = None
         if self._body.streamed:
             # From here on nothing holds the caller back: a paused transport does not see it leave.
             self._caller.pause(False)
-            self.at.stalled = 0.0
             if self.state is State.SENT and self._connection is not None:
                 self._connection.send(self._body.framing.last)
         elif self._request.method != b"POST" or self._route.body != "json":
@@ -195,13 +197,13 @@ class Exchange:
         if self._connection is not None:
             self._connection.pause(not writable)
         if writable:
-            self.at.stalled = 0.0
+            self.at.caller_stalled = 0.0
             self.at.upstream = self._services.clock()
         else:
             self._caller_stalls()
 
     def _caller_stalls(self) -> None:
-        self.at.stalled = self._services.clock()
+        self.at.caller_stalled = self._services.clock()
         self._progress = self._caller.unsent()
 
     def caller_lost(self) -> None:
@@ -210,7 +212,7 @@ class Exchange:
             return
         if self.at.after_done:
             # SDKs hang up at [DONE]: the upstream is read to its end, so that it can be kept.
-            self.at.stalled = 0.0
+            self.at.caller_stalled = 0.0
             if self._connection is not None:
                 self._connection.pause(False)
             return
@@ -232,7 +234,7 @@ class Exchange:
         ready = body.streamed or (body.complete and not self._parsing)
         if self.state is State.NEW and ((not ready and self._continued) or not self._take_slot()):
             return
-        if self.state is State.TOKEN:
+        if self.state is State.TOKEN and not self._waits_for_token:
             if self._token is None and not self._token_got(self._services.tokens.obtain(self.token_ready)):
                 return
             if not self._continued:
@@ -386,12 +388,13 @@ class Exchange:
 
     def upstream_writable(self, writable: bool) -> None:
         """The backend's socket takes bytes again, or takes no more: an upload's caller is held back meanwhile."""
-        if not self._body.streamed or self._body.complete or self.state is not State.SENT:
+        if self.state is not State.SENT:
             return
-        self._caller.pause(not writable)
         now = self._services.clock()
-        self.at.stalled = 0.0 if writable else now
-        self.at.body = now
+        self.at.backend_stalled = 0.0 if writable else now
+        if self._body.streamed and not self._body.complete:
+            self._caller.pause(not writable)
+            self.at.body = now
 
     def upstream_received(self, fields: ResponseFields | None, body: bytes, ended: bool) -> None:
         """One read of the backend: its head if that ended here, body bytes, whether the answer ended."""
@@ -413,6 +416,7 @@ class Exchange:
             self._replay_loss()
             return False
         self.at.head = now
+        self.at.backend_stalled = 0.0
         self._upstream = fields
         if status >= 500:
             self._backend_failed()
@@ -440,7 +444,6 @@ class Exchange:
         """An answer before the request was complete: no more of it is sent, and the connection is not kept."""
         if self._body.streamed and not self._body.complete and self._connection is not None:
             self._connection.keep_alive = False
-            self.at.stalled = 0.0
             self._caller.pause(False)
 
     def _open_answer(self, fields: ResponseFields) -> None:
@@ -535,11 +538,13 @@ class Exchange:
         """No more comes of a stream. It was whole, or ends with `error`."""
         reader = self._reader
         assert reader is not None
-        tail = reader.finish()
-        if reader.facts.complete and self.answer.committed:
-            self._write_events(tail)
+        tail, facts = reader.finish(), reader.facts
+        if facts.complete and self.answer.committed:
+            # Half an event is nobody's; `data: [DONE]` without its blank line is whole enough.
+            self._write_events(tail if facts.held == "done" else b"")
             self._end_events(reusable=True)
         else:
+            self._backend_failed()
             self._fail(error)
 
     def _end_events(self, *, reusable: bool) -> None:
@@ -556,8 +561,8 @@ class Exchange:
         if not ended and sum(map(len, late)) <= HELD_BYTES:
             return
         whole = b"".join(late)
-        if ended and fields.status >= 400 and whole.lstrip().startswith(b'{"error"'):
-            self.answer.frame(b" ".join(whole.split(b"\n")))
+        if ended and fields.status >= 400 and _is_error_object(whole):
+            self.answer.frame(b" ".join(whole.splitlines()))
             self.answer.write(b"", last=True)
             self._complete(outcome_of_status(fields.status), reusable=True)
         else:
@@ -574,10 +579,10 @@ class Exchange:
         if not connection.answered and self._replays_loss(connection):
             self._replay_loss()
             return
-        self._backend_failed()
         if self._reader is not None:
             self._upstream_ended(error)
         else:
+            self._backend_failed()
             self._fail(error)
 
     def _replays_loss(self, lost: ConnectionPort | None) -> bool:
@@ -618,12 +623,11 @@ class Exchange:
             self._services.tokens.leave(self.token_ready)
         if isinstance(got, MimicError):
             self._fail(got)
-            return
-        if self.answer.committed:
+        elif self.answer.committed:
             self._fail(UpstreamAuthFailed(REFUSED_LATE, error_type="unauthorized"))
-            return
-        message = "The access token was refused and is being replaced; an upload cannot be replayed. Try again."
-        self._fail(TokenUnavailable(message, retry_after=1, should_retry=True, error_type="unauthorized"))
+        else:
+            message = "The access token was refused and is being replaced; an upload cannot be replayed. Try again."
+            self._fail(TokenUnavailable(message, retry_after=1, should_retry=True, error_type="unauthorized"))
 
     def _backend_failed(self) -> None:
         self._breaker_asked = False
@@ -648,7 +652,7 @@ class Exchange:
 
     def _may_beat(self) -> bool:
         if self._reader is not None:
-            return not self._reader.facts.in_partial
+            return not (self._reader.facts.in_partial or self._reader.facts.error_frame)
         return self.state is State.SENT and self._fields.stream and self._late is None
 
     def _expired(self, name: str) -> None:
@@ -668,9 +672,11 @@ class Exchange:
             case "body":
                 self._fail(RequestTimeout(f"No more of the request came for {limits.send:g} s (send timer)."))
             case "first_byte":
+                self._backend_failed()
                 message = f"The backend sent nothing for {limits.first_byte:g} s (first_byte timer)."
                 self._fail(UpstreamTimeout(message, timer="first_byte", should_retry=False))
             case "idle":
+                self._backend_failed()
                 message = f"The backend paused for {limits.idle:g} s in its answer (idle timer)."
                 self._fail(UpstreamTimeout(message, timer="idle"))
             case "total":
@@ -689,17 +695,17 @@ class Exchange:
     def _check_stall(self) -> None:
         """Nothing was taken for a whole send timer: that side counts as gone."""
         limit = self._services.limits.send
-        if self._caller.writable:
+        if self.at.backend_stalled:
             message = f"The backend took no more of the request for {limit:g} s (send timer)."
             self._fail(UpstreamTimeout(message, timer="send"))
             return
         unsent = self._caller.unsent()
         if unsent != self._progress:
-            self._progress, self.at.stalled = unsent, self._services.clock()
+            self._progress, self.at.caller_stalled = unsent, self._services.clock()
             return
         self._error = UpstreamTimeout(f"The caller took nothing for {limit:g} s (send timer).", timer="send")
         self._leave_all()
-        self._caller.cut()
+        self._caller.drop()
         self._close(State.ABANDONED, "client_disconnect")
 
     def drain(self) -> None:
@@ -793,3 +799,14 @@ class Exchange:
             usage=usage,
             error=self._error,
         )
+
+
+def _is_error_object(body: bytes) -> bool:
+    """A JSON object that begins as OpenAI's errors do, small enough for one event."""
+    if len(body) > HELD_BYTES or not body.lstrip().startswith(b'{"error"'):
+        return False
+    try:
+        read_fields(body)
+    except InvalidRequest:
+        return False
+    return True

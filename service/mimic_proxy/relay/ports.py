@@ -47,6 +47,10 @@ class CallerPort(Protocol):
         """Close once all is sent, the answer is recognisably incomplete."""
         ...
 
+    def drop(self) -> None:
+        """Close at once; what is unsent is lost."""
+        ...
+
 
 class ConnectionPort(Protocol):
     """A connection to the backend, see `relay.upstream.Connection`."""

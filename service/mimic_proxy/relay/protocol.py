@@ -90,6 +90,7 @@ class RelayProtocol(HttpToolsProtocol):
         self.head_timeout = head_timeout
         self.keep_alive_timeout = keep_alive_timeout
         self.writable = True
+        self.lost = False
         self.eof = False
         self.read_paused = False
         # the request being parsed
@@ -98,6 +99,8 @@ class RelayProtocol(HttpToolsProtocol):
         self.head_bytes = 0
         self.head_since = 0.0
         self.begins_with: bytes | None = None
+        self.unread = 0
+        """Bytes since the last that counted: chunk extensions and trailers lead to none."""
         self.upgrading = False
         self.receiving: Inbound | None = None
         self.refused = False
@@ -122,6 +125,7 @@ class RelayProtocol(HttpToolsProtocol):
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.lost = True
         self.connections.discard(self)
         if self.watch is not None:
             self.watch.cancel()
@@ -163,7 +167,7 @@ class RelayProtocol(HttpToolsProtocol):
                 self._abort_ahead(data)
             return
         current = self.current
-        if current is not None and current.complete:
+        if self.waiting or self.ahead or (current is not None and current.complete):
             self._keep_ahead(data)
             return
         self._feed(data)
@@ -182,6 +186,7 @@ class RelayProtocol(HttpToolsProtocol):
 
     def _feed(self, data: bytes) -> None:
         clean = not self.begun
+        self.unread += len(data)
         if clean:
             known = self.services.heads.find(data)
             if known is not None and self.current is None and not self.final:
@@ -200,6 +205,8 @@ class RelayProtocol(HttpToolsProtocol):
             self._bad_request(error)
             return
         self.begins_with = None
+        if self.begun and not self.head_open and self.unread > MAX_HEAD_BYTES:
+            self._refuse(HeadTooLarge("What stands between the parts of the request's body is larger than 64 KiB."))
         if self.begun and self.head_open:
             self.head_bytes = self.head_bytes or (len(data) if clean else head_size(self.url, self.headers))
             if self.head_bytes > MAX_HEAD_BYTES:
@@ -221,6 +228,9 @@ class RelayProtocol(HttpToolsProtocol):
             logger.error("A fault while reading a request; the connection is closed.", exc_info=error)
             self.refused = True
             self.transport.abort()
+        elif self._discards:
+            # Its answer has gone out: a second one would be taken for the next request's.
+            self._close_gently()
         elif self.current is not None and not self.current.complete and self.head_open is False:
             # The body cannot be read any further: answered, if nothing has been yet.
             self._refuse(InvalidRequest(f"The request's body is not valid HTTP/1.1 ({error})."))
@@ -242,15 +252,19 @@ class RelayProtocol(HttpToolsProtocol):
                 return
         body = error.body()
         lines = [*error_fields(error), b"content-length: %d\r\nconnection: close\r\n" % len(body)]
-        request_id = b"x-request-id: req_%b\r\n" % self.services.new_trace()[:32].encode("ascii")
+        request_id = b"x-request-id: %b\r\n" % self._new_id()
         self.write(b"".join([STATUS_LINES[error.status], *lines, request_id, b"\r\n", body]))
         logger.info("Refused a request: %s", error.message)
         self._close_gently()
+
+    def _new_id(self) -> bytes:
+        return b"req_" + self.services.new_trace()[:32].encode("ascii")
 
     # ---- parser
 
     def on_message_begin(self) -> None:
         self.begun = True
+        self.unread = 0
         self.url = b""
         self.headers = []
         self.receiving = None
@@ -282,7 +296,7 @@ class RelayProtocol(HttpToolsProtocol):
         self.final = not inbound.request.keep_alive
         self.receiving = inbound
         begins_with, self.begins_with = self.begins_with, None
-        if self.current is None:
+        if self.current is None and not self.waiting:
             self._begin(inbound)
             if self.exchange is not None and begins_with is not None and inbound.route is not None:
                 self.services.heads.remember(begins_with, inbound.request, inbound.route)
@@ -293,6 +307,7 @@ class RelayProtocol(HttpToolsProtocol):
             self.waiting.append(inbound)
 
     def on_body(self, body: bytes) -> None:
+        self.unread = 0
         inbound = self.receiving
         if inbound is None or inbound.discard:
             return
@@ -349,7 +364,7 @@ class RelayProtocol(HttpToolsProtocol):
         if method == b"CONNECT":
             self._refuse(InvalidRequest("Mimic is no forward proxy: CONNECT is not served."))
             return
-        head = without_upgrade(method, self.url, self.headers)
+        head = without_upgrade(method, self.url, self.parser.get_http_version(), self.headers)
         self.parser = _new_parser(self)
         self.upgrading = self.begun = False
         self.head_bytes = 0
@@ -364,7 +379,7 @@ class RelayProtocol(HttpToolsProtocol):
         if refusal is not None:
             self._refuse_current(refusal)
         elif inbound.request.method == b"OPTIONS" and fields.origin is not None:
-            self.write(preflight_answer(inbound))
+            self.write(preflight_answer(inbound, self._new_id()))
             self.finish(inbound.request.keep_alive)
         elif inbound.route is not None:
             self.exchange = exchange = Exchange(self.services, self, inbound.request, inbound.route)
@@ -479,19 +494,46 @@ class RelayProtocol(HttpToolsProtocol):
                 self._feed_cycle(piece)
         if inbound.complete and inbound is self.current:
             self._complete_current()
+        elif not inbound.complete:
+            self._parse_ahead()
 
     def _parse_ahead(self) -> None:
-        if self.current is None and self.ahead and not self.transport.is_closing():
+        current = self.current
+        if self.ahead and (current is None or not current.complete) and not self.transport.is_closing():
             data = bytes(self.ahead)
             self.ahead.clear()
             self._feed(data)
 
     # ---- closing, timers
 
+    @property
+    def _discards(self) -> bool:
+        return self.receiving is not None and self.receiving.discard
+
     def _close(self) -> None:
+        """Close once all is sent; whoever takes nothing of it for a send timer is dropped."""
         self.services.outbox.flush()
-        if not self.transport.is_closing():
-            self.transport.close()
+        transport, limit = self.transport, self.services.limits.send
+        if transport.is_closing():
+            return
+        unsent = transport.get_write_buffer_size()
+        transport.close()
+        if unsent and limit:
+            self.loop.call_later(limit, lambda: self._give_up(unsent))
+
+    def _give_up(self, unsent: int) -> None:
+        if self.lost:
+            return
+        left = self.transport.get_write_buffer_size()
+        if left >= unsent:
+            self.transport.abort()
+        elif left:
+            self.loop.call_later(self.services.limits.send, lambda: self._give_up(left))
+
+    def drop(self) -> None:
+        self.exchange = self.current = None
+        self.last = True
+        self.transport.abort()
 
     def _close_gently(self) -> None:
         """Close without a reset: what the caller still sends is read and thrown away for a moment."""
@@ -502,7 +544,7 @@ class RelayProtocol(HttpToolsProtocol):
             return
         if transport.can_write_eof():
             transport.write_eof()
-        self.loop.call_later(DISCARD_SECONDS, transport.close)
+        self.loop.call_later(DISCARD_SECONDS, self._close)
 
     def shutdown(self) -> None:
         """uvicorn stops accepting: idle connections close, the others after their answer."""
@@ -534,10 +576,10 @@ class RelayProtocol(HttpToolsProtocol):
         return self.idle_since + self.keep_alive_timeout if self.keep_alive_timeout else None
 
     def _expire(self) -> None:
-        if self.begun:
+        if self.begun and not self._discards:
             self._refuse(RequestTimeout(f"The request's head did not arrive within {self.head_timeout:g} s."))
         else:
-            self.transport.close()
+            self._close()
 
 
 def _new_parser(protocol: Any) -> httptools.HttpRequestParser:

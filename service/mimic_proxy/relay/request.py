@@ -1,5 +1,6 @@
 """A parsed request: its head judged and read, and the few heads that are answered without an exchange. Pure."""
 
+import re
 import urllib.parse
 from typing import Any
 
@@ -9,6 +10,7 @@ from mimic_proxy.relay.ports import Request
 from mimic_proxy.relay.routes import Route, match
 
 MAX_HEAD_BYTES = 65536
+ABSOLUTE = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -73,18 +75,18 @@ def _origin_form(url: bytes, method: bytes) -> bytes:
     if url == b"*" and method == b"OPTIONS":
         return b"/*"
     target = url
-    if url.lower().startswith((b"http://", b"https://")):
-        rest = url.split(b"://", 1)[1]
-        slash = rest.find(b"/")
-        target = rest[slash:] if slash >= 0 else b"/"
+    absolute = ABSOLUTE.match(url)
+    if absolute is not None:
+        target = url[absolute.end() :]
+        target = target if target.startswith(b"/") else b"/" + target
     if not target.startswith(b"/"):
         raise InvalidRequest("The request's target is neither a path nor an http URL.")
     return target.split(b"#", 1)[0]
 
 
-def without_upgrade(method: bytes, url: bytes, headers: Headers) -> bytes:
+def without_upgrade(method: bytes, url: bytes, version: str, headers: Headers) -> bytes:
     """The head again, without its offer to switch protocols (RFC 9110, 7.8)."""
-    lines = [b"%b %b HTTP/1.1\r\n" % (method, url)]
+    lines = [b"%b %b HTTP/%b\r\n" % (method, url, version.encode("ascii"))]
     for name, value in headers:
         lower = name.lower()
         if lower == b"connection" and b"close" in value.lower():
@@ -95,13 +97,14 @@ def without_upgrade(method: bytes, url: bytes, headers: Headers) -> bytes:
     return b"".join(lines)
 
 
-def preflight_answer(inbound: Inbound) -> bytes:
+def preflight_answer(inbound: Inbound, request_id: bytes) -> bytes:
     """For the CORS preflight of a page that ALLOWED_ORIGINS names (Fetch standard, 3.2.2)."""
     asked = next((v for n, v in inbound.headers if n.lower() == b"access-control-request-headers"), b"*")
     return (
         b"HTTP/1.1 204 No Content\r\naccess-control-allow-origin: %b\r\nvary: origin\r\n"
         b"access-control-allow-methods: GET, POST, DELETE\r\naccess-control-allow-headers: %b\r\n"
-        b"access-control-max-age: 600\r\n\r\n" % (inbound.request.fields.origin or b"", asked)
+        b"access-control-max-age: 600\r\nx-request-id: %b\r\n\r\n"
+        % (inbound.request.fields.origin or b"", asked, request_id)
     )
 
 

@@ -154,8 +154,7 @@ class Connection(asyncio.Protocol):
             self.abort()
             return
         self.answered = True
-        if self.head_open:
-            self.head_bytes += len(data)
+        self.head_bytes += len(data)
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -166,8 +165,8 @@ class Connection(asyncio.Protocol):
                 self.surplus = True
             else:
                 self.bad = self.bad or f"it is not HTTP/1.1 ({error})"
-        if self.head_open and self.head_bytes > MAX_HEAD_BYTES:
-            self.bad = self.bad or "its head is larger than 64 KiB"
+        if self.head_bytes > MAX_HEAD_BYTES and not self.ended:
+            self.bad = self.bad or "its head, or what stands between the parts of its body, is larger than 64 KiB"
         if self.bad is None:
             self._deliver()
         else:
@@ -236,6 +235,7 @@ class Connection(asyncio.Protocol):
         self.new_head = True
 
     def on_body(self, body: bytes) -> None:
+        self.head_bytes = 0
         if not self.ended:
             self.body.append(body)
 

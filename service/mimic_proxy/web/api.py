@@ -97,7 +97,7 @@ class Observed:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 kept = [item for item in message["headers"] if item[0].lower() != b"x-request-id"]
-                message = {**message, "headers": [*kept, (b"x-request-id", request_id)]}
+                message = {**message, "headers": [*kept, (b"x-request-id", request_id), *_cors(scope)]}
             else:
                 sent += len(message.get("body", b""))
             await send(message)
@@ -106,6 +106,12 @@ class Observed:
             await self.app(scope, receive, send_observed)
         finally:
             self.services.observe(_observation(scope, request_id, status, started, self.services.clock(), sent))
+
+
+def _cors(scope: Scope) -> list[tuple[bytes, bytes]]:
+    """The protocol has refused every origin that is not allowed."""
+    origin = next((value for name, value in scope["headers"] if name == b"origin"), None)
+    return [] if origin is None else [(b"access-control-allow-origin", origin), (b"vary", b"origin")]
 
 
 def _request_id(scope: Scope, new_trace: Callable[[], str]) -> bytes:

@@ -8,7 +8,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -65,6 +65,8 @@ class Models:
         self.kept_at = 0.0
         self.worked: dict[str, None] = {}
         self.told = False
+        self.settle: Callable[[], None] = lambda: None
+        """Called before the models that worked are told: makes known what has ended but was not noted yet."""
 
     def note(self, model: str) -> None:
         """An exchange with this model has succeeded."""
@@ -86,6 +88,7 @@ class Models:
             return _passed(self.kept)
         if answer.fields.status in WITHOUT_ROUTE:
             self._tell(answer.fields.status)
+            self.settle()
             return ModelsAnswer(200, _as_list(self.worked))
         if answer.fields.status == 200 and not query:
             self.kept, self.kept_at = answer, now

@@ -1,5 +1,7 @@
 """Heartbeat comments while a backend is silent, and what they cost: the status and the replay."""
 
+import json
+
 import pytest
 
 from fakes import stages
@@ -132,12 +134,17 @@ def test_it_gives_up_the_replay_and_the_share_of_the_budget() -> None:
     call.ended("upstream_error", 200)
 
 
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n", b"\r", b""])
 @pytest.mark.parametrize("status", [400, 429, 500])
-def test_an_error_that_comes_later_becomes_a_frame(world: World, status: int) -> None:
+def test_an_error_that_comes_later_becomes_a_frame(world: World, status: int, line_end: bytes) -> None:
+    """A line end of any kind inside of it would end the frame's data (WHATWG HTML, 9.2.5)."""
     call = begun(world)
-    call.connection.head(status, [(b"content-length", b"%d" % len(FAILURE))], FAILURE[:20])
-    call.connection.receive(FAILURE[20:], ended=True)
-    assert call.frames == [PING, b"data: " + FAILURE.replace(b"\n", b" ") + b"\n\n"]
+    failure = FAILURE.replace(b"\n", line_end)
+    call.connection.head(status, [(b"content-length", b"%d" % len(failure))], failure[:20])
+    call.connection.receive(failure[20:], ended=True)
+    ping, frame = call.frames
+    assert (ping, b"\r" in frame, frame.count(b"\n")) == (PING, False, 2)
+    assert error_frame(frame) == json.loads(FAILURE)["error"]
     assert call.response.complete
     seen = call.ended("client_error" if status < 500 else "upstream_error", 200)
     assert seen.upstream_status == status
@@ -174,10 +181,20 @@ def test_a_redirect_that_comes_later_becomes_a_frame(world: World) -> None:
 
 def test_an_error_event_that_comes_first_passes(world: World) -> None:
     call = begun(world)
-    refusal = event({"error": {"message": "m", "code": 401}})
+    refusal = event({"error": {"message": "m", "code": 429}})
     call.connection.stream(refusal, ended=True)
     assert call.frames == [PING, refusal]
     call.ended("upstream_error", 200)
+
+
+def test_a_first_event_that_refuses_the_token_condemns_it(world: World) -> None:
+    call = begun(world)
+    call.connection.stream(event({"error": {"message": "m", "code": 401}}), ended=True)
+    assert len(world.tokens.refused) == 1
+    assert call.frames[0] == PING
+    assert b'"error"' in call.frames[1]
+    assert len(call.frames) == 2
+    assert call.over
 
 
 def test_an_old_caller_gets_its_heartbeats_without_chunks(world: World) -> None:

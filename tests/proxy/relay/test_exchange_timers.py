@@ -110,7 +110,7 @@ def test_a_caller_who_takes_nothing_counts_as_gone() -> None:
     assert call.state is State.STREAMING, "what the socket holds was not known when it began to stall"
     world.advance(60.0)
     seen = call.ended("client_disconnect", 200)
-    assert (seen.timer, call.caller.was_cut) == ("send", True)
+    assert (seen.timer, call.caller.dropped) == ("send", True)
 
 
 def test_a_caller_who_takes_a_little_is_not_gone() -> None:
@@ -136,9 +136,7 @@ def test_a_backend_that_takes_no_more_of_an_upload_times_out() -> None:
     assert call.ended("timeout", 504).timer == "send"
 
 
-@pytest.mark.parametrize(
-    "stage", [stages.reading_the_body, stages.invited_to_send, stages.uploading, stages.upload_dialling]
-)
+@pytest.mark.parametrize("stage", [stages.reading_the_body, stages.invited_to_send, stages.uploading])
 def test_a_body_that_does_not_come_is_answered_with_408(stage: Stage) -> None:
     world = World(send=60.0)
     call = stage(world)
@@ -300,5 +298,5 @@ def test_a_caller_who_takes_nothing_of_the_answer_before_is_given_up() -> None:
     call.end()
     world.advance(60.0)
     world.advance(60.0)
-    assert call.caller.was_cut
+    assert call.caller.dropped
     assert call.ended("client_disconnect", 499).timer == "send"

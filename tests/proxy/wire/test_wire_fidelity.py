@@ -33,6 +33,7 @@ ROUTES = [
     (b"GET", b"/responses/resp_%C3%A9", None, (), b"/chat-base"),
     (b"DELETE", b"/responses/resp_1", None, (), b"/chat-base"),
     (b"POST", b"/responses/resp_1/cancel", None, (), b"/chat-base"),
+    (b"POST", b"/responses/resp_2/cancel", b"", (), b"/chat-base"),
     (b"GET", b"/responses/resp_1/input_items", None, (), b"/chat-base"),
     (b"POST", b"/moderations", ODD_BODY, (), b"/chat-base"),
     (b"POST", b"/images/generations", ODD_BODY, (), b"/chat-base"),
@@ -108,6 +109,16 @@ async def test_method_path_query_fields_and_body_reach_the_backend_as_they_were_
     assert got.value(b"host") == b"127.0.0.1:%d" % backend.port
     assert (got.value(b"authorization") or b"").startswith(b"Bearer fake-access-token-")
     assert got.value(b"content-length") in ((b"%d" % len(body),) if body is not None else (None, b"0"))
+
+
+@pytest.mark.parametrize("path", [b"/completions", b"/moderations", b"/responses"])
+async def test_a_body_that_is_no_json_is_the_backends_to_judge_on_routes_that_are_passed_through(
+    mimic: Mimic, backend: Backend, path: bytes
+) -> None:
+    backend.script = reply(answer(400, b"no JSON, says the backend"))
+    got = await ask(mimic.port, request(b"POST", b"/v1" + path, b"no JSON"))
+    assert (got.status, got.body) == (400, b"no JSON, says the backend")
+    assert (await backend.request()).body == b"no JSON"
 
 
 async def test_a_trace_goes_on_through_mimic(mimic: Mimic, backend: Backend) -> None:

@@ -9,6 +9,7 @@ from fakes.caller import STREAM_BODY, Caller, ask, chat, request
 from fakes.mimic import Mimic
 from fakes.replies import (
     DONE,
+    JSON_FIELDS,
     LAST_CHUNK,
     SSE_FIELDS,
     STORY,
@@ -122,6 +123,16 @@ async def test_a_first_event_that_is_an_error_becomes_a_true_status(
     got = await ask(mimic.port, chat(STREAM_BODY))
     assert (got.status, got.json(), got.complete) == (status, body, True)
     assert (got.value(b"content-type") or b"").startswith(b"application/json")
+
+
+async def test_a_first_event_that_is_an_error_is_answered_without_waiting_for_the_end(
+    mimic: Mimic, backend: Backend
+) -> None:
+    body = {"error": {"message": "no model today", "type": "t", "param": None, "code": 503}}
+    backend.script = hang(stream_head(), chunk(event(body)))
+    got = await ask(mimic.port, chat(STREAM_BODY))
+    assert (got.status, got.json()) == (503, body)
+    await backend.until(lambda: not backend.in_use)
 
 
 async def test_an_error_after_a_role_event_passes_and_nothing_is_added(mimic: Mimic, backend: Backend) -> None:
@@ -255,6 +266,42 @@ async def test_a_backend_that_does_not_stream_is_passed_on_as_it_answers(mimic: 
     backend.script = reply(answer(200, b'{"choices": []}'))
     got = await ask(mimic.port, chat(STREAM_BODY))
     assert (got.body, got.value(b"content-type")) == (b'{"choices": []}', b"application/json")
+
+
+async def test_a_refusal_of_a_stream_comes_back_as_it_is(mimic: Mimic, backend: Backend) -> None:
+    refusal = b'{"error": {"message": "slow down", "type": "requests", "param": null, "code": "rate_limit_exceeded"}}'
+    backend.script = reply(answer(429, refusal, [*JSON_FIELDS, (b"retry-after", b"7")]))
+    got = await ask(mimic.port, chat(STREAM_BODY))
+    assert (got.status, got.body, got.value(b"retry-after")) == (429, refusal, b"7")
+    assert got.value(b"content-length") == b"%d" % len(refusal)
+
+
+@pytest.mark.parametrize(
+    "begun", [delta("x" * 100_000)[:90_000], b": wait\n\n" * 10_000], ids=["one long event", "comments"]
+)
+async def test_no_more_than_64_kib_are_held_back(mimic: Mimic, backend: Backend, begun: bytes) -> None:
+    backend.script = hang(stream_head(), chunk(begun))
+    async with await Caller.connect(mimic.port) as caller:
+        await caller.send(chat(STREAM_BODY))
+        assert (await caller.head()).status == 200
+        assert begun.startswith(await caller.data())
+
+
+async def test_what_is_no_event_stream_is_passed_on_as_it_comes_too(mimic: Mimic, backend: Backend) -> None:
+    gate = asyncio.Event()
+
+    async def play(request: Request) -> None:
+        await request.send(stream_head([(b"content-type", b"audio/mpeg")]), chunk(b"first"))
+        await gate.wait()
+        await request.send(chunk(b"second"), LAST_CHUNK)
+
+    backend.script = play
+    async with await Caller.connect(mimic.port) as caller:
+        await caller.send(request(b"POST", b"/v1/audio/speech", b'{"model":"m"}'))
+        await caller.head()
+        assert await caller.data() == b"first"
+        gate.set()
+        assert await caller.body_until(b"second") == b"second"
 
 
 async def test_a_close_delimited_stream_is_relayed(mimic: Mimic, backend: Backend) -> None:

@@ -107,6 +107,23 @@ async def test_a_refused_token_is_replaced_and_the_same_bytes_are_sent_again(  #
     assert tokens.calls == 2
 
 
+async def test_a_refusal_while_the_token_service_is_down_is_never_a_401(
+    backend: Backend, tokens: TokenService, start: Start
+) -> None:
+    backend.script = tokens.guard(ok())
+    async with start(**FORCED_SOON) as mimic:
+        assert (await ask(mimic.port, chat())).status == 200
+        tokens.revoke()
+        tokens.script = reply(answer(503, b"down"))
+        for _ in range(3):
+            got = await ask(mimic.port, chat())
+            assert (got.status, got.error()["code"]) in ((503, "token_unavailable"), (502, "upstream_auth_failed"))
+        assert not await mimic.is_ready()
+        tokens.script = tokens.issue
+        await mimic.until(lambda: _serves(mimic), 15)
+        assert await mimic.is_ready()
+
+
 async def test_a_backend_that_refuses_every_token_is_told_as_such_and_does_not_cost_a_call_each(
     backend: Backend, tokens: TokenService, start: Start
 ) -> None:
