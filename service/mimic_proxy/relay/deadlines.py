@@ -13,12 +13,28 @@ after_done    from [DONE] until the connection is given up            1 s
 """
 
 from enum import Enum
+from typing import Literal
 
+from mimic_proxy.errors import MimicError, Overloaded, RequestTimeout, UpstreamTimeout
 from mimic_proxy.relay.ports import Limits
 
 UNCLASSIFIED_SECONDS = 15.0
 AFTER_DONE_SECONDS = 1.0
 NEVER = float("inf")
+
+
+Timer = Literal[
+    "total",
+    "queue",
+    "body",
+    "first_byte",
+    "unclassified",
+    "idle",
+    "send",
+    "heartbeat",
+    "after_done",
+    "none",
+]
 
 
 class Phase(Enum):
@@ -55,15 +71,15 @@ class Moments:
         self.started = self.body = self.written = started
 
 
-def next_deadline(at: Moments, phase: Phase, limits: Limits, *, body_open: bool, may_beat: bool) -> tuple[float, str]:
+def next_deadline(at: Moments, phase: Phase, limits: Limits, *, body_open: bool, may_beat: bool) -> tuple[float, Timer]:
     """When the next timer fires and which; NEVER if none runs.
 
     body_open: more of the request's body is due. may_beat: a heartbeat could be written now.
     """
-    when, name = (at.started + limits.total, "total") if limits.total else (NEVER, "none")
+    found: list[tuple[float, Timer]] = [(at.started + limits.total, "total") if limits.total else (NEVER, "none")]
     if at.after_done:
-        return min((when, name), (at.after_done + AFTER_DONE_SECONDS, "after_done"))
-    found = [(when, name)]
+        found.append((at.after_done + AFTER_DONE_SECONDS, "after_done"))
+        return min(found)
     stalled = at.caller_stalled or at.backend_stalled
     match phase:
         case Phase.QUEUE if limits.queue:
@@ -84,3 +100,25 @@ def next_deadline(at: Moments, phase: Phase, limits: Limits, *, body_open: bool,
     if limits.heartbeat_after and may_beat and not stalled:
         found.append((max(at.written, at.sent) + limits.heartbeat_after, "heartbeat"))
     return min(found)
+
+
+def timeout_error(name: Timer, limits: Limits) -> MimicError:
+    """What is answered when this timer has run out. It names itself, and the seconds it ran."""
+    match name:
+        case "queue":
+            message = f"No slot became free within {limits.queue:g} s (queue timer). Try again shortly."
+            return Overloaded(message, retry_after=1)
+        case "body":
+            return RequestTimeout(f"No more of the request came for {limits.send:g} s (send timer).")
+        case "send":
+            message = f"The backend took no more of the request for {limits.send:g} s (send timer)."
+            return UpstreamTimeout(message, timer="send")
+        case "first_byte":
+            message = f"The backend sent nothing for {limits.first_byte:g} s (first_byte timer)."
+            return UpstreamTimeout(message, timer="first_byte", should_retry=False)
+        case "idle":
+            message = f"The backend paused for {limits.idle:g} s in its answer (idle timer)."
+            return UpstreamTimeout(message, timer="idle")
+        case _:
+            message = f"The exchange took longer than {limits.total:g} s (total timer)."
+            return UpstreamTimeout(message, timer="total", should_retry=False)

@@ -27,7 +27,6 @@ from mimic_proxy.errors import (
     InvalidRequest,
     MimicError,
     Overloaded,
-    RequestTimeout,
     ShuttingDown,
     TokenUnavailable,
     UpstreamAuthFailed,
@@ -36,15 +35,15 @@ from mimic_proxy.errors import (
 )
 from mimic_proxy.relay.answer import JSON_LINE, Answer
 from mimic_proxy.relay.body import BodyFields, ask_for_usage, read_fields
-from mimic_proxy.relay.deadlines import NEVER, Moments, Phase, next_deadline
+from mimic_proxy.relay.deadlines import NEVER, Moments, Phase, Timer, next_deadline, timeout_error
 from mimic_proxy.relay.framing import LARGE_BYTES
-from mimic_proxy.relay.headers import ResponseFields, head_end, head_start, traceparent_of
+from mimic_proxy.relay.headers import ResponseFields, traceparent_of
 from mimic_proxy.relay.inbound import RequestBody
 from mimic_proxy.relay.outcome import outcome_of_error, outcome_of_status
+from mimic_proxy.relay.outgoing import outgoing_head, wants_usage
 from mimic_proxy.relay.ports import CallerPort, Cancellable, ConnectionPort, Request, Services
 from mimic_proxy.relay.report import Attempts, observation
 from mimic_proxy.relay.routes import Route
-from mimic_proxy.relay.target import operation_target
 from mimic_proxy.telemetry.observation import ExchangeObservation, Outcome
 from mimic_proxy.tokens.token import AccessToken
 
@@ -355,34 +354,16 @@ class Exchange:
 
     @property
     def _asks_for_usage(self) -> bool:
-        if not self._services.include_usage:
-            return False
-        fields = self._fields
-        return fields.stream and not fields.stream_options and self._route.operation == "chat"
+        return self._services.include_usage and wants_usage(self._route, self._fields)
 
     def _upstream_head(self, size: int) -> bytes:
-        request = self._request
-        fields = request.fields
-        if self._body.streamed:
-            length = request.content_length
-        else:
-            length = size if size or fields.chunked or request.content_length is not None else None
-        end = head_end(traceparent_of(fields, self._trace), length=length, chunked=fields.chunked)
-        return self._head_start() + end
-
-    def _head_start(self) -> bytes:
-        """Made once for a head that comes again, as long as the token stays."""
-        request, token, identity = self._request, self._token, self._fields.stream
+        token = self._token
         assert token is not None
-        fields = request.fields
-        made = fields.prepared
-        if made is not None and made[0] is token and made[1] is identity:
-            return made[2]
         base = self._services.backends[self._route.base].base
-        target = operation_target(base, self._route.suffix, request.query)
-        start = head_start(request.method, target, base.host_field, fields, token.field, identity=identity)
-        fields.prepared = (token, identity, start)
-        return start
+        trace = traceparent_of(self._request.fields, self._trace)
+        length = self._request.content_length if self._body.streamed else size
+        identity = self._fields.stream
+        return outgoing_head(self._request, self._route, base, token, trace, length=length, identity=identity)
 
     # ---- the upstream
 
@@ -643,7 +624,7 @@ class Exchange:
         if when <= self._services.clock():
             self._expired(name)
 
-    def _deadline(self) -> tuple[float, str]:
+    def _deadline(self) -> tuple[float, Timer]:
         limits = self._services.limits
         phase: Phase = self.state.value
         may_beat = bool(limits.heartbeat_after) and self._may_beat()
@@ -655,8 +636,7 @@ class Exchange:
             return not (self._reader.facts.in_partial or self._reader.facts.error_frame)
         return self.state is State.SENT and self._fields.stream and self._late is None
 
-    def _expired(self, name: str) -> None:
-        limits = self._services.limits
+    def _expired(self, name: Timer) -> None:
         match name:
             case "after_done":
                 self._end_events(reusable=False)
@@ -666,22 +646,10 @@ class Exchange:
                 self._beat()
             case "send":
                 self._check_stall()
-            case "queue":
-                message = f"No slot became free within {limits.queue:g} s (queue timer). Try again shortly."
-                self._fail(Overloaded(message, retry_after=1))
-            case "body":
-                self._fail(RequestTimeout(f"No more of the request came for {limits.send:g} s (send timer)."))
-            case "first_byte":
-                self._backend_failed()
-                message = f"The backend sent nothing for {limits.first_byte:g} s (first_byte timer)."
-                self._fail(UpstreamTimeout(message, timer="first_byte", should_retry=False))
-            case "idle":
-                self._backend_failed()
-                message = f"The backend paused for {limits.idle:g} s in its answer (idle timer)."
-                self._fail(UpstreamTimeout(message, timer="idle"))
-            case "total":
-                message = f"The exchange took longer than {limits.total:g} s (total timer)."
-                self._fail(UpstreamTimeout(message, timer="total", should_retry=False))
+            case _:
+                if name in ("first_byte", "idle"):
+                    self._backend_failed()
+                self._fail(timeout_error(name, self._services.limits))
 
     def _beat(self) -> None:
         if self.state is State.HEAD:
@@ -694,16 +662,14 @@ class Exchange:
 
     def _check_stall(self) -> None:
         """Nothing was taken for a whole send timer: that side counts as gone."""
-        limit = self._services.limits.send
         if self.at.backend_stalled:
-            message = f"The backend took no more of the request for {limit:g} s (send timer)."
-            self._fail(UpstreamTimeout(message, timer="send"))
+            self._fail(timeout_error("send", self._services.limits))
             return
         unsent = self._caller.unsent()
         if unsent != self._progress:
             self._progress, self.at.caller_stalled = unsent, self._services.clock()
             return
-        self._error = UpstreamTimeout(f"The caller took nothing for {limit:g} s (send timer).", timer="send")
+        self._error = UpstreamTimeout("The caller took nothing for the send timer.", timer="send")
         self._leave_all()
         self._caller.drop()
         self._close(State.ABANDONED, "client_disconnect")

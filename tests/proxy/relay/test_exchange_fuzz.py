@@ -1,0 +1,255 @@
+"""Exchanges under any order of events: none raises, each ends once, and nothing is left behind."""
+
+from collections.abc import Callable
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from fakes.caller import CHAT_BODY, STREAM_BODY
+from fakes.ports import FORM, UPLOAD_PATH, Call, Connection, World, access_token
+from fakes.replies import COMPLETION, DONE, JSON_FIELDS, SSE_FIELDS, delta, event
+from fakes.stages import LONG_EVENT
+from mimic_proxy.errors import TokenUnavailable, UpstreamAuthFailed
+from mimic_proxy.relay.breaker import Breaker
+from mimic_proxy.relay.exchange import State
+from mimic_proxy.relay.slots import Budget, Slots
+
+LARGE_BODY = b'{"model":"m","stream":true}' + b" " * (1 << 20)
+REQUESTS: list[tuple[bytes, bytes, list[tuple[bytes, bytes]]]] = [
+    (b"/v1/chat/completions", CHAT_BODY, [*JSON_FIELDS]),
+    (b"/v1/chat/completions", STREAM_BODY, [*JSON_FIELDS]),
+    (b"/v1/chat/completions", STREAM_BODY, [*JSON_FIELDS, (b"expect", b"100-continue")]),
+    (b"/v1/chat/completions", b"no JSON", [*JSON_FIELDS]),
+    (b"/v1/chat/completions", LARGE_BODY, [*JSON_FIELDS]),
+    (b"/v1/responses", STREAM_BODY, [*JSON_FIELDS]),
+    (b"/v1/embeddings", CHAT_BODY, [*JSON_FIELDS]),
+    (UPLOAD_PATH, b"--b\r\n" * 9, [*FORM]),
+    (UPLOAD_PATH, b"--b\r\n" * 9, [*FORM, (b"expect", b"100-continue")]),
+]
+PIECES = [
+    delta(role="assistant"),
+    delta("one"),
+    delta("two")[:15],
+    delta("two")[15:],
+    delta(finish="stop"),
+    DONE,
+    b": comment\n\n",
+    LONG_EVENT,
+    b'"}}]}\n\n',
+    event({"error": {"message": "m", "code": 429}}),
+    event({"error": {"message": "m", "code": 401}}),
+    event({"choices": [], "usage": {"prompt_tokens": 1}}),
+    event({"type": "response.completed"}),
+    b"\r",
+    b"x" * 70_000,
+]
+FRAMINGS: list[list[tuple[bytes, bytes]]] = [
+    [(b"transfer-encoding", b"chunked")],
+    [(b"content-length", b"1000000")],
+    [],
+    [(b"connection", b"close"), (b"content-length", b"1000000")],
+]
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """A few callers, one backend, one token source, in the hands of chance."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        services = {
+            "slots": Slots(2, 2),
+            "budget": Budget(2_500_000),
+            "breaker": Breaker(2, 30.0),
+            "include_usage": True,
+        }
+        self.world = World(services=services, kept=2, heartbeat_after=20.0, max_body_bytes=1 << 21)
+        self.left: dict[int, list[bytes]] = {}
+
+    def some(self, data: st.DataObject, wanted: Callable[[Call], bool]) -> Call | None:
+        found = [call for call in self.world.calls if not call.over and wanted(call)]
+        return found[data.draw(st.integers(0, len(found) - 1))] if found else None
+
+    def held(self, data: st.DataObject) -> Connection | None:
+        found = [one for one in self.world.pool.connections if one.listener is not None]
+        return found[data.draw(st.integers(0, len(found) - 1))] if found else None
+
+    # callers
+
+    @precondition(lambda self: sum(not call.over for call in self.world.calls) < 5)
+    @rule(kind=st.sampled_from(REQUESTS), declared=st.booleans(), http11=st.booleans(), writable=st.booleans())
+    def arrive(
+        self,
+        kind: tuple[bytes, bytes, list[tuple[bytes, bytes]]],
+        declared: bool,
+        http11: bool,
+        writable: bool,
+    ) -> None:
+        path, body, fields = kind
+        declared = declared or not http11
+        if not declared:
+            fields = [*fields, (b"transfer-encoding", b"chunked")]
+        length = len(body) if declared else None
+        call = self.world.arrive(path, length=length, fields=fields, http11=http11, keep_alive=http11)
+        call.caller.writable = writable
+        half = len(body) // 2
+        self.left[id(call)] = [body[:half], body[half:]]
+
+    @rule(data=st.data())
+    def send(self, data: st.DataObject) -> None:
+        call = self.some(data, lambda call: bool(self.left[id(call)]) and not call.caller.paused)
+        if call is not None:
+            call.send(self.left[id(call)].pop(0))
+            if not self.left[id(call)] and data.draw(st.booleans()):
+                call.end()
+                self.left[id(call)] = []
+
+    @rule(data=st.data())
+    def end(self, data: st.DataObject) -> None:
+        call = self.some(data, lambda call: not self.left[id(call)] and not call.exchange._body.complete)
+        if call is not None:
+            call.end()
+
+    @rule(data=st.data())
+    def leave(self, data: st.DataObject) -> None:
+        call = self.some(data, lambda call: not call.caller.left)
+        if call is not None:
+            call.leave()
+
+    @rule(data=st.data())
+    def press(self, data: st.DataObject) -> None:
+        call = self.some(data, lambda call: not call.caller.left)
+        if call is not None:
+            call.caller.buffered = data.draw(st.integers(0, 3))
+            call.take_no_more(call.caller.writable)
+
+    @rule()
+    def finish_parsing(self) -> None:
+        self.world.run_offloaded()
+
+    # tokens
+
+    @rule(kind=st.sampled_from(["token", "none", "error"]), other=st.sampled_from(["token", "none", "final"]))
+    def change_tokens(self, kind: str, other: str) -> None:
+        tokens = self.world.tokens
+        generation = len(tokens.refused) + tokens.asked + 5
+        error = TokenUnavailable("The token service is down.", retry_after=1)
+        final = UpstreamAuthFailed("There is no other token.", should_retry=False)
+        token = access_token(f"token-{generation}", generation)
+        tokens.held = {"token": token, "none": None, "error": error}[kind]
+        tokens.next = {"token": token, "none": None, "final": final}[other]
+
+    @precondition(lambda self: self.world.tokens.waiting)
+    @rule(good=st.booleans())
+    def deliver(self, good: bool) -> None:
+        self.world.tokens.deliver(None if good else TokenUnavailable("Not in time, try again.", retry_after=1))
+
+    # the backend
+
+    @precondition(lambda self: self.world.pool.dials)
+    @rule(good=st.booleans())
+    def dialled(self, good: bool) -> None:
+        self.world.pool.connect() if good else self.world.pool.refuse()
+
+    @rule(data=st.data())
+    def answer_begins(self, data: st.DataObject) -> None:
+        connection = self.held(data)
+        if connection is None or connection.answered:
+            return
+        status = data.draw(st.sampled_from([200, 200, 200, 401, 404, 408, 500, 307, 204]))
+        kind = data.draw(st.sampled_from([SSE_FIELDS, SSE_FIELDS, JSON_FIELDS]))
+        more = [(b"location", b"https://elsewhere.example")] if status == 307 else []
+        body = data.draw(st.sampled_from([b"", COMPLETION, *PIECES]))
+        if status == 204:
+            connection.head(status, more, ended=True)
+            return
+        framing = data.draw(st.sampled_from(FRAMINGS))
+        connection.head(status, [*kind, *more, *framing], body, ended=data.draw(st.booleans()))
+
+    @rule(data=st.data(), pieces=st.lists(st.sampled_from(PIECES), max_size=3), ended=st.booleans())
+    def answer_goes_on(self, data: st.DataObject, pieces: list[bytes], ended: bool) -> None:
+        connection = self.held(data)
+        if connection is not None and connection.answered and not connection.paused and (pieces or ended):
+            connection.receive(b"".join(pieces), ended=ended)
+
+    @rule(data=st.data())
+    def connection_lost(self, data: st.DataObject) -> None:
+        connection = self.held(data)
+        if connection is not None:
+            connection.lose()
+
+    @rule(data=st.data())
+    def backend_takes_no_more(self, data: st.DataObject) -> None:
+        connection = self.held(data)
+        if connection is not None:
+            connection.take_no_more(connection.writable)
+
+    # time
+
+    @rule(seconds=st.sampled_from([0.05, 0.5, 1.0, 14.0, 15.0, 61.0, 301.0]))
+    def time_goes_on(self, seconds: float) -> None:
+        self.world.advance(seconds)
+
+    @rule(data=st.data())
+    def stop(self, data: st.DataObject) -> None:
+        call = self.some(data, lambda call: True)
+        if call is not None and data.draw(st.integers(0, 9)) == 0:
+            call.exchange.drain()
+
+    # what always holds
+
+    @invariant()
+    def ends_are_observed_once(self) -> None:
+        for call in self.world.calls:
+            assert len(call.observations) == call.over
+
+    @invariant()
+    def who_holds_a_slot_is_counted(self) -> None:
+        waiting = {State.NEW, State.QUEUED}
+        running = [call for call in self.world.calls if not call.over]
+        assert self.world.services.slots.in_use == sum(call.state not in waiting for call in running)
+        assert self.world.services.slots.waiting == sum(call.state is State.QUEUED for call in running)
+        assert len(self.world.services.pulse) == len(running)
+
+    @invariant()
+    def no_caller_is_held_back_for_nothing(self) -> None:
+        """A paused transport does not see its caller leave."""
+        for call in self.world.calls:
+            if call.exchange._body.complete and not call.over:
+                assert not call.caller.paused
+
+    @invariant()
+    def everyone_waits_for_something(self) -> None:
+        tokens, dials = len(self.world.tokens.waiting), len(self.world.pool.wanted)
+        running = [call for call in self.world.calls if not call.over]
+        answering = {State.SENT, State.HEAD, State.STREAMING}
+        held = [one for one in self.world.pool.connections if one.listener is not None]
+        assert len(held) == sum(call.state in answering for call in running)
+        assert dials == sum(call.state is State.DIALLING for call in running)
+        assert tokens <= sum(call.state is State.TOKEN for call in running)
+
+    @invariant()
+    def what_callers_got_is_http(self) -> None:
+        for call in self.world.calls:
+            if call.over and not call.caller.left and call.caller.finished is not None:
+                response = call.response
+                lied = response.value(b"content-length") == b"1000000"
+                assert response.complete or lied
+                assert response.status == call.observations[0].status
+
+    def teardown(self) -> None:
+        for number, call in enumerate(self.world.calls):
+            if not call.over and number % 2 and not call.caller.left:
+                call.leave()
+            if not call.over:
+                call.exchange.drain()
+            assert len(call.observations) == 1
+            assert call.caller.over or call.caller.left
+        self.world.run_offloaded()
+        while self.world.pool.dials:
+            self.world.pool.connect()
+        self.world.assert_all_given_back()
+
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = settings(max_examples=80, stateful_step_count=40)
