@@ -456,14 +456,14 @@ class RelayProtocol(HttpToolsProtocol):
             return
         self.answered = True
         whole = inbound is None or inbound.complete
+        if inbound is not None:
+            inbound.discard = not whole
         if whole and (not keep_alive or self.services.draining):
             self.last = True
             self._close()
         elif not keep_alive:
             self._close_gently()
-        elif inbound is not None and not inbound.complete:
-            inbound.discard = True
-        else:
+        elif whole:
             self._next()
 
     def cut(self) -> None:

@@ -16,34 +16,39 @@ from mimic_proxy.relay.exchange import State
 from mimic_proxy.relay.slots import Budget, Slots
 
 LARGE_BODY = b'{"model":"m","stream":true}' + b" " * (1 << 20)
-REQUESTS: list[tuple[bytes, bytes, list[tuple[bytes, bytes]]]] = [
-    (b"/v1/chat/completions", CHAT_BODY, [*JSON_FIELDS]),
-    (b"/v1/chat/completions", STREAM_BODY, [*JSON_FIELDS]),
-    (b"/v1/chat/completions", STREAM_BODY, [*JSON_FIELDS, (b"expect", b"100-continue")]),
-    (b"/v1/chat/completions", b"no JSON", [*JSON_FIELDS]),
-    (b"/v1/chat/completions", LARGE_BODY, [*JSON_FIELDS]),
-    (b"/v1/responses", STREAM_BODY, [*JSON_FIELDS]),
-    (b"/v1/embeddings", CHAT_BODY, [*JSON_FIELDS]),
-    (UPLOAD_PATH, b"--b\r\n" * 9, [*FORM]),
-    (UPLOAD_PATH, b"--b\r\n" * 9, [*FORM, (b"expect", b"100-continue")]),
-]
-PIECES = [
-    delta(role="assistant"),
-    delta("one"),
-    delta("two")[:15],
-    delta("two")[15:],
-    delta(finish="stop"),
-    DONE,
-    b": comment\n\n",
-    LONG_EVENT,
-    b'"}}]}\n\n',
-    event({"error": {"message": "m", "code": 429}}),
-    event({"error": {"message": "m", "code": 401}}),
-    event({"choices": [], "usage": {"prompt_tokens": 1}}),
-    event({"type": "response.completed"}),
-    b"\r",
-    b"x" * 70_000,
-]
+ASKING = (b"expect", b"100-continue")
+REQUESTS = {
+    "chat": (b"/v1/chat/completions", CHAT_BODY, [*JSON_FIELDS]),
+    "stream": (b"/v1/chat/completions", STREAM_BODY, [*JSON_FIELDS]),
+    "stream, asking first": (b"/v1/chat/completions", STREAM_BODY, [*JSON_FIELDS, ASKING]),
+    "no JSON": (b"/v1/chat/completions", b"no JSON", [*JSON_FIELDS]),
+    "large": (b"/v1/chat/completions", LARGE_BODY, [*JSON_FIELDS]),
+    "large, asking first": (b"/v1/chat/completions", LARGE_BODY, [*JSON_FIELDS, ASKING]),
+    "responses": (b"/v1/responses", STREAM_BODY, [*JSON_FIELDS]),
+    "embeddings": (b"/v1/embeddings", CHAT_BODY, [*JSON_FIELDS]),
+    "upload": (UPLOAD_PATH, b"--b\r\n" * 9, [*FORM]),
+    "upload, asking first": (UPLOAD_PATH, b"--b\r\n" * 9, [*FORM, ASKING]),
+}
+PIECES = {
+    "role": delta(role="assistant"),
+    "content": delta("one"),
+    "half an event": delta("two")[:15],
+    "the other half": delta("two")[15:],
+    "finish": delta(finish="stop"),
+    "done": DONE,
+    "comment": b": comment\n\n",
+    "overlong": LONG_EVENT,
+    "end of overlong": b'"}}]}\n\n',
+    "error": event({"error": {"message": "m", "code": 429}}),
+    "refusal": event({"error": {"message": "m", "code": 401}}),
+    "usage": event({"choices": [], "usage": {"prompt_tokens": 1}}),
+    "end of responses": event({"type": "response.completed"}),
+    "CR": b"\r",
+    "filler": b"x" * 70_000,
+    "JSON": COMPLETION,
+    "nothing": b"",
+}
+NAMES = st.sampled_from(sorted(PIECES))
 FRAMINGS: list[list[tuple[bytes, bytes]]] = [
     [(b"transfer-encoding", b"chunked")],
     [(b"content-length", b"1000000")],
@@ -77,15 +82,9 @@ class AnyOrder(RuleBasedStateMachine):
     # callers
 
     @precondition(lambda self: sum(not call.over for call in self.world.calls) < 5)
-    @rule(kind=st.sampled_from(REQUESTS), declared=st.booleans(), http11=st.booleans(), writable=st.booleans())
-    def arrive(
-        self,
-        kind: tuple[bytes, bytes, list[tuple[bytes, bytes]]],
-        declared: bool,
-        http11: bool,
-        writable: bool,
-    ) -> None:
-        path, body, fields = kind
+    @rule(kind=st.sampled_from(sorted(REQUESTS)), declared=st.booleans(), http11=st.booleans(), writable=st.booleans())
+    def arrive(self, kind: str, declared: bool, http11: bool, writable: bool) -> None:
+        path, body, fields = REQUESTS[kind]
         declared = declared or not http11
         if not declared:
             fields = [*fields, (b"transfer-encoding", b"chunked")]
@@ -159,18 +158,18 @@ class AnyOrder(RuleBasedStateMachine):
         status = data.draw(st.sampled_from([200, 200, 200, 401, 404, 408, 500, 307, 204]))
         kind = data.draw(st.sampled_from([SSE_FIELDS, SSE_FIELDS, JSON_FIELDS]))
         more = [(b"location", b"https://elsewhere.example")] if status == 307 else []
-        body = data.draw(st.sampled_from([b"", COMPLETION, *PIECES]))
+        body = PIECES[data.draw(NAMES)]
         if status == 204:
             connection.head(status, more, ended=True)
             return
         framing = data.draw(st.sampled_from(FRAMINGS))
         connection.head(status, [*kind, *more, *framing], body, ended=data.draw(st.booleans()))
 
-    @rule(data=st.data(), pieces=st.lists(st.sampled_from(PIECES), max_size=3), ended=st.booleans())
-    def answer_goes_on(self, data: st.DataObject, pieces: list[bytes], ended: bool) -> None:
-        connection = self.held(data)
-        if connection is not None and connection.answered and not connection.paused and (pieces or ended):
-            connection.receive(b"".join(pieces), ended=ended)
+    @rule(data=st.data(), names=st.lists(NAMES, max_size=3), ended=st.booleans())
+    def answer_goes_on(self, data: st.DataObject, names: list[str], ended: bool) -> None:
+        connection, body = self.held(data), b"".join(PIECES[name] for name in names)
+        if connection is not None and connection.answered and not connection.paused and (body or ended):
+            connection.receive(body, ended=ended)
 
     @rule(data=st.data())
     def connection_lost(self, data: st.DataObject) -> None:
