@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from mimic_proxy.errors import Forbidden, InvalidRequest, MethodNotAllowed, MimicError, UnknownRoute
 from mimic_proxy.relay.origins import OriginPolicy, judge
 from mimic_proxy.settings import Settings, redacted
+from mimic_proxy.web.errors import error_response, mimic_error
 
 STOP_MARGIN_SECONDS = 5.0
 """For what follows DRAIN_TIMEOUT: closing connections, the last log lines."""
@@ -46,7 +47,7 @@ def create_admin(state: AdminState, settings: Settings) -> FastAPI:
     app = FastAPI(
         title="Mimic, admin port",
         openapi_url=None,
-        exception_handlers={MimicError: _mimic_error, HTTPException: _http_error},
+        exception_handlers={MimicError: mimic_error, HTTPException: _http_error},
     )
     app.add_middleware(BrowserRule, policy=OriginPolicy(settings.allowed_hosts, settings.allowed_origins))
     stop_within = _stop_within(settings)
@@ -99,7 +100,7 @@ class BrowserRule:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = self._judge(scope) if scope["type"] == "http" else None
-        answer: ASGIApp = self.app if refusal is None else _error_response(refusal)
+        answer: ASGIApp = self.app if refusal is None else error_response(refusal)
         await answer(scope, receive, send)
 
     def _judge(self, scope: Scope) -> MimicError | None:
@@ -134,22 +135,11 @@ def _from_this_machine(request: Request) -> None:
         raise Forbidden("This path answers on the loopback interface only.", code="loopback_only")
 
 
-def _error_response(error: MimicError) -> Response:
-    response = Response(error.body(), status_code=error.status, media_type="application/json")
-    response.raw_headers.extend(error.hints())
-    return response
-
-
-async def _mimic_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, MimicError)
-    return _error_response(error)
-
-
 async def _http_error(request: Request, error: Exception) -> Response:
     """Starlette's own refusals: unknown path, wrong method."""
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "GET").split(", ")
-        return _error_response(MethodNotAllowed(f"{request.method} is not allowed here.", allowed=allowed))
+        return error_response(MethodNotAllowed(f"{request.method} is not allowed here.", allowed=allowed))
     paths = "GET /livez /readyz /metrics /config, POST /quit"
-    return _error_response(UnknownRoute(f"The admin port does not serve this path. It has: {paths}."))
+    return error_response(UnknownRoute(f"The admin port does not serve this path. It has: {paths}."))

@@ -13,6 +13,7 @@ from mimic_proxy.relay.outcome import outcome_of_status
 from mimic_proxy.relay.ports import Services
 from mimic_proxy.relay.routes import match
 from mimic_proxy.telemetry.observation import ExchangeObservation
+from mimic_proxy.web.errors import error_response, mimic_error
 from mimic_proxy.web.models import Models, ModelsAnswer
 
 
@@ -22,7 +23,7 @@ def create_api(services: Services, models: Models, version: str) -> FastAPI:
         title="Mimic",
         version=version,
         description="The OpenAI API on localhost, carried to the configured backend with a valid access token.",
-        exception_handlers={MimicError: _mimic_error, HTTPException: _http_error},
+        exception_handlers={MimicError: mimic_error, HTTPException: _http_error},
     )
     app.add_middleware(Observed, services=services)
 
@@ -52,29 +53,18 @@ def _answer(answer: ModelsAnswer) -> Response:
     return response
 
 
-def _error_response(error: MimicError) -> Response:
-    response = Response(error.body(), status_code=error.status, media_type="application/json")
-    response.raw_headers.extend(error.hints())
-    return response
-
-
-async def _mimic_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, MimicError)
-    return _error_response(error)
-
-
 async def _http_error(request: Request, error: Exception) -> Response:
     """Starlette's own refusals: unknown path, wrong method."""
     assert isinstance(error, HTTPException)
     method, path = request.method, request.scope["raw_path"]
     found = match(method.encode("ascii"), path)
     if isinstance(found, MimicError):
-        return _error_response(found)
+        return error_response(found)
     if error.status_code == 404:
-        return _error_response(UnknownRoute(f"Mimic does not serve {method} on this path. The API is below /v1."))
+        return error_response(UnknownRoute(f"Mimic does not serve {method} on this path. The API is below /v1."))
     if error.status_code == 405:
-        return _error_response(MethodNotAllowed(f"{method} is not allowed here.", allowed=["GET"]))
-    return _error_response(InvalidRequest(str(error.detail)))
+        return error_response(MethodNotAllowed(f"{method} is not allowed here.", allowed=["GET"]))
+    return error_response(InvalidRequest(str(error.detail)))
 
 
 class Observed:
