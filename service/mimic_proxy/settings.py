@@ -90,7 +90,7 @@ class Settings:
     token_default_lifetime: PositiveSeconds = 300.0
     """Schedules refreshes where neither `expires_in` nor a JWT tells the lifetime."""
     token_timeout: Seconds = 10.0
-    token_min_refresh_interval: Seconds = 5.0
+    token_min_refresh_interval: Seconds = 1.0
     """The floor between two refreshes that the backend's 401 forces."""
 
     # Where Mimic listens, and to whom.

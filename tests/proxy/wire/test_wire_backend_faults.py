@@ -12,8 +12,9 @@ from fakes.replies import COMPLETION, JSON_FIELDS, LAST_CHUNK, answer, chunk, cu
 
 HTML = b"<!doctype html><title>Sign in to the captive portal</title>"
 LENGTH_TWO = (b"content-length", b"2")
+UPLOAD_BYTES = 120_000_000
+"""More than the kernel's buffers take on the whole way."""
 STALL_SECONDS = 0.5
-"""An upload of 30 MB that nobody holds back takes less."""
 CHUNKED = (b"transfer-encoding", b"chunked")
 
 
@@ -230,7 +231,7 @@ async def test_a_caller_that_sends_on_after_an_early_answer_gets_to_read_it(mimi
         assert (got.status, got.body, got.complete) == (413, refusal, True)
 
 
-async def test_an_upload_is_held_back_by_a_backend_that_does_not_read(mimic: Mimic, backend: Backend) -> None:
+async def test_an_upload_is_held_back_by_a_backend_that_does_not_read(backend: Backend, start: Start) -> None:
     gate = asyncio.Event()
 
     async def slow(request: Request) -> None:
@@ -238,13 +239,12 @@ async def test_an_upload_is_held_back_by_a_backend_that_does_not_read(mimic: Mim
         await gate.wait()
         request.connection.go_on_reading()
         await request.whole.wait()
-        await request.send(answer(200, b"%d" % len(request.body)))
+        await request.send(answer(200, b"%d" % len(request.received)))
 
     backend.script = slow
-    size = 30_000_000
-    async with await Caller.connect(mimic.port) as caller:
+    async with start(MAX_BODY_BYTES=f"{UPLOAD_BYTES}") as mimic, await Caller.connect(mimic.port) as caller:
         before = mimic.resident_bytes
-        data = request(b"POST", b"/v1/files", b"x" * size, [(b"content-type", b"application/octet-stream")])
+        data = request(b"POST", b"/v1/files", b"x" * UPLOAD_BYTES, [(b"content-type", b"application/octet-stream")])
         sending = asyncio.ensure_future(caller.send(data))
         await backend.until(lambda: bool(backend.requests))
         done, _ = await asyncio.wait([sending], timeout=STALL_SECONDS)
@@ -252,7 +252,7 @@ async def test_an_upload_is_held_back_by_a_backend_that_does_not_read(mimic: Mim
         assert mimic.resident_bytes - before < 12_000_000
         gate.set()
         await sending
-        assert (await caller.response()).body == b"%d" % size
+        assert (await caller.response()).body == b"%d" % UPLOAD_BYTES
 
 
 def _drop_idle(backend: Backend) -> None:

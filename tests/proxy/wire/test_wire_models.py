@@ -95,9 +95,13 @@ async def test_without_a_list_the_models_that_worked_are_told(backend: Backend, 
         backend.script = ok()
         assert (await ask(mimic.port, chat(b'{"model":"that/worked"}'))).status == 200
         backend.script = reply(answer(404, b"{}"))
-        assert [entry["id"] for entry in (await models(mimic)).json()["data"]] == ["that/worked"]
+        await mimic.until(lambda: _lists(mimic, "that/worked"))
         assert (await models(mimic, b"/that%2Fworked")).status == 200
         assert "MODELS" in mimic.log
+
+
+async def _lists(mimic: Mimic, *names: str) -> bool:
+    return [entry["id"] for entry in (await models(mimic)).json()["data"]] == list(names)
 
 
 async def test_a_backend_that_is_down_from_the_start_is_an_error_in_the_openai_shape(
