@@ -51,6 +51,8 @@ from mimic_proxy.web.models import Models
 
 STOP_GRACE_SECONDS = 1.0
 GC_THRESHOLD = 20_000
+SAME_SIGNAL_SECONDS = 0.05
+"""`timeout` and some supervisors signal a process and its group: that is one wish, told twice."""
 
 logger = logging.getLogger("mimic")
 
@@ -344,9 +346,17 @@ def _drop_connections(server: Server) -> None:
 @contextlib.contextmanager
 def _signals(mimic: Mimic) -> Iterator[None]:
     """The first SIGTERM or SIGINT begins the graceful stop, a second one ends the process at once."""
+    first = 0.0
 
     def handle(number: int) -> None:
+        nonlocal first
+        now = time.monotonic()
+        if not first:
+            first = now
+        elif now - first < SAME_SIGNAL_SECONDS:
+            return
         if mimic.stopping.is_set():
+            mimic.batch.flush()
             logger.warning("A second signal: ending at once")
             logging.shutdown()
             os._exit(128 + number)

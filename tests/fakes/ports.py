@@ -479,6 +479,8 @@ class Call:
     def __init__(self, world: World, request: Request, route: Route) -> None:
         self.world = world
         self.caller = Caller()
+        self.complete = False
+        """The request has come whole."""
         self.observations: list[ExchangeObservation] = []
         services = dataclasses.replace(world.services, observe=self.observations.append)
         self.exchange = Exchange(services, self.caller, request, route)
@@ -515,6 +517,7 @@ class Call:
         self.exchange.caller_data(data)
 
     def end(self) -> None:
+        self.complete = True
         self.exchange.caller_end()
 
     def leave(self) -> None:

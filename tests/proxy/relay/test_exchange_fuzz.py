@@ -109,7 +109,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def end(self, data: st.DataObject) -> None:
-        call = self.some(data, lambda call: not self.left[id(call)] and not call.exchange._body.complete)
+        call = self.some(data, lambda call: not self.left[id(call)] and not call.complete)
         if call is not None:
             call.end()
 
@@ -218,7 +218,7 @@ class AnyOrder(RuleBasedStateMachine):
     def no_caller_is_held_back_for_nothing(self) -> None:
         """A paused transport does not see its caller leave."""
         for call in self.world.calls:
-            if call.exchange._body.complete and not call.over:
+            if call.complete and not call.over:
                 assert not call.caller.paused
 
     @invariant()
