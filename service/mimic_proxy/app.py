@@ -51,7 +51,7 @@ from mimic_proxy.web.models import Models
 
 STOP_GRACE_SECONDS = 1.0
 GC_THRESHOLD = 20_000
-SAME_SIGNAL_SECONDS = 0.001
+SAME_SIGNAL_SECONDS = 0.0003
 """`timeout` and some supervisors signal a process and its group: that is one wish, told twice."""
 
 logger = logging.getLogger("mimic")

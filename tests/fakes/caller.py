@@ -105,6 +105,9 @@ class Caller:
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         try:
             await asyncio.get_running_loop().sock_connect(raw, (host, port))
+            if raw.getsockname() == raw.getpeername():
+                # Nobody listens yet and the kernel chose this very port as ours (RFC 9293, 3.5: simultaneous open).
+                raise ConnectionRefusedError("connected to itself")
         except OSError:
             raw.close()
             raise

@@ -4,12 +4,15 @@ What an exchange leaves behind (its observation, counters, a log line) touches o
 does. Done in a row for many exchanges it finds both in the processor's caches: a sixth less time per small call.
 """
 
+import logging
 from collections.abc import Callable
 
 MOST = 64
 LONGEST_SECONDS = 0.1
 
 Work = Callable[[], None]
+
+logger = logging.getLogger("mimic.relay")
 
 
 class Batch:
@@ -32,4 +35,8 @@ class Batch:
         """Do all that waits."""
         waiting, self._waiting = self._waiting, []
         for work in waiting:
-            work()
+            try:
+                work()
+            except Exception:
+                # The others' must not be lost with it.
+                logger.exception("A fault in what an exchange leaves behind.")

@@ -647,6 +647,7 @@ class Exchange:
             case "send":
                 self._check_stall()
             case _:
+                self._attempts.timer = name
                 if name in ("first_byte", "idle"):
                     self._backend_failed()
                 self._fail(timeout_error(name, self._services.limits))
@@ -730,8 +731,12 @@ class Exchange:
     def _close(self, state: Literal[State.DONE, State.FAILED, State.ABANDONED], outcome: Outcome) -> None:
         """The one way out."""
         services = self._services
+        now = services.clock()
         if self.state is State.QUEUED:
             services.slots.leave(self.slot_granted)
+            self._attempts.queue_seconds = now - self.at.queued
+        if self._waits_for_token:
+            self._attempts.token_seconds += now - self._waits_for_token
         self.state = state
         services.pulse.discard(self)
         self._body.forget()
@@ -740,7 +745,6 @@ class Exchange:
         if self._slot:
             self._slot = False
             services.slots.give()
-        now = services.clock()
         urgent = outcome != "completed" or self.answer.size > LARGE_BYTES
         services.defer(lambda: services.observe(self._observation(outcome, now)), urgent)
 

@@ -28,7 +28,7 @@ HOP_BY_HOP = (
     b"http2-settings",
 )
 CREDENTIALS = (b"authorization", b"api-key", b"x-api-key", b"cookie", b"proxy-authorization")
-NEVER_NAMED = frozenset((b"content-type", b"content-length", b"host", b"transfer-encoding"))
+NEVER_NAMED = frozenset((b"content-type", b"content-length", b"host", b"transfer-encoding", b"keep-alive"))
 MAX_NAMES = 1024
 
 Reader = Callable[[Any, bytes, bytes], None]

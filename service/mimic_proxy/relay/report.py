@@ -20,6 +20,8 @@ class Attempts:
     """What was tried for one exchange, and how its events came. Seconds."""
 
     count = 0
+    timer: str | None = None
+    """The one that ended it."""
     retried: tuple[Literal["unauthorized", "connect"], ...] = ()
     queue_seconds = 0.0
     token_seconds = 0.0
@@ -69,7 +71,7 @@ def observation(
         status=answer.status,
         outcome=outcome,
         error_code=error.code if error is not None else None,
-        timer=error.timer if isinstance(error, UpstreamTimeout) else None,
+        timer=error.timer if isinstance(error, UpstreamTimeout) else attempts.timer,
         started=request.started,
         duration_seconds=now - request.started,
         queue_seconds=attempts.queue_seconds,

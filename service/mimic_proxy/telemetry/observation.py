@@ -42,7 +42,7 @@ class ExchangeObservation(msgspec.Struct, frozen=True, gc=False):
     error_code: str | None
     """`code` of the error that Mimic originated, if it did."""
     timer: str | None
-    """Which of connect, first_byte, idle, send, total, queue, token fired."""
+    """Which of connect, first_byte, idle, send, total, body, queue fired, if one did."""
     started: float
     duration_seconds: float
     queue_seconds: float

@@ -1,0 +1,432 @@
+"""Heads of both sides by tables: what passes, what is replaced, what never leaves."""
+
+import h11
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mimic_proxy.errors import InvalidRequest, MethodNotAllowed, Overloaded, TokenRejected
+from mimic_proxy.relay.headers import (
+    MAX_NAMES,
+    STATUS_LINES,
+    Names,
+    RequestFields,
+    ResponseFields,
+    error_fields,
+    head_end,
+    head_start,
+    read_request,
+    read_response,
+    request_ids,
+    request_names,
+    response_names,
+    traceparent_of,
+)
+
+TRACE = "0af7651916cd43dd8448eb211c80319c" + "b7ad6b7169203331"
+PARENT = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+NEW_ROOT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
+HOST = (b"Host", b"localhost")
+Pairs = list[tuple[bytes, bytes]]
+
+
+def request(*pairs: tuple[bytes, bytes], token_header: bytes = b"authorization") -> RequestFields:
+    return read_request([HOST, *pairs], request_names(token_header))
+
+
+def response(*pairs: tuple[bytes, bytes], status: int = 200, own_cors: bool = False) -> ResponseFields:
+    return read_response(status, list(pairs), response_names(own_cors=own_cors))
+
+
+def sent(fields: RequestFields, *, identity: bool = False, credential: bytes = b"authorization: Bearer t\r\n") -> Pairs:
+    """The head that goes upstream, read by a foreign parser."""
+    start = head_start(b"POST", b"/v1/x", b"backend.test", fields, credential, identity=identity)
+    parser = h11.Connection(h11.SERVER)
+    parser.receive_data(start + head_end(traceparent_of(fields, TRACE), length=0, chunked=False))
+    head = parser.next_event()
+    assert isinstance(head, h11.Request)
+    return [(bytes(name), bytes(value)) for name, value in head.headers]
+
+
+def values(pairs: Pairs, name: bytes) -> list[bytes]:
+    return [value for key, value in pairs if key == name]
+
+
+# ---- caller to backend
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (b"Content-Type", b"application/json; charset=utf-8"),
+        (b"Accept", b"application/json"),
+        (b"User-Agent", b"OpenAI/Python 3.54.0"),
+        (b"X-Stainless-OS", b"Linux"),
+        (b"X-Stainless-Retry-Count", b"1"),
+        (b"OpenAI-Organization", b"org"),
+        (b"OpenAI-Beta", b"assistants=v2"),
+        (b"Idempotency-Key", b"k"),
+        (b"X-Vendor", b'odd "value", with; signs\t\xe9'),
+        (b"X-Empty", b""),
+        (b"Forwarded", b"for=1.2.3.4"),
+        (b"Content-Encoding", b"gzip"),
+        (b"Range", b"bytes=0-1"),
+        (b"Origin", b"https://page.example"),
+    ],
+)
+def test_other_fields_pass_with_the_bytes_they_came_as(name: bytes, value: bytes) -> None:
+    start = head_start(b"POST", b"/", b"h", request((name, value)), b"", identity=False)
+    assert b"\r\n%b: %b\r\n" % (name, value) in start
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"Authorization",
+        b"AUTHORIZATION",
+        b"api-key",
+        b"X-Api-Key",
+        b"Cookie",
+        b"Proxy-Authorization",
+        b"Proxy-Connection",
+        b"Proxy-Anything",
+        b"Connection",
+        b"Keep-Alive",
+        b"TE",
+        b"Trailer",
+        b"Upgrade",
+        b"HTTP2-Settings",
+        b"Baggage",
+        b"Expect",
+    ],
+)
+def test_credentials_and_hop_by_hop_fields_never_leave(name: bytes) -> None:
+    assert b"s3cr3t" not in repr(sent(request((name, b"s3cr3t")))).encode()
+
+
+@pytest.mark.parametrize("header", [b"authorization", b"x-gateway-token", b"api-key"])
+def test_the_credential_stands_once_under_the_configured_name(header: bytes) -> None:
+    fields = request((header.title(), b"s3cr3t"), (b"Authorization", b"s3cr3t"), token_header=header)
+    got = sent(fields, credential=header + b": ours\r\n")
+    assert values(got, header) == [b"ours"]
+    assert b"s3cr3t" not in repr(got).encode()
+
+
+def test_no_credential_leaves_without_one() -> None:
+    got = sent(request((b"Authorization", b"s3cr3t")), credential=b"")
+    assert values(got, b"authorization") == []
+
+
+def test_the_host_is_the_backend_s() -> None:
+    assert values(sent(request()), b"host") == [b"backend.test"]
+
+
+@pytest.mark.parametrize(
+    ("connection", "passes"),
+    [
+        (b"keep-alive", True),
+        (b"Keep-Alive", True),
+        (b"close", True),
+        (b"x-mine", False),
+        (b"keep-alive, X-Mine", False),
+        (b"close , x-MINE ,", False),
+        (b",,", True),
+    ],
+)
+def test_what_connection_names_is_for_this_hop(connection: bytes, passes: bool) -> None:
+    got = sent(request((b"X-Mine", b"v"), (b"Connection", connection)))
+    assert values(got, b"x-mine") == ([b"v"] if passes else [])
+    assert values(got, b"connection") == []
+
+
+def test_several_connection_fields_count_together() -> None:
+    got = sent(request((b"Connection", b"a"), (b"A", b"1"), (b"Connection", b"b"), (b"B", b"2")))
+    assert [name for name, _ in got] == [b"host", b"authorization", b"traceparent", b"content-length"]
+
+
+@pytest.mark.parametrize("named", [b"content-length", b"content-type", b"host", b"transfer-encoding"])
+def test_connection_cannot_name_what_frames_or_addresses_a_message(named: bytes) -> None:
+    pairs = [(b"Connection", named), (b"Content-Type", b"text/plain"), (b"Content-Length", b"5")]
+    fields = request(*pairs)
+    assert (fields.content_length, fields.content_type, fields.host) == (5, b"text/plain", b"localhost")
+    chunked = request((b"Connection", named), (b"Transfer-Encoding", b"chunked"))
+    assert chunked.chunked
+
+
+@pytest.mark.parametrize("second", [(b"host", b"localhost"), (b"HOST", b"other")])
+def test_two_host_fields_are_refused(second: tuple[bytes, bytes]) -> None:
+    with pytest.raises(InvalidRequest, match="more than one Host"):
+        request(second)
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"gzip, chunked", b"identity", b"chunked, chunked", b"", b"x\tchunked"])
+def test_codings_beside_chunked_are_refused(coding: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="chunked"):
+        request((b"Transfer-Encoding", coding))
+
+
+@pytest.mark.parametrize(
+    ("asked", "identity", "expected"),
+    [
+        ([], False, []),
+        ([], True, [b"identity"]),
+        ([b"gzip, br"], False, [b"gzip, br"]),
+        ([b"gzip, br"], True, [b"identity"]),
+        ([b"gzip", b"br;q=0.5"], False, [b"gzip, br;q=0.5"]),
+    ],
+)
+def test_encodings_are_asked_for_as_the_caller_did_but_not_of_streams(
+    asked: list[bytes], identity: bool, expected: list[bytes]
+) -> None:
+    got = sent(request(*[(b"Accept-Encoding", value) for value in asked]), identity=identity)
+    assert values(got, b"accept-encoding") == expected
+
+
+@pytest.mark.parametrize(
+    ("given_ids", "expected"),
+    [
+        ([b"mine-1"], b"mine-1"),
+        ([b"a" * 128], b"a" * 128),
+        ([b"a" * 129], None),
+        ([b""], None),
+        ([b"with space"], None),
+        ([b"caf\xe9"], None),
+        ([b"bad!", b"good"], b"good"),
+        ([b"first", b"second"], b"first"),
+    ],
+)
+def test_the_caller_s_id_counts_if_it_is_a_plain_one(given_ids: list[bytes], expected: bytes | None) -> None:
+    fields = request(*[(b"X-Request-Id", value) for value in given_ids])
+    assert fields.request_id == expected
+    assert values(sent(fields), b"x-request-id") == ([expected] if expected else [])
+
+
+@pytest.mark.parametrize(
+    ("parents", "states", "expected"),
+    [
+        ([PARENT], [b"a=1", b"b=2"], (PARENT, [b"a=1", b"b=2"])),
+        ([], [b"a=1"], (NEW_ROOT, [])),
+        ([PARENT, PARENT], [b"a=1"], (NEW_ROOT, [])),
+        ([b"00-" + b"0" * 32 + b"-00f067aa0ba902b7-01"], [b"a=1"], (NEW_ROOT, [])),
+        ([b"00-4bf92f3577b34da6a3ce929d0e0e4736-" + b"0" * 16 + b"-01"], [b"a=1"], (NEW_ROOT, [])),
+        ([b"ff" + PARENT[2:]], [b"a=1"], (NEW_ROOT, [])),
+        ([PARENT.upper()], [b"a=1"], (NEW_ROOT, [])),
+        ([PARENT + b"-more"], [b"a=1"], (NEW_ROOT, [])),
+        ([b"nonsense", PARENT], [b"a=1"], (NEW_ROOT, [])),
+    ],
+)
+def test_a_trace_goes_on_if_it_is_valid(
+    parents: list[bytes], states: list[bytes], expected: tuple[bytes, list[bytes]]
+) -> None:
+    pairs = [(b"Traceparent", value) for value in parents] + [(b"tracestate", value) for value in states]
+    got = sent(request(*pairs))
+    assert (values(got, b"traceparent"), values(got, b"tracestate")) == ([expected[0]], expected[1])
+
+
+@pytest.mark.parametrize(
+    ("length", "chunked", "expected"),
+    [
+        (5, False, [(b"content-length", b"5")]),
+        (0, False, [(b"content-length", b"0")]),
+        (5, True, [(b"content-length", b"5")]),
+        (None, True, [(b"transfer-encoding", b"chunked")]),
+        (None, False, []),
+    ],
+)
+def test_a_body_is_framed_one_way(length: int | None, chunked: bool, expected: Pairs) -> None:
+    end = head_end(NEW_ROOT, length=length, chunked=chunked)
+    lines = [tuple(line.split(b": ")) for line in end.split(b"\r\n") if line]
+    assert lines == [(b"traceparent", NEW_ROOT), *expected]
+    assert end.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(("value", "asks"), [(b"100-continue", True), (b"100-Continue ", True), (b"other", False)])
+def test_an_expectation_is_read(value: bytes, asks: bool) -> None:
+    assert request((b"Expect", value)).expect_continue is asks
+
+
+# ---- backend to caller
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"Content-Type: application/json\r\n",
+        b"openai-processing-ms: 12\r\n",
+        b"x-ratelimit-remaining-tokens: 7\r\n",
+        b"Retry-After: 3\r\n",
+        b"retry-after-ms: 300\r\n",
+        b"x-should-retry: true\r\n",
+        b"X-Vendor: v\r\n",
+        b"Content-Encoding: gzip\r\n",
+        b"Date: Mon, 01 Jan 2024 00:00:00 GMT\r\n",
+        b"ETag: \"a\"\r\n",
+    ],
+)
+def test_the_backend_s_fields_pass_with_their_bytes(line: bytes) -> None:
+    name, value = line[:-2].split(b": ")
+    assert response((name, value)).lines == [line]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"Set-Cookie",
+        b"set-cookie2",
+        b"WWW-Authenticate",
+        b"Proxy-Authenticate",
+        b"Proxy-Status",
+        b"Connection",
+        b"Keep-Alive",
+        b"Transfer-Encoding",
+        b"Trailer",
+        b"Upgrade",
+        b"Location",
+        b"X-Request-Id",
+    ],
+)
+def test_these_of_the_backend_never_pass(name: bytes) -> None:
+    assert response((name, b"chunked")).lines == []
+
+
+def test_the_backend_s_cors_fields_give_way_to_ours() -> None:
+    pair = (b"Access-Control-Allow-Origin", b"*")
+    assert response(pair, own_cors=True).lines == []
+    assert response(pair).lines == [b"Access-Control-Allow-Origin: *\r\n"]
+
+
+@pytest.mark.parametrize(
+    ("connection", "close", "passes", "seconds"),
+    [
+        (b"close", True, True, 5.0),
+        (b"Close, x-mine", True, False, 5.0),
+        (b"keep-alive", False, True, 5.0),
+        (b"Keep-Alive", False, True, 5.0),
+        (b"x-mine", False, False, 5.0),
+        (b"Upgrade, Keep-Alive", False, True, 5.0),
+        (b"keep-alive, x-mine", False, False, 5.0),
+    ],
+)
+def test_what_the_backend_s_connection_names_is_for_this_hop(
+    connection: bytes, close: bool, passes: bool, seconds: float
+) -> None:
+    fields = response((b"X-Mine", b"v"), (b"Connection", connection), (b"Keep-Alive", b"timeout=5, max=100"))
+    assert (fields.close, fields.lines == [b"X-Mine: v\r\n"]) == (close, passes)
+    assert fields.keep_alive_seconds == seconds, "the idle limit of the backend is what keeps dead connections away"
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (b"timeout=5", 5.0),
+        (b"max=3, Timeout=75", 75.0),
+        (b"timeout=0", 0.0),
+        (b"max=3", None),
+        (b"timeout=x", None),
+        (b"timeout=-1", None),
+    ],
+)
+def test_the_backend_s_idle_limit_is_read(value: bytes, seconds: float | None) -> None:
+    assert response((b"Keep-Alive", value)).keep_alive_seconds == seconds
+
+
+@pytest.mark.parametrize("coding", [b"gzip", b"gzip, chunked", b"identity", b""])
+def test_codings_of_the_backend_beside_chunked_are_refused(coding: bytes) -> None:
+    with pytest.raises(ValueError, match="coding"):
+        response((b"Transfer-Encoding", coding))
+
+
+def test_more_than_128_fields_of_the_backend_are_refused() -> None:
+    response(*[(b"x", b"1")] * 128)
+    with pytest.raises(ValueError, match="128"):
+        response(*[(b"x", b"1")] * 129)
+
+
+@pytest.mark.parametrize(
+    ("status", "content_type", "encoding", "expected"),
+    [
+        (200, b"text/event-stream", None, True),
+        (200, b"Text/Event-Stream; charset=utf-8", None, True),
+        (206, b"text/event-stream", b"identity", True),
+        (200, b"text/event-stream", b"gzip", False),
+        (400, b"text/event-stream", None, False),
+        (200, b"application/json", None, False),
+        (200, None, None, False),
+    ],
+)
+def test_an_event_stream_is_one_that_can_be_read(
+    status: int, content_type: bytes | None, encoding: bytes | None, expected: bool
+) -> None:
+    pairs = [(b"Content-Type", content_type)] if content_type else []
+    pairs += [(b"Content-Encoding", encoding)] if encoding else []
+    assert response(*pairs, status=status).event_stream is expected
+
+
+@pytest.mark.parametrize(
+    ("caller", "backend", "expected"),
+    [
+        (None, None, [b"x-request-id: new\r\n"]),
+        (b"mine", None, [b"x-request-id: mine\r\n"]),
+        (b"mine", b"mine", [b"x-request-id: mine\r\n"]),
+        (b"mine", b"theirs", [b"x-request-id: mine\r\n", b"x-upstream-request-id: theirs\r\n"]),
+        (None, b"theirs", [b"x-request-id: theirs\r\n"]),
+        (None, b"not valid", [b"x-request-id: new\r\n", b"x-upstream-request-id: not valid\r\n"]),
+    ],
+)
+def test_an_answer_has_one_request_id(caller: bytes | None, backend: bytes | None, expected: list[bytes]) -> None:
+    assert request_ids(caller, backend, b"new") == expected
+
+
+def test_every_status_has_its_line() -> None:
+    assert STATUS_LINES[200] == b"HTTP/1.1 200 OK\r\n"
+    assert STATUS_LINES[299] == b"HTTP/1.1 299 \r\n"
+    assert sorted(STATUS_LINES) == list(range(200, 1000))
+
+
+@pytest.mark.parametrize(
+    ("error", "hints"),
+    [
+        (Overloaded("Try again.", retry_after=0.5), [b"retry-after: 1\r\n", b"retry-after-ms: 500\r\n"]),
+        (TokenRejected("No.", should_retry=False), [b"x-should-retry: false\r\n"]),
+        (MethodNotAllowed("No.", allowed=["POST", "GET"]), [b"allow: GET, POST\r\n"]),
+    ],
+)
+def test_our_errors_carry_their_hints(error: Overloaded, hints: list[bytes]) -> None:
+    assert error_fields(error) == [b"content-type: application/json\r\n", *hints]
+
+
+# ---- the memory of spellings
+
+
+def test_spellings_are_remembered_up_to_a_number_and_still_judged_beyond_it() -> None:
+    names = request_names(b"authorization")
+    read_request([(b"x-%d" % number, b"") for number in range(MAX_NAMES + 100)], names)
+    assert len(names) == MAX_NAMES
+    fields = read_request([(b"aUtHoRiZaTiOn", b"s3cr3t"), (b"pRoXy-x", b"s3cr3t"), (b"X-Fine", b"v")], names)
+    assert b"".join(fields.passing) == b"X-Fine: v\r\n"
+
+
+_NAME = st.from_regex(rb"[A-Za-z0-9-]{1,12}", fullmatch=True)
+_VALUE = st.from_regex(rb"[\x21-\x7e\x80-\xff]([\x20-\x7e\x80-\xff\t]{0,20}[\x21-\x7e\x80-\xff])?", fullmatch=True)
+_FIELD = st.one_of(
+    st.tuples(_NAME, _VALUE),
+    st.tuples(st.sampled_from([b"Connection", b"connection"]), st.lists(_NAME, max_size=3).map(b", ".join)),
+    st.tuples(st.sampled_from([b"Authorization", b"Cookie", b"Api-Key", b"X-API-KEY"]), st.just(b"s3cr3t")),
+)
+
+
+@given(st.lists(_FIELD, max_size=10), st.sampled_from([None, 3]))
+@settings(max_examples=150)
+def test_whatever_the_caller_sends_the_backend_gets_one_clean_head(pairs: Pairs, seen: int | None) -> None:
+    names: Names = request_names(b"authorization")
+    for _ in range(seen or 1):
+        try:
+            fields = read_request([HOST, *pairs], names)
+        except InvalidRequest:
+            return
+        got = sent(fields)
+    lower = [name for name, _ in got]
+    for name in (b"host", b"authorization", b"traceparent", b"content-length"):
+        assert lower.count(name) == 1
+    assert not {b"connection", b"cookie", b"api-key", b"x-api-key", b"te", b"upgrade", b"transfer-encoding"} & set(lower)
+    assert b"s3cr3t" not in b"".join(fields.passing)
