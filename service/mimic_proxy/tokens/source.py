@@ -260,6 +260,9 @@ class TokenSource:
         self._condemned = False
         self._accepted_at = -math.inf
         self._forgive()
+        if math.isinf(token.lifetime.seconds):
+            logger.info("access token %d (%s) from %s", token.generation, trigger, self._refresher.issuer)
+            return
         logger.info(
             "access token %d (%s) from %s in %.3f s: %s lifetime %g s, next refresh after %.0f s",
             token.generation,
