@@ -185,6 +185,7 @@ class Connection(asyncio.Protocol):
             self._backend.changed()
         elif isinstance(event, h11.Data) and self._current is not None:
             self._current.received += event.data
+            self._backend.changed()
         elif isinstance(event, h11.EndOfMessage) and self._current is not None:
             self._current.whole.set()
             self._backend.changed()

@@ -31,9 +31,12 @@ class Framing(Enum):
 
 def framing_for(fields: ResponseFields, http11: bool) -> tuple[Framing, bytes]:
     """Length or chunks exactly as the backend has it; callers of HTTP/1.0 get no chunks."""
+    if fields.status == 204:
+        # RFC 9110, 8.6: no length there, some callers would wait for the bytes.
+        return Framing.LENGTH, b""
     if fields.content_length is not None:
         return Framing.LENGTH, b"content-length: %d\r\n" % fields.content_length
-    if fields.status in (204, 304):
+    if fields.status == 304:
         return Framing.LENGTH, b""
     return stream_framing(http11)
 

@@ -283,6 +283,6 @@ def test_a_head_seen_before_makes_the_same_upstream_head_as_parsing_it(fields: F
             await turn()
         assert line.statuses == [200] * 3
 
-    anyio.run(play)
+    asyncio.run(play())
     assert sent[0] == sent[1]
     assert sent[2] == sent[0].replace(b"content-length: %d" % len(body), b"content-length: %d" % (len(body) + 1))[:-1] + b" }"

@@ -163,7 +163,7 @@ def test_any_split_into_reads_gives_the_same_answers(cuts: list[int], data: st.D
         bodies = [response.body for response in line.responses()]
         assert bodies == [b'{"answer":1}', b'{"answer":2}', b"/v1/unknown", b'{"answer":3}']
 
-    anyio.run(play)
+    asyncio.run(play())
 
 
 def answer_whole(world: World, answered: int) -> int:
