@@ -61,6 +61,9 @@ clean: ## what the targets above have made
 
 $(VENV)/.python:
 	@test -n "$(PYTHON)" || { echo "Mimic needs Python 3.11 or newer, and none was found; PYTHON=/path/to/python names one."; exit 1; }
+	@$(PYTHON) -c '' 2>/dev/null || { echo "This Python cannot be run: $(PYTHON). PYTHON=/path/to/python names another."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Mimic needs Python 3.11 or newer, and $(PYTHON) is $$($(PYTHON) --version)."; exit 1; }
 	@echo "First run: making $(VENV) with $$($(PYTHON) --version) ..."
 	@$(PYTHON) -m venv $(VENV) || { echo "No venv could be made. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 	@touch $@

@@ -51,10 +51,11 @@ from mimic_proxy.web.models import Models
 
 STOP_GRACE_SECONDS = 1.0
 GC_THRESHOLD = 20_000
-SAME_SIGNAL_SECONDS = 0.0003
+SAME_SIGNAL_SECONDS = 0.0001
 """`timeout` and some supervisors signal a process and its group: that is one wish, told twice."""
 
 logger = logging.getLogger("mimic")
+relay_logger = logging.getLogger("mimic.relay")
 
 
 class _Server(Server):
@@ -106,6 +107,7 @@ class Mimic:
             heads=Heads(),
             defer=self.batch.add,
             request_names=request_names(settings.token_header.lower().encode("ascii")),
+            debug=relay_logger.debug if relay_logger.isEnabledFor(logging.DEBUG) else None,
             include_usage=settings.include_usage,
             retry_dead_connection=settings.retry_dead_connection,
         )

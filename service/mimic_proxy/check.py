@@ -1,36 +1,51 @@
-"""`mimic-proxy check`: where calls go, one token, one models call, and in words what is wrong and what to try."""
+"""`mimic-proxy check`: where calls go, one token, one models call, and in words what is wrong and what to try.
+
+Embeddings that live elsewhere get a connection and no call.
+"""
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import msgspec
 
 from mimic_proxy.app import Mimic
 from mimic_proxy.configuration.values import masked_url
-from mimic_proxy.errors import MimicError
+from mimic_proxy.errors import MimicError, UpstreamTimeout
+from mimic_proxy.relay.call import Answer
 from mimic_proxy.relay.headers import RequestFields
+from mimic_proxy.relay.pool import Pool
 from mimic_proxy.relay.target import CHAT, EMBEDDINGS, MODELS, operation_target, parse_base
+from mimic_proxy.relay.upstream import Connection
 from mimic_proxy.settings import Settings
+from mimic_proxy.tokens import refresh
 from mimic_proxy.tokens.token import AccessToken
-from mimic_proxy.web.models import WITHOUT_ROUTE, Models, ModelsAnswer
+from mimic_proxy.web.models import WITHOUT_ROUTE, Models
 
 LONGEST_WAIT_SECONDS = 60.0
 """For the models call: a person waits for it."""
 LONGEST_QUOTE = 200
 
-TRY_FOR_TOKENS = {
-    "token_rejected": "The secret is wrong, used up or expired: get a new one and set {secret}.",
-    "token_unavailable": "Can this machine reach TOKEN_URL at all? {network}",
-}
-TRY_FOR_BACKEND = {
-    "dns": "Is the host in CHAT_API_URL spelt right? {network}",
-    "connect": "Are host and port in CHAT_API_URL right, and is the backend up? {network}",
-    "tls": "CA_BUNDLE names the certificates of your issuer; http:// or https:// in CHAT_API_URL may be wrong.",
-    "upstream_auth_failed": "Does the token belong to this backend? TOKEN_HEADER and TOKEN_FORMAT say how it is sent.",
-    "read_timeout": "The backend took the connection and stays silent: does CHAT_API_URL name an API?",
-    "protocol": "What answers there does not speak HTTP as a backend does: does CHAT_API_URL name an API?",
-}
 NETWORK = "HTTP_PROXY, HTTPS_PROXY and NO_PROXY say which calls take an outbound proxy; a VPN may be needed."
+TRY_FOR_TOKENS = {
+    refresh.TRY_CERTIFICATES: "CA_BUNDLE=/path/company.pem names the certificates of the issuer, as PEM.",
+    refresh.TRY_SCHEME: "http:// or https:// in TOKEN_URL may be wrong.",
+    refresh.TRY_PATH: "Does TOKEN_URL name the very address that issues tokens? Its path may be wrong.",
+    refresh.TRY_OWNERS: "The token service itself has a problem, or something in front of it: ask its owners.",
+    refresh.TRY_OTHER_URL: "What answers at TOKEN_URL is no token service as GRANT={grant} needs it: is TOKEN_URL right?",
+    refresh.TRY_NETWORK: f"Can this machine reach TOKEN_URL at all? {NETWORK}",
+}
+"""By how the message ends."""
+TRY_FOR_BACKEND = {
+    "dns": f"Is the host in {{setting}} spelt right? {NETWORK}",
+    "connect": f"Are host and port in {{setting}} right, and is the backend up? {NETWORK}",
+    "tls": "CA_BUNDLE names the certificates of your issuer; http:// or https:// in {setting} may be wrong.",
+    "upstream_auth_failed": "Does the token belong to this backend? TOKEN_HEADER and TOKEN_FORMAT say how it is sent.",
+    "read_timeout": "The backend took the connection and stays silent: does {setting} name an API?",
+    "protocol": "What answers there does not speak HTTP as a backend does: does {setting} name an API?",
+}
+TRY_ANOTHER_BASE = "Does CHAT_API_URL name the base of an OpenAI API, for example https://models.example.com/v1?"
 
 Say = Callable[[str], None]
 
@@ -70,18 +85,80 @@ async def check(mimic: Mimic, say: Say) -> bool:
         say(f"      {name}: {url}")
     for warning in settings.warnings:
         say(f"note  {warning}")
-    token = await obtained(mimic)
+    with _told_once():
+        token = await obtained(mimic)
     if isinstance(token, MimicError):
-        _fail(say, "Access token", token.message, _advice_on_token(token, settings))
+        _fail(say, "Access token", token.message, _advice_on_token(token, mimic))
         return False
     say(f"ok    Access token: {_lifetime(mimic, settings)}")
+    lists = await _try_models(mimic, say)
+    return await _try_embeddings(mimic, say) and lists
+
+
+async def _try_models(mimic: Mimic, say: Say) -> bool:
     try:
-        return _judge(await _models(mimic).list(RequestFields(), b""), settings, say)
+        # Not `list`: it answers for a backend that has none, and here is asked whether it has.
+        answer = await _models(mimic)._ask(MODELS, RequestFields(), b"")
     except MimicError as error:
-        kind = error.code if error.code in TRY_FOR_BACKEND else error.error_type or ""
-        advice = TRY_FOR_BACKEND.get(kind, "Does CHAT_API_URL name the base of an OpenAI API?")
-        _fail(say, "Models", error.message, advice.format(network=NETWORK))
+        _fail(say, "Models", error.message, _advice_on_backend(error, "CHAT_API_URL"))
         return False
+    return _judge(answer, mimic.settings, say)
+
+
+async def _try_embeddings(mimic: Mimic, say: Say) -> bool:
+    """A connection to where embeddings live, unless the models call has been there."""
+    base = parse_base(mimic.settings.embedding_api_url)
+    if base.origin == parse_base(mimic.settings.chat_api_url).origin:
+        return True
+    try:
+        await _connected(mimic.pools[base.origin])
+    except MimicError as error:
+        _fail(say, "Embeddings", error.message, _advice_on_backend(error, "EMBEDDING_API_URL"))
+        return False
+    say(f"ok    Embeddings: {base.host_field.decode('ascii')} takes connections; no call was made.")
+    return True
+
+
+class _Arrival:
+    """Waits for one connection and gives it back unused."""
+
+    def __init__(self) -> None:
+        self.result: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connected(self, connection: Connection) -> None:
+        connection.keep_alive = True
+        connection.pool.keep(connection, None)
+        if not self.result.done():
+            self.result.set_result(None)
+
+    def dial_failed(self, error: MimicError) -> None:
+        if not self.result.done():
+            self.result.set_exception(error)
+
+
+async def _connected(pool: Pool) -> None:
+    """A new connection. Raises MimicError; CONNECT_TIMEOUT limits it."""
+    arrival = _Arrival()
+    dial = pool.dial(arrival)
+    try:
+        await arrival.result
+    finally:
+        dial.cancel()
+
+
+@contextmanager
+def _told_once() -> Iterator[None]:
+    """Keeps from the log why there is no token: it becomes a step of the check. Crashes are still logged."""
+    logger = logging.getLogger("mimic.tokens")
+
+    def crashed(record: logging.LogRecord) -> bool:
+        return record.exc_info is not None
+
+    logger.addFilter(crashed)
+    try:
+        yield
+    finally:
+        logger.removeFilter(crashed)
 
 
 def _models(mimic: Mimic) -> Models:
@@ -114,27 +191,42 @@ def _lifetime(mimic: Mimic, settings: Settings) -> str:
     return f"fetched, it lives {state.lifetime:g} s."
 
 
-def _judge(answer: ModelsAnswer, settings: Settings, say: Say) -> bool:
+def _judge(answer: Answer, settings: Settings, say: Say) -> bool:
     """Says what the answer to the models call means; True if calls will work."""
-    if answer.status == 200:
+    status = answer.fields.status
+    if status == 200:
         return _judge_list(answer.body, settings, say)
+    if status in WITHOUT_ROUTE:
+        return _judge_missing(status, settings, say)
     said = _quoted(answer.body)
-    if answer.status in (401, 403):
+    if status in (401, 403):
         advice = "The backend knows the token and refuses it: ask its owners what this account may use."
-    elif answer.status in WITHOUT_ROUTE:
-        advice = "Does CHAT_API_URL name the base of an OpenAI API, for example https://models.example.com/v1?"
+    elif 300 <= status < 400:
+        advice = TRY_ANOTHER_BASE
     else:
         advice = "The backend itself has a problem, or something in front of it: ask its owners."
-    _fail(say, "Models", f"the backend answers {answer.status}{said}", advice)
+    _fail(say, "Models", f"the backend answers {status}{said}", advice)
     return False
+
+
+def _judge_missing(status: int, settings: Settings, say: Say) -> bool:
+    """A backend without a list is a good one, and it looks just like a base whose path is wrong."""
+    path = parse_base(settings.chat_api_url).path
+    asked = f"{resolved_urls(settings)['Models']} answered {status}"
+    if status == 404 and not path and not settings.models:
+        advice = "CHAT_API_URL has no path: most backends want /v1 at its end. If this one has no list, set MODELS."
+        _fail(say, "Models", f"{asked}.", advice)
+        return False
+    wrong = "has a wrong path" if b"/v1" in path else "lacks /v1"
+    say(f"note  Models: {asked}: either this backend has no list (then MODELS sets one), or CHAT_API_URL {wrong}.")
+    return True
 
 
 def _judge_list(body: bytes, settings: Settings, say: Say) -> bool:
     try:
         names = [entry.id for entry in msgspec.json.decode(body, type=_List).data]
     except msgspec.MsgspecError:
-        advice = "Does CHAT_API_URL name the base of an OpenAI API, for example https://models.example.com/v1?"
-        _fail(say, "Models", "the backend answers 200 with something that is no list of models.", advice)
+        _fail(say, "Models", "the backend answers 200 with something that is no list of models.", TRY_ANOTHER_BASE)
         return False
     if settings.models:
         say(f"note  MODELS is set: callers see its {len(settings.models)} and not what the backend lists.")
@@ -148,9 +240,23 @@ def _judge_list(body: bytes, settings: Settings, say: Say) -> bool:
     return True
 
 
-def _advice_on_token(error: MimicError, settings: Settings) -> str:
-    secret = "AUTH_CODE" if settings.grant == "auth_code" else "ACCESS_TOKEN"
-    return TRY_FOR_TOKENS.get(error.code, "{network}").format(secret=secret, network=NETWORK)
+def _advice_on_token(error: MimicError, mimic: Mimic) -> str:
+    grant = mimic.settings.grant
+    secret = "ACCESS_TOKEN" if grant == "static" else "AUTH_CODE"
+    if error.code == "token_rejected":
+        return f"The secret is wrong, used up or expired: get a new one and set {secret}."
+    if mimic.tokens.state().trouble is not None and mimic.tokens.state().last_result is None:
+        return f"Put the secret into the file that {secret}_FILE names, readable for whoever runs Mimic."
+    found = (advice for ending, advice in TRY_FOR_TOKENS.items() if error.message.endswith(ending))
+    return next(found, TRY_FOR_TOKENS[refresh.TRY_NETWORK]).replace("{grant}", grant)
+
+
+def _advice_on_backend(error: MimicError, setting: str) -> str:
+    """What to try when `setting` leads to no answer at all."""
+    kind = error.code if error.code in TRY_FOR_BACKEND else error.error_type or ""
+    if isinstance(error, UpstreamTimeout) and error.timer == "connect":
+        kind = "connect"
+    return TRY_FOR_BACKEND.get(kind, "Does {setting} name the base of an OpenAI API?").format(setting=setting)
 
 
 def _quoted(body: bytes) -> str:

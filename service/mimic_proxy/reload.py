@@ -1,4 +1,6 @@
-"""Notices that files of the configuration have changed: secrets, the YAML file, certificates.
+"""Notices that files which the settings name have changed: those of secrets, and the certificates for outgoing TLS.
+
+The settings themselves, `.env` and the YAML file among them, are read once, at the start.
 
 By looking once a second rather than by inotify: Kubernetes swaps a symbolic link two levels above the file, editors
 rename a new file over the old one, and network mounts notify nobody. A look is one `stat` per file.

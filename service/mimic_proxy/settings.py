@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
-from mimic_proxy.configuration import values
+from mimic_proxy.configuration import grants, values
 from mimic_proxy.configuration.sources import Names, Problem, gather
 
 Text = Annotated[str, values.text]
@@ -202,6 +202,7 @@ def load(
         raise SettingsError(sorted(problems))
     if not found.get("VERIFY_SSL", True):
         warnings.append("VERIFY_SSL=False: the certificates of backend and token service are not checked")
+    warnings.extend(grants.unused(found.get("GRANT", DEFAULTS["GRANT"]), gathered.values))
     return Settings(**{name.lower(): value for name, value in found.items()}, warnings=tuple(warnings))
 
 
@@ -250,7 +251,7 @@ def _secret_ref(name: str, merged: Mapping[str, object], problems: list[Problem]
 def _relations(found: Mapping[str, Any], is_file: Callable[[Path], bool]) -> Iterator[Problem]:
     """What must be there, and what must fit together."""
     effective = {**DEFAULTS, **found}
-    for name, purpose in _required(effective["GRANT"]).items():
+    for name, purpose in grants.required(effective["GRANT"]).items():
         if name not in found:
             yield Problem(name, f"is missing: {purpose}")
     if effective["PORT"] == effective["ADMIN_PORT"] != 0:
@@ -266,16 +267,3 @@ def _relations(found: Mapping[str, Any], is_file: Callable[[Path], bool]) -> Ite
     static = found.get("ACCESS_TOKEN")
     if static is not None and static.value is not None and not (static.value.isascii() and static.value.isprintable()):
         yield Problem("ACCESS_TOKEN", "must be printable ASCII, since it goes into a header field")
-
-
-def _required(grant: str) -> dict[str, str]:
-    needed = {
-        "CHAT_API_URL": "the base URL of the chat completion API",
-        "EMBEDDING_API_URL": "the base URL of the embedding API",
-    }
-    if grant == "auth_code":
-        needed["TOKEN_URL"] = "where access tokens are fetched"
-        needed["AUTH_CODE"] = "the authorization code for the token request (AUTH_CODE_FILE names a file with it)"
-    if grant == "static":
-        needed["ACCESS_TOKEN"] = "the token that GRANT=static sends (ACCESS_TOKEN_FILE names a file with it)"
-    return needed

@@ -133,10 +133,6 @@ class Caller:
         assert not self.over, "finished twice"
         self.finished = keep_alive
 
-    def drop(self) -> None:
-        assert not self.over, "dropped after the end"
-        self.was_cut = True
-
     def cut(self) -> None:
         assert not self.over, "cut after the end"
         self.was_cut = True

@@ -85,7 +85,7 @@ async def call(pool: Pool, request: bytes, *, timeout: float, limit: int) -> Ans
                 try:
                     return await gather.result
                 except UpstreamBadResponse as error:
-                    if kept is None or error.error_type != "reset":
+                    if kept is None or kept.answered or error.error_type != "reset":
                         raise
                 finally:
                     if dial is not None:

@@ -8,6 +8,7 @@ read by hand under the connect timer (RFC 9110, 9.3.6).
 import asyncio
 import base64
 import itertools
+import os
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -73,7 +74,7 @@ class Dialler:
             message = f"TLS with {place} failed ({error.reason or 'handshake'}). Does it speak https?"
             raise UpstreamUnreachable(message, error_type="tls") from error
         except OSError as error:
-            reason = error.strerror or type(error).__name__
+            reason = _reason(error)
             kind = "tls" if base.scheme == "https" and isinstance(error, ConnectionError) else "connect"
             message = f"The backend at {place} cannot be reached: {reason}."
             raise UpstreamUnreachable(message, error_type=kind) from error
@@ -97,6 +98,11 @@ class Dialler:
             sock.close()
             raise
         return protocol
+
+
+def _reason(error: OSError) -> str:
+    """The system's words; asyncio puts its own in front of them."""
+    return os.strerror(error.errno) if error.errno else error.strerror or type(error).__name__
 
 
 async def open_socket(host: str, port: int) -> socket.socket:
@@ -177,7 +183,7 @@ async def _through_proxy(proxy: OutboundProxy, base: Base) -> socket.socket:
     try:
         sock = await open_socket(proxy.host, proxy.port)
     except OSError as error:
-        reason = error.strerror or type(error).__name__
+        reason = _reason(error)
         message = f"The outbound proxy at {place} cannot be reached: {reason}."
         raise UpstreamUnreachable(message, error_type="connect") from error
     try:

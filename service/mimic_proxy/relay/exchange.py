@@ -124,6 +124,10 @@ class Exchange:
     def start(self) -> None:
         """The head has been read; body events follow."""
         self._services.pulse.add(self)
+        if self._services.debug is not None:
+            self._debug(
+                "%s %s begins, %s bytes declared", self._request.method, self._request.path, self._body.declared
+            )
         refusal = self._body.announce()
         if refusal is not None:
             self._fail(refusal)
@@ -333,6 +337,9 @@ class Exchange:
         self._attempts.count += 1
         self.at.sent = self.at.upstream = self._services.clock()
         self.state = State.SENT
+        if self._services.debug is not None:
+            way = "a kept" if connection.reused else "a new"
+            self._debug("attempt %d on %s connection: %d + %d bytes", self._attempts.count, way, len(head), len(whole))
         if len(whole) < LARGE_BYTES:
             connection.send(head + whole)
         else:
@@ -399,6 +406,9 @@ class Exchange:
         self.at.head = now
         self.at.backend_stalled = 0.0
         self._upstream = fields
+        if self._services.debug is not None:
+            names = b", ".join(line.partition(b":")[0].lower() for line in fields.lines)
+            self._debug("the backend answers %d after %.3f s: %s", status, now - self.at.sent, names)
         if status >= 500:
             self._backend_failed()
         else:
@@ -575,6 +585,8 @@ class Exchange:
 
     def _replay_loss(self) -> None:
         self._attempts.retried += ("connect",)
+        if self._services.debug is not None:
+            self._debug("the kept connection was dead: once more on a new one")
         self._connect(fresh=True)
 
     def _token_refused(self, ended: bool) -> None:
@@ -588,6 +600,8 @@ class Exchange:
             self._fail(UpstreamAuthFailed(REFUSED_AGAIN, should_retry=False, error_type="unauthorized"))
             return
         got = self._services.tokens.replace(token, self.at.sent, self.token_ready)
+        if self._services.debug is not None:
+            self._debug("access token %d was refused", token.generation)
         if self._body.streamed or self.answer.committed:
             self._ask_to_repeat(got)
             return
@@ -675,6 +689,10 @@ class Exchange:
         self._caller.drop()
         self._close(State.ABANDONED, "client_disconnect")
 
+    def reject(self, error: MimicError) -> None:
+        """The rest of the request cannot be read."""
+        self._fail(error)
+
     def drain(self) -> None:
         """The process stops now: end what is still running in the way its caller understands."""
         self._fail(ShuttingDown("Mimic is shutting down. Try again shortly.", retry_after=1))
@@ -739,6 +757,8 @@ class Exchange:
             self._attempts.token_seconds += now - self._waits_for_token
         self.state = state
         services.pulse.discard(self)
+        if services.debug is not None:
+            self._debug("ends as %s, %d bytes answered", outcome, self.answer.size)
         self._body.forget()
         if self._breaker_asked:
             services.breaker.abandoned()
@@ -747,6 +767,12 @@ class Exchange:
             services.slots.give()
         urgent = outcome != "completed" or self.answer.size > LARGE_BYTES
         services.defer(lambda: services.observe(self._observation(outcome, now)), urgent)
+
+    def _debug(self, message: str, *values: object) -> None:
+        debug = self._services.debug
+        if debug is not None:
+            shown = (value.decode("ascii", "replace") if isinstance(value, bytes) else value for value in values)
+            debug(f"%s: {message}", self.answer.request_id.decode("ascii"), *shown)
 
     def _observation(self, outcome: Outcome, now: float) -> ExchangeObservation:
         usage = None

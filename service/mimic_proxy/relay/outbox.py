@@ -15,6 +15,8 @@ class Outbox:
     def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
         self._call_soon = call_soon
         self._waiting: list[tuple[asyncio.Transport, bytes]] = []
+        self.turn = 0
+        """Counts the hand-overs: what was written in this turn is still here."""
 
     def write(self, transport: asyncio.Transport, data: bytes) -> None:
         """Hand over at the end of this turn."""
@@ -25,6 +27,7 @@ class Outbox:
     def flush(self) -> None:
         """Hand over now. Transports that have closed meanwhile are passed over (uvloop would raise)."""
         waiting, self._waiting = self._waiting, []
+        self.turn += 1
         for transport, data in waiting:
             if not transport.is_closing():
                 transport.write(data)

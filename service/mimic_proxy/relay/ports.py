@@ -149,6 +149,8 @@ class Services:
     """How callers' header fields are treated."""
     defer: Callable[[Callable[[], None], bool], None] = lambda work, urgent: work()
     """Do work that nobody waits for, some time; at once if it is urgent."""
+    debug: Callable[..., None] | None = None
+    """`logger.debug` where that is on. Sizes, times, names of fields and decisions; never a value that was sent."""
     include_usage: bool = False
     retry_dead_connection: bool = True
     draining: bool = False

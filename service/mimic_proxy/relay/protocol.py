@@ -33,10 +33,12 @@ from mimic_proxy.relay.headers import STATUS_LINES, error_fields
 from mimic_proxy.relay.heads import Known
 from mimic_proxy.relay.origins import OriginPolicy, judge
 from mimic_proxy.relay.ports import Services
+from mimic_proxy.relay.report import refusal
 from mimic_proxy.relay.request import (
     MAX_HEAD_BYTES,
     Inbound,
     asgi_scope,
+    asked_id,
     head_size,
     preflight_answer,
     read_head,
@@ -94,6 +96,8 @@ class RelayProtocol(HttpToolsProtocol):
         self.eof = False
         self.read_paused = False
         # the request being parsed
+        self.url = b""
+        self.headers = []
         self.begun = False
         self.head_open = True
         self.head_bytes = 0
@@ -241,21 +245,32 @@ class RelayProtocol(HttpToolsProtocol):
         """Answer what cannot be served and close. With an answer in flight nothing may be written."""
         if self.refused:
             return
-        self.refused = True
-        exchange, self.exchange = self.exchange, None
-        if self.current is not None:
-            written = exchange is None or exchange.answer.committed or self.current.complete
+        current, exchange = self.current, self.exchange
+        if exchange is not None and current is not None and not current.complete and not exchange.answer.committed:
+            # Its body cannot be read any further: the exchange says so itself, and ends.
+            exchange.reject(error)
+            self.refused = True
+        elif current is not None:
+            self.refused = True
+            self.exchange = None
             if exchange is not None:
                 exchange.caller_lost()
-            if written:
-                self.transport.abort()
-                return
+            self.transport.abort()
+        else:
+            self.refused = True
+            self._answer_refusal(error)
+            self._close_gently()
+
+    def _answer_refusal(self, error: MimicError) -> None:
+        """For a request that never became an exchange."""
         body = error.body()
+        request_id = asked_id(self.headers) or self._new_id()
         lines = [*error_fields(error), b"content-length: %d\r\nconnection: close\r\n" % len(body)]
-        request_id = b"x-request-id: %b\r\n" % self._new_id()
-        self.write(b"".join([STATUS_LINES[error.status], *lines, request_id, b"\r\n", body]))
-        logger.info("Refused a request: %s", error.message)
-        self._close_gently()
+        lines.append(b"x-request-id: %b\r\n\r\n" % request_id)
+        self.write(b"".join([STATUS_LINES[error.status], *lines, body]))
+        method = b"" if self.begun and self.head_open else self.parser.get_method()
+        seen = refusal(error, request_id, method, self.url, started=self.head_since, now=self.services.clock())
+        self.services.observe(seen)
 
     def _new_id(self) -> bytes:
         return b"req_" + self.services.new_trace()[:32].encode("ascii")
@@ -374,6 +389,9 @@ class RelayProtocol(HttpToolsProtocol):
 
     def _begin(self, inbound: Inbound) -> None:
         self.current = inbound
+        if self.services.debug is not None:
+            names = b", ".join(name.lower() for name, _ in inbound.headers)
+            self.services.debug("a head of %d fields: %s", len(inbound.headers), names.decode("ascii", "replace"))
         fields = inbound.request.fields
         refusal = judge(fields.host, fields.origin, self.origins)
         if refusal is not None:

@@ -9,6 +9,7 @@ from mimic_proxy.relay.body import BodyFields
 from mimic_proxy.relay.deadlines import Moments
 from mimic_proxy.relay.headers import ResponseFields
 from mimic_proxy.relay.inbound import RequestBody
+from mimic_proxy.relay.outcome import outcome_of_error
 from mimic_proxy.relay.ports import Request
 from mimic_proxy.relay.routes import Route
 from mimic_proxy.telemetry.observation import ExchangeObservation, Outcome
@@ -90,4 +91,36 @@ def observation(
         output_tokens=usage.output,
         cached_tokens=usage.cached,
         reasoning_tokens=usage.reasoning,
+    )
+
+
+def refusal(
+    error: MimicError, request_id: bytes, method: bytes, url: bytes, *, started: float, now: float
+) -> ExchangeObservation:
+    """The observation of a request that never became an exchange: malformed, too large, or from a web page."""
+    return ExchangeObservation(
+        request_id=request_id.decode("ascii"),
+        operation="unmatched",
+        method=method.decode("ascii"),
+        path=url.partition(b"?")[0].decode("ascii", "replace"),
+        model=None,
+        stream=False,
+        status=error.status,
+        outcome=outcome_of_error(error),
+        error_code=error.code,
+        timer=None,
+        started=started,
+        duration_seconds=now - started,
+        queue_seconds=0.0,
+        token_wait_seconds=0.0,
+        upstream_head_seconds=None,
+        first_chunk_seconds=None,
+        max_gap_seconds=None,
+        events=0,
+        request_bytes=0,
+        response_bytes=0,
+        attempts=0,
+        upstream_status=None,
+        retried=None,
+        client_retry=False,
     )

@@ -5,7 +5,7 @@ import urllib.parse
 from typing import Any
 
 from mimic_proxy.errors import HeadTooLarge, InvalidRequest
-from mimic_proxy.relay.headers import MAX_FIELDS, Names, read_request
+from mimic_proxy.relay.headers import MAX_FIELDS, REQUEST_ID, Names, read_request
 from mimic_proxy.relay.ports import Request
 from mimic_proxy.relay.routes import Route, match
 
@@ -63,6 +63,12 @@ def read_head(
     )
     found = match(method, path)
     return Inbound(request, found if isinstance(found, Route) else None, headers, target)
+
+
+def asked_id(headers: Headers) -> bytes | None:
+    """The x-request-id that the caller asks for, if it is fit for one."""
+    found = (value for name, value in headers if name.lower() == b"x-request-id" and REQUEST_ID.fullmatch(value))
+    return next(found, None)
 
 
 def head_size(url: bytes, headers: Headers) -> int:

@@ -50,6 +50,8 @@ class Connection(asyncio.Protocol):
         self.pool = pool
         self.exchange: Listener | None = None
         self.reused = False
+        self.unused = True
+        self.sent_turn = -1
         self.retires = retires
         self.expires = 0.0
         self.transport: asyncio.Transport | None = None
@@ -77,12 +79,14 @@ class Connection(asyncio.Protocol):
     def attach(self, listener: Listener) -> None:
         """Begin an exchange. The caller of this sends the request next."""
         self.exchange = listener
+        self.unused = False
         if self.parser is None:
             self.parser = httptools.HttpResponseParser(self)
         self._reset()
 
     def send(self, data: bytes) -> None:
         if self.transport is not None:
+            self.sent_turn = self.pool.outbox.turn
             self.pool.outbox.write(self.transport, data)
 
     def pause(self, paused: bool) -> None:
@@ -101,7 +105,8 @@ class Connection(asyncio.Protocol):
         transport = self.transport
         if transport is None:
             return
-        clean = reusable and self.keep_alive and not self.surplus and not self.paused
+        whole = (self.ended or self.unused) and self.sent_turn != self.pool.outbox.turn
+        clean = reusable and whole and self.keep_alive and not self.surplus and not self.paused
         if clean and not transport.is_closing() and transport.get_write_buffer_size() == 0:
             self.pool.keep(self, self.fields.keep_alive_seconds if self.fields else None)
         else:

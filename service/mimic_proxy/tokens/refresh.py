@@ -14,6 +14,14 @@ from mimic_proxy.tokens.token import FOREVER, AccessToken, Lifetime, Moment, cre
 
 logger = logging.getLogger("mimic.tokens")
 
+TRY_CERTIFICATES = "Set CA_BUNDLE to the issuer's certificate, or VERIFY_SSL=False where that is safe."
+TRY_SCHEME = "Does TOKEN_URL speak https?"
+TRY_PATH = "The path of TOKEN_URL may be wrong."
+TRY_OWNERS = "If this lasts, ask the owners of the token service."
+TRY_NETWORK = "If this lasts, check TOKEN_URL and the network between."
+TRY_OTHER_URL = "Check that TOKEN_URL names a token service."
+"""What ends the sentence on a failed call; one of them each time."""
+
 
 @dataclass(frozen=True, slots=True)
 class TokenPolicy:
@@ -194,11 +202,7 @@ class Refresher:
 
     def _explain(self, failure: Failure, secret: Secret) -> Trouble:
         rejected = failure.result == "rejected"
-        advice = (
-            f"{secret.name} is wrong or has expired: set a valid one."
-            if rejected
-            else "If this lasts, check TOKEN_URL and the network between."
-        )
+        advice = f"{secret.name} is wrong or has expired: set a valid one." if rejected else _advice(failure)
         return Trouble(
             f"There is no new access token: {self.issuer} {failure.detail}. {advice}",
             failure.result,
@@ -208,3 +212,15 @@ class Refresher:
 
     def _now(self) -> Moment:
         return Moment(self._clock(), self._wall())
+
+
+def _advice(failure: Failure) -> str:
+    """What to try when the token service could not grant a token."""
+    if failure.result == "http_error":
+        return TRY_PATH if failure.status in (404, 405, 410) else TRY_OWNERS
+    if failure.result == "bad_response":
+        return TRY_OTHER_URL
+    # The words are OpenSSL's, as Python writes them.
+    if "CERTIFICATE_VERIFY_FAILED" in failure.detail:
+        return TRY_CERTIFICATES
+    return TRY_SCHEME if "[SSL" in failure.detail else TRY_NETWORK

@@ -45,7 +45,8 @@ class Secret:
             self._keep("is empty")
             return self._value
         if self._trouble is not None:
-            logger.info("%s: %s can be read again", self.name, self._ref.file)
+            when = "now" if self._value is None else "again"
+            logger.info("%s: %s can be read %s", self.name, self._ref.file, when)
             self._trouble = None
         self._value = found
         return found

@@ -9,11 +9,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mimic_proxy.errors import InvalidRequest, MethodNotAllowed, MimicError, UnknownRoute
 from mimic_proxy.relay.headers import REQUEST_ID, RequestFields, read_request
-from mimic_proxy.relay.outcome import outcome_of_status
+from mimic_proxy.relay.outcome import NO_STATUS_SENT, outcome_of_error, outcome_of_status
 from mimic_proxy.relay.ports import Services
 from mimic_proxy.relay.routes import match
-from mimic_proxy.telemetry.observation import ExchangeObservation
-from mimic_proxy.web.errors import error_response, mimic_error
+from mimic_proxy.telemetry.observation import ExchangeObservation, Outcome
+from mimic_proxy.web.errors import FAILURE, mimic_error
 from mimic_proxy.web.models import Models, ModelsAnswer
 
 
@@ -23,6 +23,7 @@ def create_api(services: Services, models: Models, version: str) -> FastAPI:
         title="Mimic",
         version=version,
         description="The OpenAI API on localhost, carried to the configured backend with a valid access token.",
+        redoc_url=None,
         exception_handlers={MimicError: mimic_error, HTTPException: _http_error},
     )
     app.add_middleware(Observed, services=services)
@@ -58,13 +59,14 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     method, path = request.method, request.scope["raw_path"]
     found = match(method.encode("ascii"), path)
-    if isinstance(found, MimicError):
-        return error_response(found)
-    if error.status_code == 404:
-        return error_response(UnknownRoute(f"Mimic does not serve {method} on this path. The API is below /v1."))
-    if error.status_code == 405:
-        return error_response(MethodNotAllowed(f"{method} is not allowed here.", allowed=["GET"]))
-    return error_response(InvalidRequest(str(error.detail)))
+    if not isinstance(found, MimicError):
+        if error.status_code == 405:
+            found = MethodNotAllowed(f"{method} is not allowed here.", allowed=["GET"])
+        elif error.status_code == 404:
+            found = UnknownRoute(f"Mimic does not serve {method} on this path. The API is below /v1.")
+        else:
+            found = InvalidRequest(str(error.detail))
+    return await mimic_error(request, found)
 
 
 class Observed:
@@ -80,7 +82,7 @@ class Observed:
             return
         started = self.services.clock()
         request_id = _request_id(scope, self.services.new_trace)
-        status, sent = 499, 0
+        status, sent = NO_STATUS_SENT, 0
 
         async def send_observed(message: Message) -> None:
             nonlocal status, sent
@@ -111,10 +113,17 @@ def _request_id(scope: Scope, new_trace: Callable[[], str]) -> bytes:
     return b"req_" + new_trace()[:32].encode("ascii")
 
 
+def _outcome(status: int, error: MimicError | None) -> Outcome:
+    if status == NO_STATUS_SENT:
+        return "client_disconnect"
+    return outcome_of_status(status) if error is None else outcome_of_error(error)
+
+
 def _observation(
     scope: Scope, request_id: bytes, status: int, started: float, ended: float, sent: int
 ) -> ExchangeObservation:
     path: Any = scope.get("raw_path") or b""
+    error: MimicError | None = scope.get(FAILURE)
     known = path == b"/v1/models" or path.startswith(b"/v1/models/")
     return ExchangeObservation(
         request_id=request_id.decode("ascii"),
@@ -124,8 +133,8 @@ def _observation(
         model=None,
         stream=False,
         status=status,
-        outcome="client_disconnect" if status == 499 else outcome_of_status(status),
-        error_code=None,
+        outcome=_outcome(status, error),
+        error_code=None if error is None else error.code,
         timer=None,
         started=started,
         duration_seconds=ended - started,

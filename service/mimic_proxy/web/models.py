@@ -65,6 +65,8 @@ class Models:
         self.kept_at = 0.0
         self.worked: dict[str, None] = {}
         self.told = False
+        self.flight: asyncio.Task[ModelsAnswer] | None = None
+        """The call for the list that is under way: whoever comes meanwhile gets its answer."""
         self.settle: Callable[[], None] = lambda: None
         """Called before the models that worked are told: makes known what has ended but was not noted yet."""
 
@@ -77,9 +79,23 @@ class Models:
         """All models. Raises MimicError."""
         if self.fixed:
             return ModelsAnswer(200, _as_list(self.fixed))
-        now = self.services.clock()
-        if self.kept is not None and not query and now - self.kept_at < self.cache_seconds:
+        if query:
+            return await self._fresh_list(fields, query)
+        if self.kept is not None and self.services.clock() - self.kept_at < self.cache_seconds:
             return _passed(self.kept)
+        if self.flight is None:
+            self.flight = asyncio.create_task(self._fresh_list(fields, query))
+            self.flight.add_done_callback(self._landed)
+        # Nobody's leaving ends the call for the others.
+        return await asyncio.shield(self.flight)
+
+    def _landed(self, flight: "asyncio.Task[ModelsAnswer]") -> None:
+        self.flight = None
+        if not flight.cancelled():
+            flight.exception()
+
+    async def _fresh_list(self, fields: RequestFields, query: bytes) -> ModelsAnswer:
+        now = self.services.clock()
         try:
             answer = await self._ask(b"/models", fields, query)
         except MimicError:

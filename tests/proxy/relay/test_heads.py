@@ -1,8 +1,8 @@
 """Heads that were seen before: recognised only where the parser would read the same."""
 
+import asyncio
 import re
 
-import anyio
 import httptools
 import pytest
 from hypothesis import given, settings

@@ -58,7 +58,7 @@ async def test_what_is_no_clear_request_gets_400(data: bytes) -> None:
     await line.read(data)
     refused(line, 400, "invalid_request")
     assert world.pool.connections[0].sent == b""
-    assert world.observations == []
+    assert [seen.outcome for seen in world.observations] == ["client_error"]
 
 
 @pytest.mark.parametrize("first", [b"", chat()])

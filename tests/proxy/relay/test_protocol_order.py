@@ -1,6 +1,7 @@
 """Requests on one connection: answered in their order, whatever the reads they came in and whoever answers them."""
 
-import anyio
+import asyncio
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st

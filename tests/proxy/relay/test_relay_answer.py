@@ -12,7 +12,14 @@ from fakes.ports import Caller, read_answers
 from mimic_proxy.errors import Overloaded
 from mimic_proxy.relay.answer import Answer
 from mimic_proxy.relay.framing import LARGE_BYTES, Framing, framing_for, stream_framing
-from mimic_proxy.relay.headers import RequestFields, ResponseFields, read_request, read_response, request_names, response_names
+from mimic_proxy.relay.headers import (
+    RequestFields,
+    ResponseFields,
+    read_request,
+    read_response,
+    request_names,
+    response_names,
+)
 from mimic_proxy.relay.ports import Request
 
 ORIGIN = b"https://page.example"

@@ -356,7 +356,7 @@ _ANSWERS = st.sampled_from(
 @given(_ANSWERS, st.lists(st.integers(1, 400), max_size=6))
 @settings(max_examples=100)
 def test_any_split_of_an_answer_is_read_the_same(kind: tuple[bytes, bytes, bool], cuts: list[int]) -> None:
-    import anyio
+    import asyncio
 
     data, body, kept = kind
     places = [0, *sorted({place for place in cuts if place < len(data)}), len(data)]

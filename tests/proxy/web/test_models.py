@@ -1,0 +1,365 @@
+"""/v1/models: a fixed list, else the backend's, kept a short while, stale while it is down, made up where it has none."""
+
+import asyncio
+import dataclasses
+import json
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from fakes.backend import Backend, Request, Script
+from fakes.listener import Pools
+from fakes.ports import World
+from fakes.replies import answer, cut, hang, in_turn, reply
+from mimic_proxy.errors import (
+    MimicError,
+    ModelNotFound,
+    TokenUnavailable,
+    UpstreamAuthFailed,
+    UpstreamBadResponse,
+    UpstreamTimeout,
+)
+from mimic_proxy.relay.headers import RequestFields, read_request
+from mimic_proxy.relay.pool import Pool
+from mimic_proxy.relay.ports import Backend as Target
+from mimic_proxy.web.models import MOST_WORKED, Models, ModelsAnswer
+
+LIST = (
+    b'{ "object":"list", "data":[ {"id":"small","object":"model","vendor":{"n":1.50}}, {"id":"org/large", "x":2} ] }'
+)
+NO_ROUTE = answer(404, b"404 page not found", [(b"content-type", b"text/plain")])
+NO_SUCH = answer(404, b'{"error":{"message":"The model does not exist","code":"model_not_found"}}')
+REFUSAL = answer(401, b'{"error":{"message":"invalid token"}}')
+
+
+class Desk:
+    """A Models in front of a real backend, with the tokens and the clock of a World."""
+
+    def __init__(self, backend: Backend, pool: Pool, **how: Any) -> None:
+        self.backend = backend
+        self.pool = pool
+        self.world = World()
+        base = dataclasses.replace(pool.base, path=b"/api/v1", query=b"api-version=2")
+        self.world.services.backends = {"chat": Target(base, pool), "embeddings": Target(base, pool)}
+        settings = {"fixed": (), "cache_seconds": 10.0, "timeout": 5.0, **how}
+        self.models = Models(self.world.services, pool, **settings)
+
+    def caller(self, *pairs: tuple[bytes, bytes]) -> RequestFields:
+        return read_request([(b"host", b"localhost"), *pairs], self.world.services.request_names)
+
+    @property
+    def asked(self) -> list[bytes]:
+        return [request.target for request in self.backend.requests]
+
+    async def one(self, raw_id: bytes, query: bytes = b"") -> ModelsAnswer:
+        return await self.models.one(raw_id, self.caller(), query)
+
+    async def list(self, query: bytes = b"", *pairs: tuple[bytes, bytes]) -> ModelsAnswer:
+        return await self.models.list(self.caller(*pairs), query)
+
+
+@pytest.fixture
+async def backend() -> AsyncIterator[Backend]:
+    async with Backend(reply(answer(200, LIST))) as server:
+        yield server
+        server.reset()
+
+
+@pytest.fixture
+async def pools() -> AsyncIterator[Pools]:
+    made = Pools()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def desk(backend: Backend, pools: Pools) -> Desk:
+    return Desk(backend, pools(backend.url))
+
+
+def ids(answer: ModelsAnswer) -> list[str]:
+    assert answer.status == 200
+    document = json.loads(answer.body)
+    assert document["object"] == "list"
+    for entry in document["data"]:
+        assert entry["object"] == "model"
+        assert {"id", "created", "owned_by"} <= set(entry)
+    return [entry["id"] for entry in document["data"]]
+
+
+def by_path(**scripts: Script) -> Script:
+    """Scripts by the last word of the path; `list` is the list."""
+
+    async def play(request: Request) -> None:
+        path = request.target.partition(b"?")[0]
+        name = "list" if path.endswith(b"/models") else "one"
+        await scripts[name](request)
+
+    return play
+
+
+# ---- a fixed list
+
+
+async def test_a_fixed_list_asks_nobody(backend: Backend, pools: Pools) -> None:
+    desk = Desk(backend, pools(backend.url), fixed=("small", "org/large"))
+    assert ids(await desk.list(b"limit=1")) == ["small", "org/large"]
+    assert json.loads((await desk.one(b"org%2Flarge")).body)["id"] == "org/large"
+    assert json.loads((await desk.one(b"org/large")).body)["id"] == "org/large"
+    with pytest.raises(ModelNotFound, match="'other' does not exist"):
+        await desk.one(b"other")
+    assert desk.asked == []
+
+
+async def test_a_very_long_id_is_not_echoed_whole(backend: Backend, pools: Pools) -> None:
+    desk = Desk(backend, pools(backend.url), fixed=("small",))
+    with pytest.raises(ModelNotFound) as raised:
+        await desk.one(b"x" * 5000)
+    assert len(raised.value.message) < 250
+
+
+# ---- the backend's list
+
+
+async def test_the_backend_s_list_passes_as_the_bytes_it_is(desk: Desk) -> None:
+    desk.backend.script = reply(answer(200, LIST, [(b"content-type", b"application/json"), (b"x-vendor", b"v")]))
+    got = await desk.list(b"limit=2", (b"authorization", b"Bearer key"), (b"x-mine", b"1"))
+    assert (got.status, got.body) == (200, LIST)
+    assert got.lines == (b"content-type: application/json\r\n", b"x-vendor: v\r\n")
+    sent = await desk.backend.request()
+    assert sent.target == b"/api/v1/models?api-version=2&limit=2"
+    assert (sent.value(b"authorization"), sent.value(b"x-mine")) == (b"Bearer first-token", b"1")
+    assert sent.value(b"accept-encoding") == b"identity"
+    assert sent.fields(b"content-length") == []
+
+
+async def test_the_list_is_kept_for_its_time(desk: Desk) -> None:
+    for _ in range(3):
+        assert (await desk.list()).body == LIST
+    assert len(desk.asked) == 1
+    desk.world.clock.now += 9.9
+    await desk.list()
+    assert len(desk.asked) == 1
+    desk.world.clock.now += 0.1
+    await desk.list()
+    assert len(desk.asked) == 2
+
+
+async def test_no_cache_asks_each_time(backend: Backend, pools: Pools) -> None:
+    desk = Desk(backend, pools(backend.url), cache_seconds=0.0)
+    for _ in range(3):
+        await desk.list()
+    assert len(desk.asked) == 3
+
+
+async def test_a_query_is_the_backend_s_to_answer_and_is_not_kept(desk: Desk) -> None:
+    await desk.list()
+    desk.backend.script = reply(answer(200, b'{"data":[]}'))
+    assert (await desk.list(b"after=x")).body == b'{"data":[]}'
+    assert (await desk.list()).body == LIST
+
+
+@pytest.mark.parametrize("script", [cut(), reply(answer(500, b"{}")), reply(answer(503, b"{}")), reply(b"nonsense\r\n\r\n")])
+async def test_the_list_is_served_stale_while_the_backend_is_down(desk: Desk, script: Script) -> None:
+    await desk.list()
+    desk.world.clock.now += 1000.0
+    desk.backend.script = script
+    assert (await desk.list()).body == LIST
+    desk.backend.script = reply(answer(200, b'{"data":[]}'))
+    assert (await desk.list()).body == b'{"data":[]}', "it is asked again each time"
+
+
+async def test_the_list_is_served_stale_while_there_is_no_token(desk: Desk) -> None:
+    await desk.list()
+    desk.world.clock.now += 1000.0
+    desk.world.tokens.held = TokenUnavailable("The token service is down.", retry_after=1)
+    assert (await desk.list()).body == LIST
+
+
+async def test_without_a_kept_list_trouble_is_told(desk: Desk) -> None:
+    desk.backend.script = cut()
+    with pytest.raises(UpstreamBadResponse):
+        await desk.list()
+    desk.backend.script = reply(answer(500, b'{"error":{"message":"m"}}'))
+    assert ((await desk.list()).status, (await desk.list()).body) == (500, b'{"error":{"message":"m"}}')
+
+
+async def test_a_silent_backend_times_out(backend: Backend, pools: Pools) -> None:
+    backend.script = hang()
+    with pytest.raises(UpstreamTimeout):
+        await Desk(backend, pools(backend.url), timeout=0.02).list()
+
+
+@pytest.mark.parametrize("status", [400, 403, 429])
+async def test_the_backend_s_refusal_passes_and_is_not_kept(desk: Desk, status: int) -> None:
+    desk.backend.script = reply(answer(status, b'{"error":{"message":"m"}}'))
+    assert (await desk.list()).status == status
+    desk.backend.script = reply(answer(200, LIST))
+    assert (await desk.list()).body == LIST
+
+
+@pytest.mark.parametrize("stale", [True, False])
+async def test_a_redirect_is_not_followed(desk: Desk, stale: bool) -> None:
+    if stale:
+        await desk.list()
+        desk.world.clock.now += 1000.0
+    desk.backend.script = reply(answer(307, b"", [(b"location", b"https://elsewhere.example/")]))
+    if stale:
+        assert (await desk.list()).body == LIST
+        return
+    for asking in (desk.list(), desk.one(b"small")):
+        with pytest.raises(MimicError, match="redirect") as raised:
+            await asking
+        assert (raised.value.status, raised.value.code) == (502, "upstream_bad_response")
+
+
+# ---- one model
+
+
+async def test_one_model_is_asked_for_by_its_raw_id(desk: Desk) -> None:
+    desk.backend.script = reply(answer(200, b'{"id":"org/large"}'))
+    assert (await desk.one(b"org%2Flarge", b"x=%2F")).body == b'{"id":"org/large"}'
+    assert desk.asked == [b"/api/v1/models/org%2Flarge?api-version=2&x=%2F"]
+
+
+async def test_the_backend_s_own_404_of_one_model_passes(desk: Desk) -> None:
+    desk.backend.script = by_path(list=reply(answer(200, LIST)), one=reply(NO_SUCH))
+    got = await desk.one(b"other")
+    assert (got.status, json.loads(got.body)["error"]["code"]) == (404, "model_not_found")
+
+
+@pytest.mark.parametrize("refusal", [NO_ROUTE, answer(405, b""), answer(501, b"")])
+async def test_one_model_is_taken_from_the_list_where_it_cannot_be_asked_for(desk: Desk, refusal: bytes) -> None:
+    desk.backend.script = by_path(list=reply(answer(200, LIST)), one=reply(refusal))
+    assert (await desk.one(b"small")).body == b'{"id":"small","object":"model","vendor":{"n":1.50}}'
+    assert (await desk.one(b"org%2Flarge")).body == b'{"id":"org/large", "x":2}'
+    with pytest.raises(ModelNotFound):
+        await desk.one(b"other")
+
+
+async def test_one_model_is_taken_from_the_kept_list_while_the_backend_is_down(desk: Desk) -> None:
+    await desk.list()
+    desk.backend.script = cut()
+    assert (await desk.one(b"small")).body == b'{"id":"small","object":"model","vendor":{"n":1.50}}'
+    with pytest.raises(UpstreamBadResponse):
+        await desk.one(b"other")
+
+
+@pytest.mark.parametrize(
+    "kept",
+    [
+        b"<html>",
+        b'{"data":1}',
+        b"[]",
+        b"",
+        b'{"data":[{"id":1}]}',
+        b'{"data":["small"]}',
+        b'{"data":[{"id":"\xff"}]}',
+        b'{"data":[{"id":"\\ud83d"}]}',
+        b'{"data":' + b"[" * 3000,
+    ],
+)
+async def test_a_list_of_another_shape_passes_and_names_no_model(desk: Desk, kept: bytes) -> None:
+    desk.backend.script = by_path(list=reply(answer(200, kept)), one=reply(NO_ROUTE))
+    assert (await desk.list()).body == kept
+    with pytest.raises(ModelNotFound):
+        await desk.one(b"small")
+
+
+async def test_an_odd_entry_hides_no_other(desk: Desk) -> None:
+    odd = b'{"data":[{"name":"odd"},{"id":null},"text",{"id":"small"}]}'
+    desk.backend.script = by_path(list=reply(answer(200, odd)), one=reply(NO_ROUTE))
+    assert (await desk.one(b"small")).body == b'{"id":"small"}'
+
+
+# ---- a backend without a list
+
+
+@pytest.mark.parametrize("refusal", [NO_ROUTE, answer(405, b""), answer(501, b"")])
+async def test_a_backend_without_a_list_lists_what_worked(
+    desk: Desk, refusal: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.backend.script = reply(refusal)
+    with caplog.at_level(logging.WARNING, "mimic.models"):
+        assert ids(await desk.list()) == []
+        for name in ("small", "large", "small"):
+            desk.models.note(name)
+        assert ids(await desk.list()) == ["small", "large"]
+    assert json.loads((await desk.one(b"large")).body)["id"] == "large"
+    with pytest.raises(ModelNotFound):
+        await desk.one(b"other")
+    assert [record.message.count("MODELS") for record in caplog.records] == [1], "told once"
+
+
+async def test_what_ended_a_moment_ago_is_known_before_the_list_is_told(desk: Desk) -> None:
+    desk.backend.script = reply(NO_ROUTE)
+    desk.models.settle = lambda: desk.models.note("small")
+    assert ids(await desk.list()) == ["small"]
+
+
+async def test_one_model_that_ended_a_moment_ago_is_known(desk: Desk) -> None:
+    desk.backend.script = reply(NO_ROUTE)
+    desk.models.settle = lambda: desk.models.note("small")
+    assert json.loads((await desk.one(b"small")).body)["id"] == "small"
+
+
+def test_the_models_that_worked_are_bounded() -> None:
+    models = Models(World().services, None, fixed=(), cache_seconds=0.0, timeout=0.0)  # type: ignore[arg-type]
+    for number in range(MOST_WORKED + 10):
+        models.note(f"m{number}")
+    assert list(models.worked) == [f"m{number}" for number in range(MOST_WORKED)]
+
+
+# ---- tokens
+
+
+async def test_a_refused_token_is_replaced_once(desk: Desk) -> None:
+    desk.backend.script = in_turn(reply(REFUSAL), reply(answer(200, LIST)))
+    assert (await desk.list()).body == LIST
+    tokens = [request.value(b"authorization") for request in desk.backend.requests]
+    assert tokens == [b"Bearer first-token", b"Bearer second-token"]
+    assert [token.generation for token, _ in desk.world.tokens.accepted_at] == [2]
+
+
+async def test_a_token_refused_again_is_an_error(desk: Desk) -> None:
+    desk.backend.script = reply(REFUSAL)
+    with pytest.raises(UpstreamAuthFailed) as raised:
+        await desk.list()
+    assert (raised.value.should_retry, len(desk.backend.requests), len(desk.world.tokens.refused)) == (False, 2, 1)
+
+
+async def test_where_there_is_no_other_token_the_refusal_is_final(desk: Desk) -> None:
+    desk.world.tokens.next = UpstreamAuthFailed("There is no other token.", should_retry=False)
+    desk.backend.script = reply(REFUSAL)
+    with pytest.raises(UpstreamAuthFailed, match="no other"):
+        await desk.list()
+    assert len(desk.backend.requests) == 1
+
+
+@pytest.mark.parametrize("good", [True, False])
+async def test_it_waits_for_a_token_that_is_on_its_way(desk: Desk, good: bool) -> None:
+    desk.world.tokens.held = None
+    task = asyncio.ensure_future(desk.list())
+    while not desk.world.tokens.waiting:
+        await asyncio.sleep(0)
+    desk.world.tokens.deliver(None if good else TokenUnavailable("The token service is down.", retry_after=1))
+    if good:
+        assert (await task).body == LIST
+    else:
+        with pytest.raises(TokenUnavailable):
+            await task
+
+
+async def test_who_is_cancelled_waits_for_no_token(desk: Desk) -> None:
+    desk.world.tokens.held = None
+    task = asyncio.ensure_future(desk.list())
+    while not desk.world.tokens.waiting:
+        await asyncio.sleep(0)
+    waiters = list(desk.world.tokens.waiting)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert desk.world.tokens.waiting == []
+    waiters[0](TokenUnavailable("Too late for this one.", retry_after=1))
