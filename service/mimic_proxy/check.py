@@ -33,7 +33,7 @@ TRY_FOR_TOKENS = {
     refresh.TRY_SCHEME: "http:// or https:// in TOKEN_URL may be wrong.",
     refresh.TRY_PATH: "Does TOKEN_URL name the very address that issues tokens? Its path may be wrong.",
     refresh.TRY_OWNERS: "The token service itself has a problem, or something in front of it: ask its owners.",
-    refresh.TRY_OTHER_URL: "What answers at TOKEN_URL is no token service as GRANT={grant} needs it: is TOKEN_URL right?",
+    refresh.TRY_OTHER_URL: "What answers there is no token service as GRANT={grant} needs it: is TOKEN_URL right?",
     refresh.TRY_NETWORK: f"Can this machine reach TOKEN_URL at all? {NETWORK}",
 }
 """By how the message ends."""
@@ -148,17 +148,13 @@ async def _connected(pool: Pool) -> None:
 
 @contextmanager
 def _told_once() -> Iterator[None]:
-    """Keeps from the log why there is no token: it becomes a step of the check. Crashes are still logged."""
+    """Keeps from the log why there is no token: the check says it."""
     logger = logging.getLogger("mimic.tokens")
-
-    def crashed(record: logging.LogRecord) -> bool:
-        return record.exc_info is not None
-
-    logger.addFilter(crashed)
+    logger.disabled = True
     try:
         yield
     finally:
-        logger.removeFilter(crashed)
+        logger.disabled = False
 
 
 def _models(mimic: Mimic) -> Models:

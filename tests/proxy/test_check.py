@@ -1,9 +1,14 @@
 """`mimic-proxy check`: says in words what is wrong, and what to try."""
 
+import asyncio
 import json
+import logging
+import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
+import trustme
 
 from fakes.backend import Backend, Script
 from fakes.mimic import free_port
@@ -93,6 +98,59 @@ async def test_a_refused_secret_names_its_variable(backend: Backend, tokens: Tok
     assert backend.requests == []
 
 
+async def test_a_refused_secret_is_told_once(backend: Backend, tokens: TokenService, caplog: pytest.LogCaptureFixture):
+    """Standard error and standard output end in the same terminal."""
+    _, said = await checked(backend, tokens, AUTH_CODE="wrong")
+    assert said.count("refused the secret with HTTP 401") == 1
+    assert [record.getMessage() for record in caplog.records if record.name == "mimic.tokens"] == []
+    assert not logging.getLogger("mimic.tokens").disabled
+
+
+async def test_a_secret_whose_file_is_missing_is_asked_for(backend: Backend, tokens: TokenService, tmp_path: Path):
+    well, said = await checked(backend, tokens, AUTH_CODE="", AUTH_CODE_FILE=str(tmp_path / "later"))
+    assert not well
+    assert "Put the secret into the file that AUTH_CODE_FILE names" in said.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("script", "advice"),
+    [
+        (reply(answer(404, b"<html>")), "Its path may be wrong"),
+        (reply(answer(405, b"{}")), "Its path may be wrong"),
+        (reply(answer(503, b"{}")), "ask its owners"),
+        (reply(answer(200, b"<html>")), "no token service as GRANT=auth_code needs it"),
+        (reply(answer(302, b"", [(b"location", b"/login")])), "no token service as GRANT=auth_code needs it"),
+    ],
+)
+async def test_a_token_service_that_answers_is_no_matter_of_the_network(
+    backend: Backend, tokens: TokenService, script: Script, advice: str
+):
+    tokens.script = script
+    well, said = await checked(backend, tokens)
+    assert not well
+    assert advice in said.splitlines()[-1]
+    assert "HTTPS_PROXY" not in said
+    assert "network" not in said
+
+
+async def test_a_token_service_whose_certificate_is_strange_tells_of_ca_bundle(backend: Backend):
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(server)
+    async with TokenService(tls=server) as tokens:
+        well, said = await checked(backend, tokens)
+        tokens.server.faults.clear()
+    assert not well
+    assert "CA_BUNDLE" in said.splitlines()[-1]
+    assert "HTTPS_PROXY" not in said
+
+
+async def test_a_token_service_without_tls_tells_of_the_scheme(backend: Backend, tokens: TokenService):
+    well, said = await checked(backend, tokens, TOKEN_URL=tokens.url.replace("http:", "https:"))
+    tokens.server.faults.clear()
+    assert not well
+    assert "http:// or https:// in TOKEN_URL may be wrong" in said.splitlines()[-1]
+
+
 async def test_a_token_service_that_is_down_tells_of_network_and_proxies(backend: Backend, tokens: TokenService):
     well, said = await checked(backend, tokens, TOKEN_URL=f"http://127.0.0.1:{free_port()}/token")
     assert not well
@@ -136,18 +194,83 @@ async def test_a_backend_that_does_not_help_is_explained(
 )
 async def test_a_backend_out_of_reach_is_explained(backend: Backend, tokens: TokenService, url: str, advice: str):
     place = url.format(port=free_port(), backend=backend.port)
-    well, said = await checked(backend, tokens, CHAT_API_URL=place)
+    well, said = await checked(backend, tokens, CHAT_API_URL=place, EMBEDDING_API_URL=place)
     backend.faults.clear()
     assert not well
     assert advice in said.splitlines()[-1]
 
 
 @pytest.mark.parametrize("status", [404, 405, 501])
-async def test_a_backend_without_a_list_is_fine_and_told_of_models(backend: Backend, tokens: TokenService, status: int):
+@pytest.mark.parametrize(("path", "wrong"), [("/v1", "has a wrong path"), ("/api", "lacks /v1")])
+async def test_a_backend_without_a_list_may_be_fine_or_a_wrong_base(
+    backend: Backend, tokens: TokenService, status: int, path: str, wrong: str
+):
     backend.script = reply(answer(status, b"{}"))
+    well, said = await checked(backend, tokens, CHAT_API_URL=f"{backend.url}{path}")
+    assert well
+    assert said.splitlines()[-1] == (
+        f"note  Models: GET {backend.url}{path}/models answered {status}: "
+        f"either this backend has no list (then MODELS sets one), or CHAT_API_URL {wrong}."
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "models", "well"), [(404, "", False), (404, "chat-large", True), (405, "", True), (501, "", True)]
+)
+async def test_a_base_without_a_path_where_nothing_is_found_fails_unless_models_are_set(
+    backend: Backend, tokens: TokenService, status: int, models: str, well: bool
+):
+    backend.script = reply(answer(status, b'{"detail":"Not Found"}'))
+    found, said = await checked(backend, tokens, CHAT_API_URL=backend.url, MODELS=models)
+    assert found is well
+    assert f"{'note' if well else 'FAIL'}  Models: GET {backend.url}/models answered {status}" in said
+    assert ("CHAT_API_URL has no path: most backends want /v1 at its end." in said) is not well
+
+
+async def test_an_empty_list_is_fine_and_tells_of_models(backend: Backend, tokens: TokenService):
+    backend.script = reply(answer(200, b'{"data":[]}'))
     well, said = await checked(backend, tokens)
     assert well
-    assert said.endswith("MODELS sets a list for callers that ask for one.")
+    assert said.endswith("lists none.\nnote  MODELS sets a list for callers that ask for one.")
+
+
+async def test_embeddings_elsewhere_get_a_connection_and_no_call(backend: Backend, tokens: TokenService):
+    async with Backend() as elsewhere:
+        well, said = await checked(backend, tokens, EMBEDDING_API_URL=f"{elsewhere.url}/v1")
+        assert elsewhere.requests == []
+    assert well
+    assert said.endswith(f"ok    Embeddings: 127.0.0.1:{elsewhere.port} takes connections; no call was made.")
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("http://127.0.0.1:{port}/v1", "Are host and port in EMBEDDING_API_URL right"),
+        ("http://no-such-host.invalid", "Is the host in EMBEDDING_API_URL spelt right?"),
+        ("https://localhost:{backend}", "http:// or https:// in EMBEDDING_API_URL may be wrong"),
+    ],
+)
+async def test_embeddings_out_of_reach_are_explained(backend: Backend, tokens: TokenService, url: str, advice: str):
+    place = url.format(port=free_port(), backend=backend.port)
+    well, said = await checked(backend, tokens, EMBEDDING_API_URL=place)
+    backend.faults.clear()
+    assert not well
+    assert "ok    Models: 4" in said
+    assert "FAIL  Embeddings: " in said
+    assert advice in said.splitlines()[-1]
+
+
+async def test_a_connection_that_does_not_come_in_time_is_a_matter_of_the_network(
+    backend: Backend, tokens: TokenService, monkeypatch: pytest.MonkeyPatch
+):
+    async def never(host: str, port: int) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr("mimic_proxy.relay.dial.open_socket", never)
+    well, said = await checked(backend, tokens, CONNECT_TIMEOUT="0.01")
+    assert not well
+    assert "connect timer" in said
+    assert "Are host and port in CHAT_API_URL right" in said.splitlines()[-1]
 
 
 def test_no_token_url_is_shown_where_none_is_asked():

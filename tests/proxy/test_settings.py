@@ -235,6 +235,27 @@ def test_static_and_none_need_no_token_service(more: dict[str, str]):
     assert load({**urls, **more}).token_url is None
 
 
+@pytest.mark.parametrize(
+    ("grant", "unused"),
+    [
+        ("auth_code", {"ACCESS_TOKEN"}),
+        ("static", {"AUTH_CODE"}),
+        ("none", {"ACCESS_TOKEN", "AUTH_CODE"}),
+    ],
+)
+def test_credentials_that_a_grant_does_not_use_are_warned_of_once_each(grant: str, unused: set[str]):
+    never = ("CLIENT_ID", "CLIENT_SECRET", "SCOPE", "REFRESH_TOKEN", "PRIVATE_KEY_FILE", "SUBJECT_TOKEN_FILE")
+    given = dict.fromkeys(("ACCESS_TOKEN", "TOKEN_STORE", *never), SECRET)
+    found = settings(GRANT=grant, **given)
+    names = sorted(unused | {*never, "TOKEN_STORE"})
+    assert sorted(found.warnings) == [f"{name} is set, but GRANT={grant} does not use it" for name in names]
+
+
+def test_an_unused_secret_is_warned_of_by_the_variable_that_names_its_file():
+    warning = "CLIENT_SECRET_FILE is set, but GRANT=auth_code does not use it"
+    assert settings(CLIENT_SECRET_FILE="/run/secret").warnings == (warning,)
+
+
 def test_a_token_that_cannot_stand_in_a_header_is_refused():
     assert "printable ASCII" in problems({**USUAL, "GRANT": "static", "ACCESS_TOKEN": "two\nlines"})["ACCESS_TOKEN"]
 

@@ -55,6 +55,7 @@ def test_a_changed_file_is_read_again_through_a_swapped_link(tmp_path: Path) -> 
 
 
 def test_a_missing_file_is_named_and_heals_when_it_appears(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "mimic.tokens")
     file = tmp_path / "code"
     secret = Secret(SecretRef("AUTH_CODE", file=file))
     assert [secret.read(), secret.read()] == [None, None]
@@ -64,6 +65,12 @@ def test_a_missing_file_is_named_and_heals_when_it_appears(tmp_path: Path, caplo
     assert len(warnings(caplog)) == 1
     file.write_text("abc")
     assert secret.read() == "abc"
+    assert caplog.messages[-1] == f"AUTH_CODE_FILE: {file} can be read now"
+    file.unlink()
+    assert secret.read() == "abc"
+    file.write_text("def")
+    assert secret.read() == "def"
+    assert caplog.messages[-1] == f"AUTH_CODE_FILE: {file} can be read again"
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\n", b"\xff\xfe"])

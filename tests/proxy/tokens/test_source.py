@@ -8,6 +8,7 @@ import pytest
 
 from mimic_proxy.errors import ShuttingDown, TokenRejected, TokenUnavailable, UpstreamAuthFailed
 from mimic_proxy.settings import SecretRef
+from mimic_proxy.tokens.answer import Failure, TokenAnswer
 from mimic_proxy.tokens.recipe import Grant
 from mimic_proxy.tokens.token import AccessToken
 
@@ -249,6 +250,28 @@ async def test_the_old_token_serves_until_it_expires_then_503_and_it_heals_by_it
     await scene.clock.advance(61)
     assert (await scene.ask(source)).value == f"token-{scene.service.calls}"
     assert (source.state().held, source.state().consecutive_failures, source.state().trouble) == (True, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("failure", "advice"),
+    [
+        (Failure("unreachable", "could not be reached: [SSL: CERTIFICATE_VERIFY_FAILED] self-signed"), "CA_BUNDLE"),
+        (Failure("unreachable", "could not be reached: [SSL: WRONG_VERSION_NUMBER]"), "Does TOKEN_URL speak https?"),
+        (Failure("unreachable", "could not be reached: Connection refused"), "the network between"),
+        (Failure("timeout", "did not answer within 10 s"), "the network between"),
+        (TokenAnswer(404, b""), "The path of TOKEN_URL may be wrong"),
+        (TokenAnswer(405, b""), "The path of TOKEN_URL may be wrong"),
+        (TokenAnswer(502, b""), "the owners of the token service"),
+        (TokenAnswer(429, b""), "the owners of the token service"),
+        (TokenAnswer(200, b"<html>"), "Check that TOKEN_URL names a token service"),
+    ],
+)
+async def test_what_to_try_fits_what_went_wrong(scene: Any, failure: TokenAnswer | Failure, advice: str) -> None:
+    scene.service.reply = lambda: failure
+    error = await scene.ask(await scene.started())
+    assert isinstance(error, TokenUnavailable)
+    assert advice in error.message
+    assert ("network" in error.message) is (advice == "the network between")
 
 
 async def test_without_a_token_requests_trigger_no_try_before_it_is_due(scene: Any) -> None:

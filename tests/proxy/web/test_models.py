@@ -12,7 +12,7 @@ import pytest
 from fakes.backend import Backend, Request, Script
 from fakes.listener import Pools
 from fakes.ports import World
-from fakes.replies import answer, cut, hang, in_turn, reply
+from fakes.replies import answer, cut, hang, held, in_turn, reply
 from mimic_proxy.errors import (
     MimicError,
     ModelNotFound,
@@ -147,6 +147,49 @@ async def test_the_list_is_kept_for_its_time(desk: Desk) -> None:
     assert len(desk.asked) == 2
 
 
+async def test_who_comes_while_the_list_is_asked_for_gets_the_same_answer(desk: Desk) -> None:
+    gate = asyncio.Event()
+    desk.backend.script = held(gate, reply(answer(200, LIST)))
+    tasks = [asyncio.ensure_future(desk.list()) for _ in range(5)]
+    await desk.backend.request()
+    gate.set()
+    assert [got.body for got in await asyncio.gather(*tasks)] == [LIST] * 5
+    assert len(desk.asked) == 1
+
+
+async def test_nobody_s_leaving_ends_the_call_for_the_others(desk: Desk) -> None:
+    gate = asyncio.Event()
+    desk.backend.script = held(gate, reply(answer(200, LIST)))
+    first, second = asyncio.ensure_future(desk.list()), asyncio.ensure_future(desk.list())
+    await desk.backend.request()
+    first.cancel()
+    gate.set()
+    assert (await second).body == LIST
+    assert first.cancelled()
+
+
+async def test_a_call_that_failed_fails_for_all_and_is_made_again(desk: Desk) -> None:
+    desk.backend.script = cut()
+    results = await asyncio.gather(*(desk.list() for _ in range(3)), return_exceptions=True)
+    assert [type(result) for result in results] == [UpstreamBadResponse] * 3
+    desk.backend.script = reply(answer(200, LIST))
+    assert (await desk.list()).body == LIST
+
+
+async def test_a_call_that_everybody_left_leaves_no_trace_of_its_failure(desk: Desk) -> None:
+    gate = asyncio.Event()
+    desk.backend.script = held(gate, cut())
+    task = asyncio.ensure_future(desk.list())
+    await desk.backend.request()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    gate.set()
+    async with asyncio.timeout(5):
+        while desk.models.flight is not None:
+            await asyncio.sleep(0)
+
+
 async def test_no_cache_asks_each_time(backend: Backend, pools: Pools) -> None:
     desk = Desk(backend, pools(backend.url), cache_seconds=0.0)
     for _ in range(3):
@@ -209,9 +252,9 @@ async def test_a_redirect_is_not_followed(desk: Desk, stale: bool) -> None:
     if stale:
         assert (await desk.list()).body == LIST
         return
-    for asking in (desk.list(), desk.one(b"small")):
+    for ask in (desk.list, lambda: desk.one(b"small")):
         with pytest.raises(MimicError, match="redirect") as raised:
-            await asking
+            await ask()
         assert (raised.value.status, raised.value.code) == (502, "upstream_bad_response")
 
 
@@ -354,7 +397,7 @@ async def test_it_waits_for_a_token_that_is_on_its_way(desk: Desk, good: bool) -
 
 async def test_who_is_cancelled_waits_for_no_token(desk: Desk) -> None:
     desk.world.tokens.held = None
-    task = asyncio.ensure_future(desk.list())
+    task = asyncio.ensure_future(desk.one(b"small"))
     while not desk.world.tokens.waiting:
         await asyncio.sleep(0)
     waiters = list(desk.world.tokens.waiting)
