@@ -35,6 +35,7 @@ from mimic_proxy.relay.origins import OriginPolicy, judge
 from mimic_proxy.relay.ports import Services
 from mimic_proxy.relay.report import refusal
 from mimic_proxy.relay.request import (
+    CALLER_LEFT,
     MAX_HEAD_BYTES,
     Inbound,
     asgi_scope,
@@ -418,6 +419,7 @@ class RelayProtocol(HttpToolsProtocol):
             "scheme": self.scheme,
             "root_path": self.root_path,
             "state": self.app_state.copy(),
+            CALLER_LEFT: lambda: self.lost or self.eof,
         }
         self.scope = asgi_scope(inbound, connection)  # type: ignore[assignment]
         self.cycle = RequestResponseCycle(

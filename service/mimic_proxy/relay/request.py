@@ -12,6 +12,9 @@ from mimic_proxy.relay.routes import Route, match
 MAX_HEAD_BYTES = 65536
 ABSOLUTE = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
 
+CALLER_LEFT = "mimic.left"
+"""Key of the ASGI scope for a function that tells whether the caller has gone."""
+
 Headers = list[tuple[bytes, bytes]]
 
 

@@ -1,5 +1,6 @@
 """FastAPI app of the API port: what is not relayed as bytes. All errors in the OpenAI shape."""
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -11,10 +12,13 @@ from mimic_proxy.errors import InvalidRequest, MethodNotAllowed, MimicError, Unk
 from mimic_proxy.relay.headers import REQUEST_ID, RequestFields, read_request
 from mimic_proxy.relay.outcome import NO_STATUS_SENT, outcome_of_error, outcome_of_status
 from mimic_proxy.relay.ports import Services
+from mimic_proxy.relay.request import CALLER_LEFT
 from mimic_proxy.relay.routes import match
 from mimic_proxy.telemetry.observation import ExchangeObservation, Outcome
-from mimic_proxy.web.errors import FAILURE, mimic_error
+from mimic_proxy.web.errors import FAILURE, error_response, mimic_error
 from mimic_proxy.web.models import Models, ModelsAnswer
+
+logger = logging.getLogger("mimic.web")
 
 
 def create_api(services: Services, models: Models, version: str) -> FastAPI:
@@ -34,7 +38,12 @@ def create_api(services: Services, models: Models, version: str) -> FastAPI:
 
     @app.get("/v1/models/{model:path}", tags=["models"], summary="One model")
     async def one_model(request: Request, model: str) -> Response:
-        raw_id = request.scope["raw_path"].removeprefix(b"/v1/models/")
+        raw_path = request.scope["raw_path"]
+        refusal = match(b"GET", raw_path)
+        if isinstance(refusal, MimicError):
+            # `..` and its like: the backend might see another route there than this one.
+            raise refusal
+        raw_id = raw_path.removeprefix(b"/v1/models/")
         return _answer(await models.one(raw_id, _fields(request, services), request.scope["query_string"]))
 
     return app
@@ -83,9 +92,12 @@ class Observed:
         started = self.services.clock()
         request_id = _request_id(scope, self.services.new_trace)
         status, sent = NO_STATUS_SENT, 0
+        left: Callable[[], bool] = scope.get(CALLER_LEFT, _stays)
 
         async def send_observed(message: Message) -> None:
             nonlocal status, sent
+            if left():
+                return
             if message["type"] == "http.response.start":
                 status = message["status"]
                 kept = [item for item in message["headers"] if item[0].lower() != b"x-request-id"]
@@ -96,8 +108,19 @@ class Observed:
 
         try:
             await self.app(scope, receive, send_observed)
+        except Exception:
+            # A fault of ours: it is told in the shape of all other errors, and the cause in the log.
+            logger.exception("A fault while answering %s", request_id.decode("ascii"))
+            if status == NO_STATUS_SENT and not left():
+                fault = MimicError("Mimic could not answer this; its log says why.")
+                scope[FAILURE] = fault
+                await error_response(fault)(scope, receive, send_observed)
         finally:
             self.services.observe(_observation(scope, request_id, status, started, self.services.clock(), sent))
+
+
+def _stays() -> bool:
+    return False
 
 
 def _cors(scope: Scope) -> list[tuple[bytes, bytes]]:

@@ -14,9 +14,10 @@ from urllib.parse import unquote
 
 import msgspec
 
-from mimic_proxy.errors import MimicError, ModelNotFound, UpstreamAuthFailed, UpstreamError
+from mimic_proxy.errors import MimicError, ModelNotFound, UpstreamAuthFailed, UpstreamBadResponse, UpstreamError
+from mimic_proxy.relay.body import UNREADABLE
 from mimic_proxy.relay.call import Answer, call
-from mimic_proxy.relay.headers import RequestFields, ResponseFields, head_end, head_start, traceparent_of
+from mimic_proxy.relay.headers import RequestFields, head_end, head_start, traceparent_of
 from mimic_proxy.relay.pool import Pool
 from mimic_proxy.relay.ports import Services
 from mimic_proxy.relay.target import operation_target
@@ -142,12 +143,10 @@ class Models:
         if self.kept is None:
             return None
         try:
-            for entry in _LIST.decode(self.kept.body).data:
-                if _LISTED.decode(entry).id == name:
-                    return bytes(entry)
-        except msgspec.MsgspecError:
+            entries = _LIST.decode(self.kept.body).data
+        except UNREADABLE:
             return None
-        return None
+        return next((bytes(entry) for entry in entries if _is_named(entry, name)), None)
 
     def _tell(self, status: int) -> None:
         if not self.told:
@@ -166,6 +165,9 @@ class Models:
             head = self._head(suffix, fields, query, token)
             sent_at = services.clock()
             answer = await call(self.pool, head, timeout=self.timeout, limit=LONGEST_LIST_BYTES)
+            if 300 <= answer.fields.status < 400:
+                message = "The backend answered the models call with a redirect. Check CHAT_API_URL."
+                raise UpstreamBadResponse(message, error_type="other")
             if answer.fields.status != 401:
                 if answer.fields.status < 300:
                     services.tokens.accepted(token, services.clock())
@@ -202,11 +204,15 @@ class Models:
         return got
 
 
+def _is_named(entry: msgspec.Raw, name: str) -> bool:
+    try:
+        return _LISTED.decode(entry).id == name
+    except UNREADABLE:
+        return False
+
+
 def _passed(answer: Answer) -> ModelsAnswer:
-    fields: ResponseFields = answer.fields
-    if 300 <= fields.status < 400:
-        raise UpstreamError("The backend answered the models call with a redirect. Check CHAT_API_URL.")
-    return ModelsAnswer(fields.status, answer.body, tuple(fields.lines))
+    return ModelsAnswer(answer.fields.status, answer.body, tuple(answer.fields.lines))
 
 
 def _as_model(name: str) -> dict[str, object]:
