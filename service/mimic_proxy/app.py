@@ -15,7 +15,7 @@ import random
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -278,40 +278,57 @@ async def run(mimic: Mimic, admin_app: FastAPI, version: str, on_ready: Callable
     Raises CannotListen.
     """
     settings = mimic.settings
-    api_sockets = bind(settings.host, settings.port, "PORT")
-    admin_sockets = bind(settings.admin_host, settings.admin_port, "ADMIN_PORT")
     api, admin = api_server(mimic, version), admin_server(admin_app)
-    for server in (api, admin):
-        server.config.backlog = BACKLOG
-    for made in (*api_sockets, *admin_sockets):
+    with contextlib.ExitStack() as stack:
+        api_sockets = _listening(stack, settings.host, settings.port, "PORT")
+        admin_sockets = _listening(stack, settings.admin_host, settings.admin_port, "ADMIN_PORT")
+        _settle_memory()
+        async with _background(mimic):
+            admin_task = mimic.loop.create_task(admin.serve(admin_sockets))
+            api_task = mimic.loop.create_task(api.serve(api_sockets))
+            with _signals(mimic):
+                while not (api.started and admin.started) and not (api_task.done() or admin_task.done()):
+                    await asyncio.sleep(0.001)
+                if on_ready is not None and api.started:
+                    on_ready(_address(api_sockets[0]))
+                await _until_stop(mimic, api_task, admin_task)
+                await _stop(mimic, api, api_task)
+                admin.should_exit = True
+                _drop_connections(admin)
+                await asyncio.wait([admin_task], timeout=STOP_GRACE_SECONDS)
+    for task in (api_task, admin_task):
+        if task.done() and not task.cancelled() and task.exception() is not None:
+            raise RuntimeError("a server of ours ended with an error") from task.exception()
+
+
+def _listening(stack: contextlib.ExitStack, hosts: Sequence[str], port: int, setting: str) -> list[socket.socket]:
+    sockets = bind(hosts, port, setting)
+    for made in sockets:
+        stack.callback(made.close)
         made.listen(BACKLOG)
-    _settle_memory()
+    logger.info("%s: listening on %s", setting, ", ".join(map(_address, sockets)))
+    return sockets
+
+
+@contextlib.asynccontextmanager
+async def _background(mimic: Mimic) -> AsyncIterator[None]:
+    """What runs beside the servers: tokens, the look at files, the sweep of idle connections."""
     mimic.tokens.start()
     watcher = mimic.watcher()
     watcher.start()
     sweeper = mimic.loop.create_task(mimic.sweep())
-    admin_task = mimic.loop.create_task(admin.serve(admin_sockets))
-    api_task = mimic.loop.create_task(api.serve(api_sockets))
-    stopped = mimic.loop.create_task(mimic.stopping.wait())
-    with _signals(mimic):
-        while not (api.started and admin.started) and not (api_task.done() or admin_task.done()):
-            await asyncio.sleep(0.001)
-        for made, setting in ((api_sockets[0], "PORT"), (admin_sockets[0], "ADMIN_PORT")):
-            logger.info("%s: listening on %s", setting, _address(made))
-        if on_ready is not None:
-            on_ready(_address(api_sockets[0]))
-        await asyncio.wait([stopped, api_task, admin_task], return_when=asyncio.FIRST_COMPLETED)
-        await _stop(mimic, api, api_task)
-        admin.should_exit = True
-        _drop_connections(admin)
-        await asyncio.wait([admin_task], timeout=STOP_GRACE_SECONDS)
-        stopped.cancel()
+    try:
+        yield
+    finally:
         sweeper.cancel()
         watcher.close()
         await mimic.close()
-    for task in (api_task, admin_task):
-        if task.done() and not task.cancelled() and task.exception() is not None:
-            raise RuntimeError("a server of ours ended with an error") from task.exception()
+
+
+async def _until_stop(mimic: Mimic, *servers: "asyncio.Task[None]") -> None:
+    stopped = mimic.loop.create_task(mimic.stopping.wait())
+    await asyncio.wait([stopped, *servers], return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
 
 
 def _settle_memory() -> None:
@@ -327,7 +344,8 @@ async def _stop(mimic: Mimic, api: Server, api_task: "asyncio.Task[None]") -> No
     logger.info("Stopping: %d exchanges are running", len(mimic.services.pulse))
     if settings.drain_delay:
         await asyncio.sleep(settings.drain_delay)
-    for server in api.servers:
+    # A server that broke before its start has none.
+    for server in getattr(api, "servers", []):
         server.close()
     api.should_exit = True
     for connection in list(api.server_state.connections):

@@ -57,7 +57,8 @@ def access_token(value: str = "first-token", generation: int = 1) -> AccessToken
 def read_answers(data: bytes, *, closed: bool, methods: Sequence[bytes] = ()) -> list[Response]:
     """What a foreign parser makes of the bytes that went to a caller. `closed`: and then the connection ended.
 
-    methods: of the requests; POST where none is given. The last answer may be incomplete.
+    methods: of the requests; POST where none is given. The last answer may be incomplete; its status is 0 where not
+    even a head has come.
     """
     answers: list[Response] = []
     while data or not answers:
@@ -65,7 +66,8 @@ def read_answers(data: bytes, *, closed: bool, methods: Sequence[bytes] = ()) ->
         method = methods[len(answers)] if len(answers) < len(methods) else b"POST"
         parser.send(h11.Request(method=method, target=b"/", headers=[(b"host", b"localhost")]))
         parser.send(h11.EndOfMessage())
-        parser.receive_data(data)
+        if data:
+            parser.receive_data(data)
         if closed:
             parser.receive_data(b"")
         answers.append(found := _next_answer(parser, closed))

@@ -89,6 +89,25 @@ def test_a_fault_in_one_exchange_stops_no_other_s_timers(caplog: pytest.LogCaptu
     assert "fault in a timer" in caplog.text
 
 
+def test_the_last_end_is_told_however_it_came() -> None:
+    """The stop waits for it."""
+    told: list[int] = []
+    later = Later()
+    pulse = Pulse(later)
+    pulse.when_empty = lambda: told.append(len(pulse))
+
+    def break_down() -> None:
+        raise RuntimeError("broken")
+
+    first, second = Running(), Running(break_down)
+    pulse.add(first)
+    pulse.add(second)
+    pulse.discard(first)
+    assert told == []
+    later.run()
+    assert told == [0]
+
+
 def test_discarding_twice_is_the_same_as_once() -> None:
     pulse = Pulse(Later())
     pulse.discard(Running())
@@ -164,6 +183,22 @@ def test_a_write_that_causes_another_keeps_both() -> None:
     soon.run()
     soon.run()
     assert two.written == [b"caused"]
+
+
+def test_a_socket_that_raises_costs_no_other_its_bytes(caplog: pytest.LogCaptureFixture) -> None:
+    """asyncio raises for a write behind the end of file, uvloop for one on a closed handle."""
+
+    def refuse() -> None:
+        raise RuntimeError("Cannot call write() after write_eof()")
+
+    soon, one, two = Soon(), Socket(refuse), Socket()
+    outbox = Outbox(soon)
+    outbox.write(one, b"1")  # type: ignore[arg-type]
+    outbox.write(two, b"2")  # type: ignore[arg-type]
+    with caplog.at_level(logging.ERROR):
+        soon.run()
+    assert two.written == [b"2"]
+    assert "write_eof" in caplog.text
 
 
 # ---- the batch

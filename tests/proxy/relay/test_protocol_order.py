@@ -109,6 +109,18 @@ async def test_a_request_that_comes_in_the_turn_of_an_answer_overtakes_nobody() 
     assert [response.body for response in line.responses()] == [b'{"answer":%d}' % number for number in (1, 2, 3, 4)]
 
 
+async def test_no_timer_fires_between_two_answers() -> None:
+    """The loop may have been held up: the next request waits already, nobody is slow."""
+    world = World()
+    line = Line(world)
+    await line.read(numbered(1) + numbered(2))
+    answer(world, 1)
+    await line.advance(11.0)
+    answer(world, 2)
+    await turn()
+    assert line.statuses == [200, 200]
+
+
 async def test_bytes_that_come_in_the_turn_of_an_answer_are_parsed_behind_the_older_ones() -> None:
     world = World()
     line = Line(world)
