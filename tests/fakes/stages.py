@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from fakes.caller import CHAT_BODY, STREAM_BODY
-from fakes.ports import FORM, UPLOAD_PATH, Call, World
 from fakes.replies import DONE, delta
+from fakes.world import FORM, UPLOAD_PATH, Call, World
 from mimic_proxy.relay.breaker import Breaker
 from mimic_proxy.relay.slots import Budget, Slots
 

@@ -8,7 +8,8 @@ from uvicorn import Config
 from uvicorn.server import ServerState
 
 from fakes.caller import Response
-from fakes.ports import World, read_answers
+from fakes.ports import read_answers
+from fakes.world import World
 from mimic_proxy.relay.origins import OriginPolicy
 from mimic_proxy.relay.outbox import Outbox
 from mimic_proxy.relay.protocol import RelayProtocol
@@ -214,7 +215,9 @@ class Line:
 
     def responses(self, *methods: bytes) -> list[Response]:
         """All answers so far, read by a foreign parser; `methods` of the requests, POST where none is given."""
-        return read_answers(self.transport.sent, closed=self.transport.closing or self.transport.eof_written, methods=methods)
+        return read_answers(
+            self.transport.sent, closed=self.transport.closing or self.transport.eof_written, methods=methods
+        )
 
     @property
     def statuses(self) -> list[int]:

@@ -6,7 +6,10 @@ connections. Nothing waits longer than the turn in which it was written.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
+
+logger = logging.getLogger("mimic.relay")
 
 
 class Outbox:
@@ -29,5 +32,11 @@ class Outbox:
         waiting, self._waiting = self._waiting, []
         self.turn += 1
         for transport, data in waiting:
-            if not transport.is_closing():
+            if transport.is_closing():
+                continue
+            try:
                 transport.write(data)
+            except Exception:
+                # asyncio raises behind an end of file: the others' bytes must not be lost with these.
+                logger.exception("A fault in a write; the connection is closed.")
+                transport.abort()

@@ -502,7 +502,7 @@ class RelayProtocol(HttpToolsProtocol):
             self.loop.call_soon(self._parse_ahead)
 
     def _begin_waiting(self) -> None:
-        if self.current is not None or not self.waiting or self.transport.is_closing():
+        if self.current is not None or not self.waiting or self._over:
             return
         inbound = self.waiting.popleft()
         self._begin(inbound)
@@ -517,9 +517,13 @@ class RelayProtocol(HttpToolsProtocol):
         elif not inbound.complete:
             self._parse_ahead()
 
+    @property
+    def _over(self) -> bool:
+        return self.refused or self.last or self.transport.is_closing()
+
     def _parse_ahead(self) -> None:
         current = self.current
-        if self.ahead and (current is None or not current.complete) and not self.transport.is_closing():
+        if self.ahead and (current is None or not current.complete) and not self._over:
             data = bytes(self.ahead)
             self.ahead.clear()
             self._feed(data)
@@ -589,7 +593,7 @@ class RelayProtocol(HttpToolsProtocol):
 
     def _due(self) -> float | None:
         """When this connection has waited long enough for a head, or for its next request."""
-        if self.current is not None or self.refused:
+        if self.current is not None or self.waiting or self.ahead or self.refused:
             return None
         if self.begun or not self.answered:
             return self.head_since + self.head_timeout if self.head_timeout else None

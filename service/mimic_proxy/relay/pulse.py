@@ -61,7 +61,7 @@ class Pulse:
             except Exception:
                 # The timers of all others must not end with a fault in one.
                 logger.exception("A fault in a timer: this exchange has none any more.")
-                self._running.discard(exchange)
+                self.discard(exchange)
         if self._running:
             self._call_later(PERIOD_SECONDS, self._beat)
         else:

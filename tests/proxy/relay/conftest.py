@@ -2,7 +2,7 @@
 
 import pytest
 
-from fakes.ports import World
+from fakes.world import World
 
 
 @pytest.fixture

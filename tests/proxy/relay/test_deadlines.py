@@ -72,7 +72,15 @@ def test_a_stream_is_classified_or_released_whatever_the_limits() -> None:
         optional={
             name: st.floats(100.0, 1000.0)
             for name in (
-                "body", "queued", "sent", "head", "upstream", "written", "caller_stalled", "backend_stalled", "after_done"
+                "body",
+                "queued",
+                "sent",
+                "head",
+                "upstream",
+                "written",
+                "caller_stalled",
+                "backend_stalled",
+                "after_done",
             )
         },
     ),

@@ -212,9 +212,7 @@ async def test_a_failure_starts_the_next_address_at_once(resolver: Resolver) -> 
     assert resolver.tried == [six(1), four(1)]
 
 
-async def test_a_silent_address_is_overtaken_and_given_up(
-    resolver: Resolver, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_silent_address_is_overtaken_and_given_up(resolver: Resolver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dial, "STAGGER_SECONDS", 0.001)
     resolver.resolve(six(1), six(2), four(1))
     task = asyncio.ensure_future(open_socket("backend.test", 80))

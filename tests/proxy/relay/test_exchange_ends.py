@@ -4,9 +4,9 @@ import pytest
 
 from fakes import stages
 from fakes.caller import error_frame
-from fakes.ports import Call, World
 from fakes.replies import COMPLETION
 from fakes.stages import BEFORE_THE_HEAD, EVERY_STAGE, IN_AN_EVENT_STREAM, INSIDE_A_BODY, Stage
+from fakes.world import Call, World
 from mimic_proxy.errors import TokenRejected, TokenUnavailable
 from mimic_proxy.relay.exchange import State
 
@@ -154,7 +154,9 @@ def test_a_second_stop_changes_nothing(stage: Stage) -> None:
 # ---- the backend fails
 
 
-@pytest.mark.parametrize("stage", [stages.sent, stages.uploading, stages.upload_sent, stages.head_of_a_stream], ids=name)
+@pytest.mark.parametrize(
+    "stage", [stages.sent, stages.uploading, stages.upload_sent, stages.head_of_a_stream], ids=name
+)
 def test_a_loss_before_the_head_is_answered_with_502(stage: Stage) -> None:
     world, call = begun(stage)
     world.advance(2.0)
@@ -207,7 +209,10 @@ def test_a_dial_that_fails_is_answered_with_its_error() -> None:
 
 
 def test_a_token_that_is_not_to_be_had_is_answered_with_its_error() -> None:
-    for error, status in ((TokenUnavailable("The service is down.", retry_after=7), 503), (TokenRejected("The secret is wrong."), 502)):
+    for error, status in (
+        (TokenUnavailable("The service is down.", retry_after=7), 503),
+        (TokenRejected("The secret is wrong."), 502),
+    ):
         world, call = begun(stages.waiting_for_a_token)
         world.tokens.deliver(error)
         assert call.response.error()["code"] == error.code

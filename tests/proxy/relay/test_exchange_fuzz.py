@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from fakes.caller import CHAT_BODY, STREAM_BODY
-from fakes.ports import FORM, UPLOAD_PATH, Call, Connection, World, access_token
+from fakes.ports import Connection, access_token
 from fakes.replies import COMPLETION, DONE, JSON_FIELDS, SSE_FIELDS, delta, event
 from fakes.stages import LONG_EVENT
+from fakes.world import FORM, UPLOAD_PATH, Call, World
 from mimic_proxy.errors import TokenUnavailable, UpstreamAuthFailed
 from mimic_proxy.relay.breaker import Breaker
 from mimic_proxy.relay.exchange import State

@@ -6,8 +6,8 @@ import pytest
 
 from fakes import stages
 from fakes.caller import STREAM_BODY, error_frame
-from fakes.ports import Call, World
 from fakes.replies import COMPLETION, DONE, delta, event
+from fakes.world import Call, World
 from mimic_proxy.relay.exchange import State
 from mimic_proxy.relay.slots import Budget
 

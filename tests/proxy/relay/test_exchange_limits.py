@@ -4,8 +4,9 @@ import pytest
 
 from fakes import stages
 from fakes.caller import CHAT_BODY
-from fakes.ports import FORM, UPLOAD_PATH, Call, World, access_token
+from fakes.ports import access_token
 from fakes.replies import COMPLETION, JSON_FIELDS, delta
+from fakes.world import FORM, UPLOAD_PATH, Call, World
 from mimic_proxy.errors import TokenUnavailable
 from mimic_proxy.relay.breaker import Breaker
 from mimic_proxy.relay.exchange import State

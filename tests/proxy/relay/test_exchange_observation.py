@@ -6,8 +6,8 @@ import pytest
 
 from fakes import stages
 from fakes.caller import CHAT_BODY, STREAM_BODY
-from fakes.ports import World
 from fakes.replies import COMPLETION, DONE, JSON_FIELDS, delta
+from fakes.world import World
 from mimic_proxy.relay.slots import Slots
 
 

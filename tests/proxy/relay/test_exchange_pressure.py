@@ -4,8 +4,8 @@ import pytest
 
 from fakes import stages
 from fakes.caller import CHAT_BODY
-from fakes.ports import World
 from fakes.replies import COMPLETION, DONE, delta
+from fakes.world import World
 from mimic_proxy.relay.exchange import State
 
 

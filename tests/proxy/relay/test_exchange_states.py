@@ -3,8 +3,9 @@
 import pytest
 
 from fakes.caller import CHAT_BODY
-from fakes.ports import World, access_token
+from fakes.ports import access_token
 from fakes.replies import COMPLETION, DONE, delta
+from fakes.world import World
 from mimic_proxy.relay.exchange import State
 from mimic_proxy.relay.slots import Slots
 

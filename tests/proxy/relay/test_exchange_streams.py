@@ -1,5 +1,6 @@
 """Event streams: a head that is held for the verdict, whole events only, and an end that the caller can trust."""
 
+import itertools
 import json
 import zlib
 
@@ -9,8 +10,8 @@ from hypothesis import strategies as st
 
 from fakes import stages
 from fakes.caller import STREAM_BODY, error_frame
-from fakes.ports import Call, World
 from fakes.replies import DONE, SSE_FIELDS, STORY, delta, event
+from fakes.world import Call, World
 from mimic_proxy.relay.exchange import AFTER_DONE_BYTES, State
 
 USAGE = event({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}})
@@ -140,7 +141,11 @@ def test_a_stream_with_another_status_passes_as_it_is(world: World, status: int)
 
 def test_an_encoded_stream_passes_unread(world: World) -> None:
     packed = zlib.compress(STORY)
-    fields = [(b"content-type", b"text/event-stream"), (b"content-encoding", b"gzip"), (b"transfer-encoding", b"chunked")]
+    fields = [
+        (b"content-type", b"text/event-stream"),
+        (b"content-encoding", b"gzip"),
+        (b"transfer-encoding", b"chunked"),
+    ]
     call = world.call(STREAM_BODY)
     call.connection.head(200, fields, packed[:9])
     assert call.response.value(b"content-encoding") == b"gzip"
@@ -189,7 +194,7 @@ def test_after_an_overlong_event_our_own_frames_fit_again(world: World) -> None:
 def test_any_split_of_a_stream_reaches_the_caller_the_same(cuts: list[int]) -> None:
     call = World().streaming()
     places = [0, *sorted(set(cuts)), len(STORY)]
-    for begin, stop in zip(places, places[1:], strict=False):
+    for begin, stop in itertools.pairwise(places):
         call.connection.receive(STORY[begin:stop])
     call.connection.end()
     whole(call, STORY)
@@ -197,7 +202,18 @@ def test_any_split_of_a_stream_reaches_the_caller_the_same(cuts: list[int]) -> N
 
 
 _PIECES = st.sampled_from(
-    [b"data: {}\n\n", b"\r\n", b"\r", b"\n", b": c\n\n", delta("x"), delta("x")[:9], b"\xff\x00", b"id: 1\ndata:\n\n", b"data"]
+    [
+        b"data: {}\n\n",
+        b"\r\n",
+        b"\r",
+        b"\n",
+        b": c\n\n",
+        delta("x"),
+        delta("x")[:9],
+        b"\xff\x00",
+        b"id: 1\ndata:\n\n",
+        b"data",
+    ]
 )
 
 
@@ -230,7 +246,7 @@ def test_any_split_of_any_body_reaches_the_caller_the_same(
     framing = (b"content-length", b"%d" % len(body)) if declared else (b"transfer-encoding", b"chunked")
     call.connection.head(200, [(b"content-type", b"application/octet-stream"), framing])
     places = sorted({0, len(body), *(cut for cut in cuts if cut < len(body))})
-    for begin, stop in zip(places, places[1:], strict=False):
+    for begin, stop in itertools.pairwise(places):
         call.connection.receive(body[begin:stop])
     call.connection.end()
     assert call.response.body == body

@@ -4,9 +4,9 @@ import pytest
 
 from fakes import stages
 from fakes.caller import CHAT_BODY, STREAM_BODY, error_frame
-from fakes.ports import Call, World
 from fakes.replies import COMPLETION, DONE, delta
 from fakes.stages import Stage
+from fakes.world import Call, World
 from mimic_proxy.relay.exchange import State
 from mimic_proxy.relay.slots import Slots
 

@@ -1,12 +1,14 @@
 """Bodies that stream through: in order, with back-pressure, never replayed, stopped by an early answer."""
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes import stages
-from fakes.ports import FORM, UPLOAD_PATH, World
 from fakes.replies import COMPLETION
+from fakes.world import FORM, UPLOAD_PATH, World
 from mimic_proxy.relay.exchange import State
 from mimic_proxy.relay.slots import Budget, Slots
 
@@ -39,7 +41,7 @@ def test_any_split_of_a_body_reaches_the_backend_whole(body: bytes, cuts: list[i
     world = World(kept=0 if late else 1)
     call = world.upload()
     places = sorted({0, len(body), *(cut for cut in cuts if cut < len(body))})
-    for number, (begin, stop) in enumerate(zip(places, places[1:], strict=False)):
+    for number, (begin, stop) in enumerate(itertools.pairwise(places)):
         call.send(body[begin:stop])
         if late and number == 1:
             world.pool.connect()

@@ -260,7 +260,7 @@ def test_an_expectation_is_read(value: bytes, asks: bool) -> None:
         b"X-Vendor: v\r\n",
         b"Content-Encoding: gzip\r\n",
         b"Date: Mon, 01 Jan 2024 00:00:00 GMT\r\n",
-        b"ETag: \"a\"\r\n",
+        b'ETag: "a"\r\n',
     ],
 )
 def test_the_backend_s_fields_pass_with_their_bytes(line: bytes) -> None:
@@ -428,5 +428,7 @@ def test_whatever_the_caller_sends_the_backend_gets_one_clean_head(pairs: Pairs,
     lower = [name for name, _ in got]
     for name in (b"host", b"authorization", b"traceparent", b"content-length"):
         assert lower.count(name) == 1
-    assert not {b"connection", b"cookie", b"api-key", b"x-api-key", b"te", b"upgrade", b"transfer-encoding"} & set(lower)
+    assert not {b"connection", b"cookie", b"api-key", b"x-api-key", b"te", b"upgrade", b"transfer-encoding"} & set(
+        lower
+    )
     assert b"s3cr3t" not in b"".join(fields.passing)

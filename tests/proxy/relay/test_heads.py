@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes.caller import CHAT_BODY, Fields, chat
-from fakes.ports import World
 from fakes.replies import COMPLETION
 from fakes.transport import Line, turn
+from fakes.world import World
 from mimic_proxy.errors import MimicError
 from mimic_proxy.relay.headers import request_names
 from mimic_proxy.relay.heads import LONGEST_HEAD, MOST_HEADS, Heads
@@ -198,7 +198,9 @@ _LINES = st.lists(
 _EDITS = st.lists(
     st.tuples(
         st.floats(0.0, 1.0),
-        st.sampled_from([b"", b"\r\n", b"\n", b"\r", b" ", b"2", b"\x00", b":", b"\r\ncontent-length: 2", b"\r\n\r\n", b"POST "]),
+        st.sampled_from(
+            [b"", b"\r\n", b"\n", b"\r", b" ", b"2", b"\x00", b":", b"\r\ncontent-length: 2", b"\r\n\r\n", b"POST "]
+        ),
         st.integers(0, 3),
     ),
     max_size=3,
@@ -285,4 +287,7 @@ def test_a_head_seen_before_makes_the_same_upstream_head_as_parsing_it(fields: F
 
     asyncio.run(play())
     assert sent[0] == sent[1]
-    assert sent[2] == sent[0].replace(b"content-length: %d" % len(body), b"content-length: %d" % (len(body) + 1))[:-1] + b" }"
+    assert (
+        sent[2]
+        == sent[0].replace(b"content-length: %d" % len(body), b"content-length: %d" % (len(body) + 1))[:-1] + b" }"
+    )

@@ -42,7 +42,12 @@ def test_a_proxy_may_be_written_short(url: str) -> None:
 
 @pytest.mark.parametrize(
     ("value", "credentials"),
-    [("http://user@p:1", "user:"), ("http://user:@p:1", "user:"), ("http://p:1", None), ("http://a%3Ab:c@p:1", "a:b:c")],
+    [
+        ("http://user@p:1", "user:"),
+        ("http://user:@p:1", "user:"),
+        ("http://p:1", None),
+        ("http://a%3Ab:c@p:1", "a:b:c"),
+    ],
 )
 def test_credentials_are_decoded(value: str, credentials: str | None) -> None:
     assert proxy_for("http://models.example", http=value) == OutboundProxy("p", 1, credentials)

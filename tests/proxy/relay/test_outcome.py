@@ -56,7 +56,13 @@ def test_every_error_has_its_word() -> None:
 
 @pytest.mark.parametrize(
     ("timer", "word"),
-    [("connect", "timeout"), ("first_byte", "timeout"), ("idle", "idle_timeout"), ("send", "timeout"), ("total", "timeout")],
+    [
+        ("connect", "timeout"),
+        ("first_byte", "timeout"),
+        ("idle", "idle_timeout"),
+        ("send", "timeout"),
+        ("total", "timeout"),
+    ],
 )
 def test_silence_inside_an_answer_is_told_apart(timer: str, word: str) -> None:
     assert outcome_of_error(errors.UpstreamTimeout("The timer fired.", timer=timer)) == word

@@ -97,7 +97,9 @@ async def test_a_connection_retires_though_it_is_used(backend: Backend, pools: P
 
 
 @pytest.mark.parametrize(("chance", "share"), [(0.0, 0.9), (0.5, 1.0), (1.0, 1.1)])
-async def test_connections_do_not_all_retire_together(backend: Backend, pools: Pools, chance: float, share: float) -> None:
+async def test_connections_do_not_all_retire_together(
+    backend: Backend, pools: Pools, chance: float, share: float
+) -> None:
     pool = pools(backend.url)
     pool.random = lambda: chance
     connection = await dialled(pool)

@@ -1,16 +1,16 @@
 """A caller's connection under any bytes in any reads: it never raises, and answers in order or ends."""
 
+import itertools
 from typing import Any
 
 import anyio
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes.caller import CHAT_BODY, STREAM_BODY, chat, request
-from fakes.ports import FORM, World
 from fakes.replies import COMPLETION, DONE, delta
 from fakes.transport import App, Line, turn
+from fakes.world import FORM, World
 from mimic_proxy.relay.origins import OriginPolicy
 from mimic_proxy.relay.slots import Budget, Slots
 
@@ -18,8 +18,10 @@ REQUESTS = {
     "chat": chat(),
     "another chat": chat(CHAT_BODY + b" "),
     "stream": chat(STREAM_BODY),
-    "chunked": request(b"POST", b"/v1/embeddings", None, [(b"transfer-encoding", b"chunked")]) + b"2\r\n{}\r\n0\r\n\r\n",
-    "trailers": request(b"POST", b"/v1/embeddings", None, [(b"transfer-encoding", b"chunked")]) + b"2\r\n{}\r\n0\r\na: b\r\n\r\n",
+    "chunked": request(b"POST", b"/v1/embeddings", None, [(b"transfer-encoding", b"chunked")])
+    + b"2\r\n{}\r\n0\r\n\r\n",
+    "trailers": request(b"POST", b"/v1/embeddings", None, [(b"transfer-encoding", b"chunked")])
+    + b"2\r\n{}\r\n0\r\na: b\r\n\r\n",
     "upload": request(b"POST", b"/v1/files", b"--b\r\n--b--", FORM),
     "unknown": request(b"GET", b"/v1/unknown"),
     "unknown with body": request(b"POST", b"/v1/unknown", b"x" * 500),
@@ -35,10 +37,26 @@ REQUESTS = {
     "line ends": b"\r\n\r\n",
     "half a head": b"POST /v1/chat/completions HTTP/1.1\r\nhost: loc",
 }
-ACTIONS = ["turn", "turn", "answer", "answer", "half an answer", "refuse", "lose", "time", "full", "empty", "draining", "leave", "half-close"]
+ACTIONS = [
+    "turn",
+    "turn",
+    "answer",
+    "answer",
+    "half an answer",
+    "refuse",
+    "lose",
+    "time",
+    "full",
+    "empty",
+    "draining",
+    "leave",
+    "half-close",
+]
 _STEPS = st.lists(
     st.one_of(
-        st.tuples(st.just("send"), st.lists(st.sampled_from(sorted(REQUESTS)), min_size=1, max_size=3), st.integers(0, 6)),
+        st.tuples(
+            st.just("send"), st.lists(st.sampled_from(sorted(REQUESTS)), min_size=1, max_size=3), st.integers(0, 6)
+        ),
         st.tuples(st.sampled_from(ACTIONS), st.just([]), st.just(0)),
     ),
     max_size=14,
@@ -145,7 +163,9 @@ class Play:
 
 @given(_STEPS, st.booleans())
 @settings(max_examples=250)
-def test_any_bytes_in_any_reads_never_raise_and_leave_nothing(steps: list[tuple[str, list[str], int]], reads: bool) -> None:
+def test_any_bytes_in_any_reads_never_raise_and_leave_nothing(
+    steps: list[tuple[str, list[str], int]], reads: bool
+) -> None:
     async def play() -> None:
         one = Play(reads)
         faults: list[Any] = []
@@ -168,7 +188,7 @@ def test_any_bytes_at_all_are_refused_or_waited_for(data: bytes, cuts: list[int]
 
     async def play() -> None:
         one = Play(True)
-        for begin, stop in zip(places, places[1:], strict=False):
+        for begin, stop in itertools.pairwise(places):
             one.line.send(data[begin:stop])
             await turn()
         one.judge()

@@ -5,9 +5,9 @@ import logging
 import pytest
 
 from fakes.caller import CHAT_BODY, chat, request
-from fakes.ports import FORM, World
 from fakes.replies import COMPLETION, delta
 from fakes.transport import App, Line, turn
+from fakes.world import FORM, World
 from mimic_proxy.relay.origins import OriginPolicy
 
 HOST = b"host: localhost\r\n"
@@ -381,7 +381,11 @@ async def test_the_application_gets_a_complete_scope() -> None:
     await line.read(request(b"GET", b"/v1/models/a%2Fb?x=%20", None, [(b"X-Vendor", b"v")]))
     (scope,) = line.app.scopes
     assert (scope["type"], scope["method"], scope["http_version"]) == ("http", "GET", "1.1")
-    assert (scope["path"], scope["raw_path"], scope["query_string"]) == ("/v1/models/a/b", b"/v1/models/a%2Fb", b"x=%20")
+    assert (scope["path"], scope["raw_path"], scope["query_string"]) == (
+        "/v1/models/a/b",
+        b"/v1/models/a%2Fb",
+        b"x=%20",
+    )
     assert (b"x-vendor", b"v") in scope["headers"]
     assert scope["client"] == ("127.0.0.1", 50000)
 
@@ -523,7 +527,7 @@ async def test_a_known_head_gets_a_request_of_its_own_limits_and_times() -> None
             await turn()
         seen = world.observations[number]
         assert (seen.status, seen.started, seen.duration_seconds) == (status, world.clock.now, 0.0)
-    assert len(set(seen.request_id for seen in world.observations)) == 3
+    assert len({seen.request_id for seen in world.observations}) == 3
 
 
 async def test_a_known_head_with_half_a_body_is_parsed() -> None:

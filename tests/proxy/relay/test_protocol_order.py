@@ -1,15 +1,16 @@
 """Requests on one connection: answered in their order, whatever the reads they came in and whoever answers them."""
 
 import asyncio
+import itertools
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fakes.caller import CHAT_BODY, chat, request
-from fakes.ports import FORM, World
 from fakes.replies import COMPLETION, DONE, delta
 from fakes.transport import Line, turn
+from fakes.world import FORM, World
 
 UNKNOWN = request(b"GET", b"/v1/unknown")
 
@@ -163,7 +164,7 @@ def test_any_split_into_reads_gives_the_same_answers(cuts: list[int], data: st.D
         world = World()
         line = Line(world)
         answered = 0
-        for begin, stop in zip(places, places[1:], strict=False):
+        for begin, stop in itertools.pairwise(places):
             line.send(wire[begin:stop])
             if data.draw(st.booleans(), "a turn passes"):
                 await turn()

@@ -25,7 +25,9 @@ from mimic_proxy.relay.ports import Request
 ORIGIN = b"https://page.example"
 
 
-def begun(*, http11: bool = True, origin: bytes | None = None, request_id: bytes | None = None) -> tuple[Answer, Caller]:
+def begun(
+    *, http11: bool = True, origin: bytes | None = None, request_id: bytes | None = None
+) -> tuple[Answer, Caller]:
     caller = Caller()
     pairs = [(b"host", b"localhost"), *([(b"x-request-id", request_id)] if request_id else [])]
     fields: RequestFields = read_request(pairs, request_names(b"authorization"))

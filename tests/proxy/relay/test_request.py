@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 
 from mimic_proxy.errors import HeadTooLarge, InvalidRequest
 from mimic_proxy.relay.headers import request_names
-from mimic_proxy.relay.request import MAX_HEAD_BYTES, Inbound, asgi_scope, head_size, preflight_answer, read_head, without_upgrade
+from mimic_proxy.relay.request import (
+    MAX_HEAD_BYTES,
+    Inbound,
+    asgi_scope,
+    head_size,
+    preflight_answer,
+    read_head,
+    without_upgrade,
+)
 
 HOST = (b"host", b"localhost")
 Pairs = list[tuple[bytes, bytes]]
@@ -27,7 +35,9 @@ def read(
 
 
 def test_a_head_becomes_a_request_and_its_route() -> None:
-    made = read(b"/v1/chat/completions?a=%2F&b", [HOST, (b"content-length", b"5"), (b"origin", b"https://page.example")])
+    made = read(
+        b"/v1/chat/completions?a=%2F&b", [HOST, (b"content-length", b"5"), (b"origin", b"https://page.example")]
+    )
     request = made.request
     assert (request.method, request.path, request.query) == (b"POST", b"/v1/chat/completions", b"a=%2F&b")
     assert (request.http11, request.keep_alive, request.started, request.content_length) == (True, True, 7.0, 5)
@@ -36,7 +46,9 @@ def test_a_head_becomes_a_request_and_its_route() -> None:
     assert (made.complete, made.discard, made.body) == (False, False, [])
 
 
-@pytest.mark.parametrize(("method", "url"), [(b"GET", b"/v1/models"), (b"POST", b"/v1/nonsense"), (b"PUT", b"/v1/files")])
+@pytest.mark.parametrize(
+    ("method", "url"), [(b"GET", b"/v1/models"), (b"POST", b"/v1/nonsense"), (b"PUT", b"/v1/files")]
+)
 def test_what_is_not_relayed_has_no_route(method: bytes, url: bytes) -> None:
     assert read(url, method=method).route is None
 
@@ -140,7 +152,9 @@ def test_a_head_without_its_offer_is_one_that_the_parser_takes(method: bytes, pa
 
 def test_a_preflight_is_answered_with_what_was_asked_for() -> None:
     asks = (b"Access-Control-Request-Headers", b"authorization, x-stainless-os")
-    answer = preflight_answer(read(pairs=[HOST, (b"origin", b"https://page.example"), asks], method=b"OPTIONS"), b"req_1")
+    answer = preflight_answer(
+        read(pairs=[HOST, (b"origin", b"https://page.example"), asks], method=b"OPTIONS"), b"req_1"
+    )
     assert answer.startswith(b"HTTP/1.1 204 No Content\r\n")
     for line in (
         b"access-control-allow-origin: https://page.example",

@@ -1,6 +1,7 @@
 """One connection to the backend on a real socket: what is read of it, and when it may be used again."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 
 import pytest
@@ -173,9 +174,7 @@ async def test_a_broken_chunk_gives_what_came_before_it_and_is_a_loss(backend: B
         (stream_head([]) + chunk(b"one"), True),
     ],
 )
-async def test_a_cut_is_a_loss(
-    backend: Backend, pools: Pools, data: bytes, answered_at_all: bool, reset: bool
-) -> None:
+async def test_a_cut_is_a_loss(backend: Backend, pools: Pools, data: bytes, answered_at_all: bool, reset: bool) -> None:
     backend.script = cut(data, reset=False)
     connection = await dialled(pools(backend.url))
     got = await answered(connection)
@@ -368,7 +367,7 @@ def test_any_split_of_an_answer_is_read_the_same(kind: tuple[bytes, bytes, bool]
         connection.attach(got)
         connection.send(REQUEST)
         pool.outbox.flush()
-        for begin, stop in zip(places, places[1:], strict=False):
+        for begin, stop in itertools.pairwise(places):
             if not transport.closing:
                 connection.data_received(data[begin:stop])
         assert (got.body, got.ended, len(got.heads)) == (body, True, 1)

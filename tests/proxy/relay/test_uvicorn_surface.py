@@ -29,9 +29,11 @@ CYCLE_ARGUMENTS = {
 }
 CYCLE_ATTRIBUTES = ("body", "disconnected", "keep_alive", "message_event", "more_body", "response_complete")
 ADVICE = (
-    "uvicorn {version} has moved {what}. Look at uvicorn/protocols/http/httptools_impl.py (" + httptools_impl.__file__ + "), "
-    "mend mimic_proxy/relay/protocol.py where it uses that, and UVICORN_SURFACE; then let the tests of tests/proxy/wire "
-    "say whether requests that are not relayed, keep-alive and the stop still work."
+    "uvicorn {version} has moved {what}. Look at uvicorn/protocols/http/httptools_impl.py ("
+    + httptools_impl.__file__
+    + "), "
+    "mend mimic_proxy/relay/protocol.py where it uses that, and UVICORN_SURFACE; then let tests/proxy/wire say whether "
+    "requests that are not relayed, keep-alive and the stop still work."
 )
 
 
@@ -67,7 +69,9 @@ async def test_everything_used_of_uvicorn_s_protocol_is_there():
 
 def test_the_surface_lists_all_that_is_used_and_nothing_else():
     set_per_request = {"url", "headers", "scope"}
-    assert used_of_self() - set_per_request == set(UVICORN_SURFACE), "UVICORN_SURFACE in relay/protocol.py has to say so"
+    assert used_of_self() - set_per_request == set(UVICORN_SURFACE), (
+        "UVICORN_SURFACE in relay/protocol.py has to say so"
+    )
 
 
 def test_uvicorn_s_cycle_is_made_as_we_make_it():

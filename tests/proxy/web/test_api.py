@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from fakes.caller import Response, request
-from fakes.ports import World
 from fakes.transport import Line, turn
+from fakes.world import World
 from mimic_proxy.errors import ModelNotFound, UpstreamUnreachable
 from mimic_proxy.relay.headers import RequestFields
 from mimic_proxy.relay.origins import OriginPolicy
@@ -50,7 +50,9 @@ class Api:
         app = create_api(self.world.services, self.models, "1.2.3")  # type: ignore[arg-type]
         self.line = Line(self.world, app=app, **how)  # type: ignore[arg-type]
 
-    async def ask(self, method: bytes, path: bytes, *fields: tuple[bytes, bytes], body: bytes | None = None) -> Response:
+    async def ask(
+        self, method: bytes, path: bytes, *fields: tuple[bytes, bytes], body: bytes | None = None
+    ) -> Response:
         before = len(self.line.transport.sent)
         await self.line.read(request(method, path, body, fields))
         while len(self.line.transport.sent) == before:
@@ -65,7 +67,9 @@ async def api() -> Api:
 
 
 async def test_the_list_of_models(api: Api) -> None:
-    api.models.answer = ModelsAnswer(200, MODEL, (b"Content-Type: application/json\r\n", b"x-vendor: v\r\n", b"Date: d\r\n"))
+    api.models.answer = ModelsAnswer(
+        200, MODEL, (b"Content-Type: application/json\r\n", b"x-vendor: v\r\n", b"Date: d\r\n")
+    )
     got = await api.ask(b"GET", b"/v1/models?limit=%2F")
     assert (got.status, got.body, api.models.asked) == (200, MODEL, [(b"", b"limit=%2F")])
     assert (got.value(b"content-type"), got.value(b"x-vendor"), got.fields(b"date")) == (b"application/json", b"v", [])
@@ -139,7 +143,12 @@ async def test_what_is_not_served_is_refused_in_the_openai_shape(
     assert (got.value(b"allow") is not None) is (status == 405)
     assert (got.value(b"x-request-id") or b"").startswith(b"req_")
     (seen,) = api.world.observations
-    assert (seen.outcome, seen.status, seen.method, seen.path) == ("client_error", status, method.decode(), path.decode())
+    assert (seen.outcome, seen.status, seen.method, seen.path) == (
+        "client_error",
+        status,
+        method.decode(),
+        path.decode(),
+    )
 
 
 @pytest.mark.parametrize("path", [b"/v1/chat/completions", b"/v1/models", b"/v1/nonsense"])

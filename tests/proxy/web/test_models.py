@@ -1,4 +1,4 @@
-"""/v1/models: a fixed list, else the backend's, kept a short while, stale while it is down, made up where it has none."""
+"""/v1/models: a fixed list, else the backend's, kept a short while, stale while it is down, else made up."""
 
 import asyncio
 import dataclasses
@@ -11,8 +11,8 @@ import pytest
 
 from fakes.backend import Backend, Request, Script
 from fakes.listener import Pools
-from fakes.ports import World
 from fakes.replies import answer, cut, hang, held, in_turn, reply
+from fakes.world import World
 from mimic_proxy.errors import (
     MimicError,
     ModelNotFound,
@@ -26,9 +26,7 @@ from mimic_proxy.relay.pool import Pool
 from mimic_proxy.relay.ports import Backend as Target
 from mimic_proxy.web.models import MOST_WORKED, Models, ModelsAnswer
 
-LIST = (
-    b'{ "object":"list", "data":[ {"id":"small","object":"model","vendor":{"n":1.50}}, {"id":"org/large", "x":2} ] }'
-)
+LIST = b'{ "object":"list", "data":[ {"id":"small","object":"model","vendor":{"n":1.50}}, {"id":"org/large", "x":2} ] }'
 NO_ROUTE = answer(404, b"404 page not found", [(b"content-type", b"text/plain")])
 NO_SUCH = answer(404, b'{"error":{"message":"The model does not exist","code":"model_not_found"}}')
 REFUSAL = answer(401, b'{"error":{"message":"invalid token"}}')
@@ -204,7 +202,9 @@ async def test_a_query_is_the_backend_s_to_answer_and_is_not_kept(desk: Desk) ->
     assert (await desk.list()).body == LIST
 
 
-@pytest.mark.parametrize("script", [cut(), reply(answer(500, b"{}")), reply(answer(503, b"{}")), reply(b"nonsense\r\n\r\n")])
+@pytest.mark.parametrize(
+    "script", [cut(), reply(answer(500, b"{}")), reply(answer(503, b"{}")), reply(b"nonsense\r\n\r\n")]
+)
 async def test_the_list_is_served_stale_while_the_backend_is_down(desk: Desk, script: Script) -> None:
     await desk.list()
     desk.world.clock.now += 1000.0
