@@ -296,9 +296,10 @@ async def run(mimic: Mimic, admin_app: FastAPI, version: str, on_ready: Callable
                 admin.should_exit = True
                 _drop_connections(admin)
                 await asyncio.wait([admin_task], timeout=STOP_GRACE_SECONDS)
-    for task in (api_task, admin_task):
-        if task.done() and not task.cancelled() and task.exception() is not None:
-            raise RuntimeError("a server of ours ended with an error") from task.exception()
+    ended = [task for task in (api_task, admin_task) if task.done() and not task.cancelled()]
+    faults = [fault for fault in (task.exception() for task in ended) if fault is not None]
+    if faults:
+        raise RuntimeError("a server of ours ended with an error") from faults[0]
 
 
 def _listening(stack: contextlib.ExitStack, hosts: Sequence[str], port: int, setting: str) -> list[socket.socket]:

@@ -4,7 +4,6 @@ import asyncio
 import ssl
 from collections.abc import Callable
 
-from fakes.backend import Backend
 from fakes.ports import Clock
 from mimic_proxy.errors import MimicError
 from mimic_proxy.relay.dial import Dialler
@@ -125,9 +124,3 @@ async def answered(connection: Connection, request: bytes = REQUEST) -> Listener
     listener = ask(connection, request)
     await listener.over()
     return listener
-
-
-async def settled(backend: Backend) -> None:
-    """Let both ends of the loopback tell each other what they have."""
-    for _ in range(20):
-        await asyncio.sleep(0)

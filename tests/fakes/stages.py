@@ -13,7 +13,7 @@ LONG_EVENT = b'data: {"choices":[{"index":0,"delta":{"content":"' + b"x" * 70_00
 
 def world() -> World:
     """One slot, a budget, a breaker and heartbeats, so that whatever can be left behind is counted."""
-    services = {"slots": Slots(1, 2), "budget": Budget(1 << 20), "breaker": Breaker(3, 30.0)}
+    services = {"slots": Slots(1, 2), "budget": Budget(1 << 22), "breaker": Breaker(3, 30.0)}
     return World(services=services, heartbeat_after=20.0)
 
 
@@ -24,7 +24,7 @@ def reading_the_body(world: World) -> Call:
 
 
 def parsing_the_body(world: World) -> Call:
-    return world.call(b'{"model":"m"}' + b" " * (1 << 20), fields=[], path=b"/v1/chat/completions")
+    return world.call(b'{"model":"m"}' + b" " * (1 << 20))
 
 
 def queued(world: World) -> Call:
@@ -141,6 +141,7 @@ Stage = Callable[[World], Call]
 
 BEFORE_THE_HEAD: tuple[Stage, ...] = (
     reading_the_body,
+    parsing_the_body,
     queued,
     waiting_for_a_token,
     invited_to_send,

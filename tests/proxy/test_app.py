@@ -93,7 +93,8 @@ async def running(seen: Seen, backend: Backend, tokens: TokenService, **more: st
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     task = asyncio.ensure_future(run(mimic, FastAPI(), "1.2.3", ready.set_result))
     try:
-        await asyncio.wait([ready, task], return_when=asyncio.FIRST_COMPLETED)
+        first: list[asyncio.Future[Any]] = [ready, task]
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             task.result()
         yield mimic, int(ready.result().rpartition(":")[2])

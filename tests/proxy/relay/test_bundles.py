@@ -64,7 +64,12 @@ def test_an_exchange_may_end_or_begin_others_while_the_pulse_looks() -> None:
     pulse = Pulse(later)
     others = [Running() for _ in range(5)]
     ending = Running(lambda: pulse.discard(ending))
-    beginning = Running(lambda: [pulse.add(other) for other in others])  # type: ignore[func-returns-value]
+
+    def begin_others() -> None:
+        for other in others:
+            pulse.add(other)
+
+    beginning = Running(begin_others)
     pulse.add(ending)
     pulse.add(beginning)
     later.run()

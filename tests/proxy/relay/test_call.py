@@ -22,13 +22,6 @@ async def backend() -> AsyncIterator[Backend]:
         server.reset()
 
 
-@pytest.fixture
-async def pools() -> AsyncIterator[Pools]:
-    made = Pools()
-    yield made
-    await made.close()
-
-
 async def ask(pool: Pool, *, timeout: float = 5.0, limit: int = 1000) -> Answer:
     return await call(pool, REQUEST, timeout=timeout, limit=limit)
 

@@ -56,7 +56,7 @@ def test_the_replay_waits_for_the_new_token(world: World) -> None:
     world.tokens.next = None
     call = world.call()
     call.connection.answer(401, REFUSAL)
-    assert call.state is State.TOKEN
+    assert (call.state, call.over) == (State.TOKEN, False)
     world.advance(2.0)
     world.tokens.deliver()
     assert call.state is State.SENT

@@ -13,8 +13,7 @@ from mimic_proxy.relay.slots import Slots
 def test_a_call_with_all_at_hand_is_sent_within_the_callback_that_completes_it(world: World) -> None:
     call = world.arrive(length=len(CHAT_BODY))
     call.send(CHAT_BODY)
-    assert call.state is State.NEW
-    assert world.pool.connections[0].listener is None
+    assert (call.state, world.pool.connections[0].listener) == (State.NEW, None)
 
     call.end()
 

@@ -228,6 +228,6 @@ def test_a_caller_held_back_by_us_is_not_blamed_for_being_slow() -> None:
     world.tokens.held = None
     first.leave()
     world.advance(1.0)
-    assert call.state is State.TOKEN
+    assert (call.state, call.over) == (State.TOKEN, False)
     world.tokens.deliver()
     assert call.state is State.SENT

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fakes.caller import CHAT_BODY, Fields, chat
-from fakes.replies import COMPLETION
+from fakes.caller import CHAT_BODY, chat
+from fakes.replies import COMPLETION, Fields
 from fakes.transport import Line, turn
 from fakes.world import World
 from mimic_proxy.errors import MimicError

@@ -49,7 +49,7 @@ ARGUMENTS: dict[type[MimicError], dict[str, object]] = {
 def test_every_error_has_its_word() -> None:
     assert set(EXPECTED) == every_kind()
     for kind, word in EXPECTED.items():
-        error = kind("A message that says what to do.", **ARGUMENTS.get(kind, {}))  # type: ignore[arg-type]
+        error = kind("A message that says what to do.", **ARGUMENTS.get(kind, {}))
         assert outcome_of_error(error) == word
         assert word in get_args(Outcome)
 

@@ -22,13 +22,6 @@ async def backend() -> AsyncIterator[Backend]:
         server.reset()
 
 
-@pytest.fixture
-async def pools() -> AsyncIterator[Pools]:
-    made = Pools()
-    yield made
-    await made.close()
-
-
 async def used(pool: Pool, number: int = 1) -> list[Connection]:
     """Connections that have carried one exchange and are idle."""
     made = [await dialled(pool) for _ in range(number)]

@@ -1,9 +1,9 @@
 """A caller's connection under any bytes in any reads: it never raises, and answers in order or ends."""
 
+import asyncio
 import itertools
 from typing import Any
 
-import anyio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -178,7 +178,7 @@ def test_any_bytes_in_any_reads_never_raise_and_leave_nothing(
         await one.end()
         assert faults == []
 
-    anyio.run(play)
+    asyncio.run(play())
 
 
 @given(st.binary(max_size=400), st.lists(st.integers(0, 400), max_size=4))
@@ -195,4 +195,4 @@ def test_any_bytes_at_all_are_refused_or_waited_for(data: bytes, cuts: list[int]
         assert all(answer.status in (0, 400, 404, 405, 431) for answer in one.line.responses())
         await one.end()
 
-    anyio.run(play)
+    asyncio.run(play())

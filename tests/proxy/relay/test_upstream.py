@@ -29,13 +29,6 @@ async def backend() -> AsyncIterator[Backend]:
         server.reset()
 
 
-@pytest.fixture
-async def pools() -> AsyncIterator[Pools]:
-    made = Pools()
-    yield made
-    await made.close()
-
-
 async def test_an_answer_comes_as_head_body_and_end_and_its_connection_is_used_again(
     backend: Backend, pools: Pools
 ) -> None:

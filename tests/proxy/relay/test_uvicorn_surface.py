@@ -60,33 +60,33 @@ def used_of_self() -> set[str]:
     return used - own
 
 
-async def test_everything_used_of_uvicorn_s_protocol_is_there():
+async def test_everything_used_of_uvicorn_s_protocol_is_there() -> None:
     config = Config(app, ws="none", lifespan="off", log_config=None)
     made = HttpToolsProtocol(config, ServerState(), {}, asyncio.get_running_loop())
     missing = [name for name in UVICORN_SURFACE if not hasattr(made, name)]
     assert missing == [], advice(missing)
 
 
-def test_the_surface_lists_all_that_is_used_and_nothing_else():
+def test_the_surface_lists_all_that_is_used_and_nothing_else() -> None:
     set_per_request = {"url", "headers", "scope"}
     assert used_of_self() - set_per_request == set(UVICORN_SURFACE), (
         "UVICORN_SURFACE in relay/protocol.py has to say so"
     )
 
 
-def test_uvicorn_s_cycle_is_made_as_we_make_it():
+def test_uvicorn_s_cycle_is_made_as_we_make_it() -> None:
     arguments = inspect.signature(RequestResponseCycle.__init__).parameters
     wanted = [name for name, one in arguments.items() if name != "self" and one.default is inspect.Parameter.empty]
     assert set(wanted) == CYCLE_ARGUMENTS, advice("the arguments of RequestResponseCycle")
 
 
-def test_uvicorn_s_cycle_has_what_we_look_at():
+def test_uvicorn_s_cycle_has_what_we_look_at() -> None:
     source = inspect.getsource(RequestResponseCycle)
     missing = [name for name in CYCLE_ATTRIBUTES if f"self.{name}" not in source]
     assert missing == [], advice(missing)
 
 
-def test_uvicorn_s_protocol_is_called_as_before():
+def test_uvicorn_s_protocol_is_called_as_before() -> None:
     arguments = list(inspect.signature(HttpToolsProtocol.__init__).parameters)
     assert arguments == ["self", "config", "server_state", "app_state", "_loop"], advice("HttpToolsProtocol.__init__")
     for name in ("connection_made", "connection_lost", "data_received", "eof_received", "shutdown"):
@@ -95,7 +95,7 @@ def test_uvicorn_s_protocol_is_called_as_before():
     assert calls <= set(vars(RelayProtocol)), advice(f"parser callbacks: {calls - set(vars(RelayProtocol))}")
 
 
-def test_uvicorn_s_server_looks_at_what_the_stop_relies_on():
+def test_uvicorn_s_server_looks_at_what_the_stop_relies_on() -> None:
     assert {"connections", "tasks", "default_headers"} <= set(vars(ServerState())), advice("ServerState")
     for name in ("serve", "shutdown", "capture_signals"):
         assert hasattr(Server, name), advice(f"Server.{name}")
