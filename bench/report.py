@@ -53,9 +53,11 @@ def verdicts(findings: Sequence[Finding]) -> list[Verdict]:
     by_name = {finding.name: finding for finding in findings}
     mimic = by_name["mimic"]
     assert mimic.start is not None
+    # None of the peers writes a line per call.
+    relayed = by_name["mimic-quiet"].median("chat")
     reached = (
-        mimic.median("chat") / by_name["asgi"].median("chat"),
-        mimic.median("chat") / by_name["envoy"].median("chat"),
+        relayed / by_name["asgi"].median("chat"),
+        relayed / by_name["envoy"].median("chat"),
         statistics.median(mimic.start.seconds),
         mimic.start.memory.rss_mib,
     )

@@ -19,14 +19,17 @@ from mimic_proxy.relay.routes import Route
 MOST_HEADS = 512
 LONGEST_HEAD = 8192
 END = b"\r\n\r\n"
-LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,9})\r\n")
+MOST_DIGITS = 9
+LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,%d})\r\n" % MOST_DIGITS)
 
 
 class Known(msgspec.Struct, frozen=True, gc=False):
-    """What a head stands for, the length aside."""
+    """What a head stands for, the length aside, and its bytes before and behind the length."""
 
     request: Request
     route: Route
+    before: bytes
+    behind: bytes
 
 
 class Heads:
@@ -34,37 +37,51 @@ class Heads:
 
     def __init__(self) -> None:
         self._known: dict[bytes, Known] = {}
+        self._last: Known | None = None
 
     def find(self, data: bytes) -> tuple[Known, int, bytes] | None:
         """What one read brought, if it is one whole request with a known head: that, its length, its body."""
-        found = _key(data)
+        last = self._last
+        if last is not None and data.startswith(last.before):
+            # Most often it is the head that came last, and needs not even be cut out.
+            first = len(last.before)
+            end = data.find(b"\r\n", first, first + MOST_DIGITS + 2)
+            if end > first and data[first:end].isdigit() and data.startswith(last.behind, end):
+                return _whole(last, int(data[first:end]), data, end + len(last.behind))
+        found = _cut(data)
         if found is None:
             return None
-        key, length, start = found
-        known = self._known.get(key)
-        if known is None or len(data) - start != length:
+        first, end, start = found
+        known = self._known.get(data[:first] + data[end:start])
+        if known is None:
             return None
-        return known, length, data[start:]
+        self._last = known
+        return _whole(known, int(data[first:end]), data, start)
 
     def remember(self, data: bytes, request: Request, route: Route) -> None:
         """The head at the beginning of `data` passed all checks and means this."""
         fields = request.fields
         plain = request.http11 and request.keep_alive and not fields.expect_continue
-        found = _key(data) if plain and route.first_class else None
+        found = _cut(data) if plain and route.first_class else None
         if found is None:
             return
+        first, end, start = found
         if len(self._known) >= MOST_HEADS:
             self._known.clear()
-        self._known[found[0]] = Known(request, route)
+        before, behind = data[:first], data[end:start]
+        self._known[before + behind] = Known(request, route, before, behind)
 
 
-def _key(data: bytes) -> tuple[bytes, int, int] | None:
-    """The head without the digits of its length, the length, and where the body starts."""
+def _whole(known: Known, length: int, data: bytes, start: int) -> tuple[Known, int, bytes] | None:
+    return (known, length, data[start:]) if len(data) - start == length else None
+
+
+def _cut(data: bytes) -> tuple[int, int, int] | None:
+    """Where the digits of the length begin and end, and where the body starts."""
     end = data.find(END, 0, LONGEST_HEAD)
     if end < 0:
         return None
     match = LENGTH.search(data, 0, end + 2)
     if match is None:
         return None
-    first, last = match.span(1)
-    return data[:first] + data[last:end], int(data[first:last]), end + 4
+    return match.start(1), match.end(1), end + len(END)

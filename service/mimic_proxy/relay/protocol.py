@@ -17,7 +17,6 @@ from collections import deque
 from typing import Any
 
 import httptools
-import msgspec
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -32,7 +31,7 @@ from mimic_proxy.relay.exchange import Exchange
 from mimic_proxy.relay.headers import STATUS_LINES, error_fields
 from mimic_proxy.relay.heads import Known
 from mimic_proxy.relay.origins import OriginPolicy, judge
-from mimic_proxy.relay.ports import Services
+from mimic_proxy.relay.ports import Request, Services
 from mimic_proxy.relay.report import refusal
 from mimic_proxy.relay.request import (
     CALLER_LEFT,
@@ -219,7 +218,10 @@ class RelayProtocol(HttpToolsProtocol):
 
     def _begin_known(self, known: Known, length: int, body: bytes) -> None:
         """A whole request whose head was parsed and checked before."""
-        request = msgspec.structs.replace(known.request, started=self.services.clock(), content_length=length)
+        seen = known.request
+        request = Request(
+            seen.method, seen.path, seen.query, seen.fields, True, True, self.services.clock(), length, seen.cors_origin
+        )
         inbound = self.current = Inbound(request, known.route, [], b"")
         inbound.complete = True
         exchange = self.exchange = Exchange(self.services, self, request, known.route)

@@ -114,3 +114,31 @@ def test_a_backend_that_takes_nothing_of_a_large_body_is_timed_by_send() -> None
     world.advance(60.0)
     assert "(send timer)" in call.response.error()["message"]
     call.ended("timeout", 504)
+
+
+def test_a_replay_is_not_timed_by_what_stalled_before_it(world: World) -> None:
+    """The dead connection took no more; the fresh one takes all at once and never says so."""
+    call = world.call()
+    call.connection.take_no_more()
+    call.connection.lose()
+    connection = world.pool.connect()
+    world.advance(100.0)
+    assert call.state is State.SENT, "the backend may think"
+    connection.answer(200, COMPLETION)
+    call.ended("completed", 200)
+
+
+def test_a_caller_who_took_again_during_a_replay_is_not_timed(world: World) -> None:
+    """Pipelining: the answer before this one drains while the fresh connection is dialled."""
+    call = world.call()
+    call.caller.buffered = 70_000
+    call.take_no_more()
+    call.connection.lose()
+    call.caller.buffered = 0
+    call.take_no_more(False)
+    connection = world.pool.connect()
+    for _ in range(4):
+        world.advance(60.0)
+    assert call.state is State.SENT
+    connection.answer(200, COMPLETION)
+    call.ended("completed", 200)

@@ -210,3 +210,14 @@ async def test_a_known_head_is_refused_by_another_policy_as_before() -> None:
     world.pool.connections[0].answer(200, COMPLETION)
     await turn()
     assert allowed.statuses == [200]
+
+
+async def test_a_stop_in_the_turn_of_an_answer_does_not_lose_it() -> None:
+    world = World()
+    line = Line(world)
+    await line.read(chat())
+    world.pool.connections[0].answer(200, COMPLETION)
+    line.protocol.shutdown()
+    await turn()
+    assert (line.statuses, line.responses()[0].complete) == ([200], True)
+    assert line.transport.lost
