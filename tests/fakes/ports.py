@@ -170,7 +170,7 @@ class Connection:
 
     def release(self, reusable: bool) -> None:
         self.listener = None
-        if reusable and self.keep_alive and not self.paused and not self.gone:
+        if reusable and self.keep_alive and self.writable and not self.paused and not self.gone:
             self.pool.idle.append(self)
         else:
             self.gone = True

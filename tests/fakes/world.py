@@ -79,8 +79,12 @@ class World:
         fields: Fields = JSON_FIELDS,
         http11: bool = True,
         keep_alive: bool = True,
+        writable: bool = True,
     ) -> "Call":
-        """A head has come; of the body nothing yet. `length`: what content-length says."""
+        """A head has come; of the body nothing yet.
+
+        length: what content-length says. writable: False while the caller's socket is full of the answer before.
+        """
         found = match(method, path)
         assert isinstance(found, Route), f"{method!r} {path!r} is not relayed"
         headers = [(b"host", b"localhost"), *fields]
@@ -98,6 +102,7 @@ class World:
             content_length=read.content_length,
         )
         call = Call(self, request, found)
+        call.caller.writable = writable
         call.exchange.start()
         return call
 

@@ -326,6 +326,7 @@ class Exchange:
     def _send(self, connection: ConnectionPort) -> None:
         self._connection = connection
         connection.attach(self)
+        self.at.backend_stalled = self.at.caller_stalled = 0.0
         if not self._caller.writable:
             connection.pause(True)
             self._caller_stalls()

@@ -508,7 +508,8 @@ class RelayProtocol(HttpToolsProtocol):
             return
         inbound = self.waiting.popleft()
         self._begin(inbound)
-        for piece in inbound.body:
+        pieces, inbound.body = inbound.body, []
+        for piece in pieces:
             self.waiting_bytes -= len(piece)
             if self.exchange is not None:
                 self.exchange.caller_data(piece)
@@ -575,7 +576,7 @@ class RelayProtocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """uvicorn stops accepting: idle connections close, the others after their answer."""
         if self.current is None:
-            self.transport.close()
+            self._close()
         elif self.current.route is None and self.cycle is not None:
             self.cycle.keep_alive = False
 

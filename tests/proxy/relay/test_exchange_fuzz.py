@@ -91,8 +91,8 @@ class AnyOrder(RuleBasedStateMachine):
         if not declared:
             fields = [*fields, (b"transfer-encoding", b"chunked")]
         length = len(body) if declared else None
-        call = self.world.arrive(path, length=length, fields=fields, http11=http11, keep_alive=http11)
-        call.caller.writable = writable
+        how = {"http11": http11, "keep_alive": http11, "writable": writable}
+        call = self.world.arrive(path, length=length, fields=fields, **how)
         half = len(body) // 2
         self.left[id(call)] = [] if whole else [body[:half], body[half:]]
         if whole and not call.over:
@@ -223,6 +223,15 @@ class AnyOrder(RuleBasedStateMachine):
                 assert not call.caller.paused
 
     @invariant()
+    def nobody_is_timed_for_a_stall_that_is_none(self) -> None:
+        for call in self.world.calls:
+            at = call.exchange.at
+            if call.state in (State.SENT, State.HEAD, State.STREAMING) and not call.caller.left:
+                assert bool(at.caller_stalled) is not call.caller.writable
+            if call.state is State.SENT:
+                assert bool(at.backend_stalled) is not call.connection.writable
+
+    @invariant()
     def everyone_waits_for_something(self) -> None:
         tokens, dials = len(self.world.tokens.waiting), len(self.world.pool.wanted)
         running = [call for call in self.world.calls if not call.over]
@@ -256,4 +265,4 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 TestAnyOrder = AnyOrder.TestCase
-TestAnyOrder.settings = settings(max_examples=80, stateful_step_count=40)
+TestAnyOrder.settings = settings(max_examples=150, stateful_step_count=40)

@@ -123,13 +123,32 @@ def test_a_head_is_recognised_whatever_the_length_of_its_body(name: bytes) -> No
         head(b"content-length: 2", b"x: 1") + b"{}",
         head(b"x: 1", b"content-length: 2", b"content-length: 2") + b"{}",
         head(b"x: 1", b"content-length: 0000000002") + b"{}",
+        head(b"x: 1", b"content-length: ") + b"{}",
+        head(b"x: 1", b"content-length: -2") + b"{}",
+        head(b"x: 1", b"content-length: 2 ") + b"{}",
+        head(b"x: 1", b"content-length: \xb2") + b"{}",
+        head(b"x: 1", b"content-length: 2")[:-2],
         head(b"x: 1") + b"{}",
     ],
 )
-def test_anything_else_goes_to_the_parser(data: bytes) -> None:
-    heads = Heads()
-    remember(heads, head(b"x: 1", b"content-length: 2") + b"{}")
+@pytest.mark.parametrize("came_last", [True, False])
+def test_anything_else_goes_to_the_parser(data: bytes, came_last: bool) -> None:
+    heads, known_one = Heads(), head(b"x: 1", b"content-length: 2") + b"{}"
+    remember(heads, known_one)
+    if came_last:
+        assert heads.find(known_one) is not None
     assert heads.find(data) is None
+
+
+def test_heads_that_alternate_are_told_apart() -> None:
+    heads = Heads()
+    both = [head(b"x-agent: %b" % name, b"content-length: 2", b"y: 1") + b"{}" for name in (b"a", b"b")]
+    for data in both:
+        remember(heads, data)
+    for number in (0, 1, 1, 0, 0, 1):
+        found = heads.find(both[number])
+        assert found is not None
+        assert found[0].request.fields.passing[1:3] == [b": ", b"ab"[number : number + 1]]
 
 
 @pytest.mark.parametrize(
