@@ -23,7 +23,7 @@ RefreshResult = Literal["success", "rejected", "http_error", "timeout", "unreach
 RefreshTrigger = Literal["startup", "proactive", "expired", "unauthorized", "config"]
 
 
-class ExchangeObservation(msgspec.Struct, frozen=True, gc=False):
+class ExchangeObservation(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One finished exchange. Times are seconds on the monotonic clock, sizes are bytes.
 
     A struct, since a frozen dataclass of this size takes 3 us to make.
@@ -34,31 +34,31 @@ class ExchangeObservation(msgspec.Struct, frozen=True, gc=False):
     method: str
     path: str
     """The raw path without the query, as the caller sent it."""
-    model: str | None
-    stream: bool
+    model: str | None = None
+    stream: bool = False
     status: int
     """The status that was sent; 499 when the caller left before one was."""
     outcome: Outcome
-    error_code: str | None
+    error_code: str | None = None
     """`code` of the error that Mimic originated, if it did."""
-    timer: str | None
+    timer: str | None = None
     """Which of connect, first_byte, idle, send, total, body, queue fired, if one did."""
     started: float
     duration_seconds: float
-    queue_seconds: float
-    token_wait_seconds: float
-    upstream_head_seconds: float | None
+    queue_seconds: float = 0.0
+    token_wait_seconds: float = 0.0
+    upstream_head_seconds: float | None = None
     """Start of the last attempt to its head; None without a head."""
-    first_chunk_seconds: float | None
+    first_chunk_seconds: float | None = None
     """Start to the first event with content that was forwarded; streams only."""
-    max_gap_seconds: float | None
-    events: int
-    request_bytes: int
-    response_bytes: int
-    attempts: int
-    upstream_status: int | None
-    retried: Literal["unauthorized", "connect"] | None
-    client_retry: bool
+    max_gap_seconds: float | None = None
+    events: int = 0
+    request_bytes: int = 0
+    response_bytes: int = 0
+    attempts: int = 0
+    upstream_status: int | None = None
+    retried: Literal["unauthorized", "connect"] | None = None
+    client_retry: bool = False
     """The caller's SDK says that this is a retry of its own (x-stainless-retry-count > 0)."""
     input_tokens: int | None = None
     output_tokens: int | None = None
