@@ -52,6 +52,7 @@ HELD_BYTES = 65536
 AFTER_DONE_BYTES = 65536
 REPLAY_WINDOW_SECONDS = 1.0
 """A later loss on a kept connection may be a prompt that kills the backend: it is not replayed."""
+MOST_REPLAYS = 3
 OFFLOAD_BYTES = 1048576
 OBSERVED_BODY_BYTES = 1048576
 JSON_TYPES = (b"application/json", b"text/json")
@@ -606,7 +607,10 @@ class Exchange:
         if self._body.streamed or self.answer.committed:
             self._ask_to_repeat(got)
             return
-        self._replayed = True
+        # The same token comes back where another exchange has just shown it to be good. If it is refused once more, it
+        # was revoked in between: that is not yet a refusal of a fresh one.
+        same = got is not None and not isinstance(got, MimicError) and got.generation == token.generation
+        self._replayed = not same or len(self._attempts.retried) >= MOST_REPLAYS
         self._attempts.retried += ("unauthorized",)
         self._upstream = None
         self.state = State.TOKEN

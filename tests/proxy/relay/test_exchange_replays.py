@@ -75,6 +75,27 @@ def test_a_token_refused_again_is_not_replaced_again(world: World) -> None:
     assert (seen.attempts, seen.upstream_status) == (2, 401)
 
 
+def test_a_token_that_was_revoked_right_after_it_was_vouched_for_is_replaced(world: World) -> None:
+    """A 2xx of an older request makes the refused token look good: the replay carries it again, and is refused too."""
+    second = world.tokens.next
+    call = world.call()
+    world.tokens.next = world.tokens.held
+    call.connection.answer(401, REFUSAL)
+    world.tokens.next = second
+    call.connection.answer(401, REFUSAL)
+    call.connection.answer(200, COMPLETION)
+    assert call.ended("completed", 200).attempts == 3
+
+
+def test_a_token_that_always_looks_good_and_never_is_ends_the_replays(world: World) -> None:
+    world.tokens.next = world.tokens.held
+    call = world.call()
+    for _ in range(5):
+        call.connection.answer(401, REFUSAL)
+    assert call.response.error()["code"] == "upstream_auth_failed"
+    assert call.ended("token_error", 502).attempts == 5
+
+
 def test_where_there_is_no_other_token_the_refusal_is_final_at_once(world: World) -> None:
     world.tokens.next = UpstreamAuthFailed("There is no other token.", should_retry=False)
     call = world.call()
