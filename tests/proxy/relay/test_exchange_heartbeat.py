@@ -57,6 +57,14 @@ def test_it_beats_between_events_only_when_nothing_is_written(world: World) -> N
     assert call.response.body.endswith(PING)
 
 
+def test_a_beat_begins_its_time_anew(world: World) -> None:
+    call = stages.streaming(world)
+    world.advance(20.0)
+    for _ in range(10):
+        world.advance(0.1)
+    assert call.response.body.count(PING) == 1
+
+
 def test_half_an_event_is_held_while_it_beats(world: World) -> None:
     call = stages.half_an_event(world)
     world.advance(20.0)
@@ -151,7 +159,14 @@ def test_an_error_that_comes_later_becomes_a_frame(world: World, status: int, li
 
 
 @pytest.mark.parametrize(
-    ("status", "body"), [(200, COMPLETION), (500, b"<html>"), (404, b""), (500, b'{"error":' + b"x" * 70_000)]
+    ("status", "body"),
+    [
+        (200, COMPLETION),
+        (500, b"<html>"),
+        (404, b""),
+        (500, b'{"error": half an obj'),
+        (500, b'{"error":' + b"x" * 70_000),
+    ],
 )
 def test_an_answer_that_is_no_stream_becomes_an_error_of_ours(world: World, status: int, body: bytes) -> None:
     call = begun(world)

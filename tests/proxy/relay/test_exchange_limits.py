@@ -163,6 +163,12 @@ def test_a_connection_that_breaks_after_the_answer_is_whole_is_no_failure(guarde
     assert guarded.services.breaker.state == "closed"
 
 
+@pytest.mark.parametrize("how", ["end", "lose"])
+def test_a_stream_that_ends_too_early_is_a_failure(guarded: World, how: str) -> None:
+    getattr(stages.streaming(guarded).connection, how)()
+    assert guarded.services.breaker.state == "open"
+
+
 def test_a_refused_token_is_no_failure_of_the_backend(guarded: World) -> None:
     call = guarded.call()
     call.connection.answer(401, b"{}")

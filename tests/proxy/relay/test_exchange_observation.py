@@ -160,6 +160,45 @@ def test_the_wait_for_a_token_is_told_of_who_does_not_get_it(world: World) -> No
     assert call.ended("client_disconnect", 499).token_wait_seconds == 4.0
 
 
+SENT_VALUES = (
+    "first-token",
+    "a prompt that nobody may log",
+    "key-of-the-caller",
+    "vendor-value",
+    "query-value",
+    "hello",
+)
+
+
+@pytest.mark.parametrize("stage", stages.EVERY_STAGE)
+def test_what_is_told_at_debug_holds_no_value_that_was_sent(stage: stages.Stage) -> None:
+    told: list[str] = []
+    world = stages.world()
+    world.services.debug = lambda message, *values: told.append(message % values)
+    call = stage(world)
+    call.leave()
+    call.exchange.drain()
+    assert " begins, " in told[0]
+    assert len({line.partition(":")[0] for line in told}) == 1, "every line carries the id"
+    assert [secret for secret in SENT_VALUES if secret in "\n".join(told)] == []
+
+
+def test_attempts_and_answers_are_told_at_debug(world: World) -> None:
+    told: list[str] = []
+    world.services.debug = lambda message, *values: told.append(message % values)
+    fields = [*JSON_FIELDS, (b"authorization", b"Bearer key-of-the-caller")]
+    call = world.call(query=b"key=query-value", fields=fields)
+    call.connection.answer(401, b"{}")
+    call.connection.lose()
+    world.pool.connect().answer(200, COMPLETION, [*JSON_FIELDS, (b"X-Vendor", b"vendor-value")])
+    text = "\n".join(told)
+    for words in ("attempt 1 on a kept", "answers 401", "access token 1 was refused", "was dead", "attempt 3 on a new"):
+        assert words in text
+    assert "content-type, x-vendor" in text
+    assert told[-1].endswith(f"ends as completed, {len(COMPLETION)} bytes answered")
+    assert [secret for secret in SENT_VALUES if secret in text] == []
+
+
 @pytest.mark.parametrize("stage", stages.EVERY_STAGE)
 def test_nothing_of_a_prompt_or_a_token_is_in_it(stage: stages.Stage) -> None:
     call = stage(stages.world())

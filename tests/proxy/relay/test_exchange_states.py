@@ -6,6 +6,7 @@ from fakes.caller import CHAT_BODY
 from fakes.ports import access_token
 from fakes.replies import COMPLETION, DONE, delta
 from fakes.world import World
+from mimic_proxy.errors import TokenUnavailable
 from mimic_proxy.relay.exchange import State
 from mimic_proxy.relay.slots import Slots
 
@@ -141,6 +142,27 @@ def test_a_token_that_lapses_during_the_dial_is_waited_for_and_the_connection_ke
     assert connection.request.fields(b"authorization") == [b"Bearer late-token"]
     connection.answer(200, COMPLETION)
     call.ended("completed", 200)
+
+
+def test_the_wait_for_a_token_that_lapsed_during_the_dial_is_told() -> None:
+    world = World(kept=0)
+    call = world.call()
+    world.tokens.held = None
+    connection = world.pool.connect()
+    world.advance(3.0)
+    world.tokens.deliver()
+    connection.answer(200, COMPLETION)
+    assert call.ended("completed", 200).token_wait_seconds == 3.0
+
+
+def test_a_token_that_is_not_to_be_had_after_the_dial_is_answered_with_its_error() -> None:
+    world = World(kept=0)
+    call = world.call()
+    world.tokens.held = TokenUnavailable("The token service is down.", retry_after=1)
+    connection = world.pool.connect()
+    assert call.response.error()["code"] == "token_unavailable"
+    assert world.pool.idle == [connection]
+    call.ended("token_error", 503)
 
 
 def test_a_large_body_is_read_outside_of_the_event_loop(world: World) -> None:

@@ -97,6 +97,13 @@ def test_the_caller_is_held_back_while_the_backend_takes_no_more(world: World) -
     assert connection.request.body == b"--b\r\nrest"
 
 
+def test_a_connection_that_is_found_full_holds_the_caller_back(world: World) -> None:
+    call = stages.uploading(world)
+    call.connection.writable = False
+    call.send(b"more")
+    assert call.caller.paused
+
+
 def test_a_connection_that_is_full_at_once_holds_the_caller_back() -> None:
     world = World(kept=0)
     call = world.upload()
