@@ -1,6 +1,7 @@
 """`mimic-proxy serve`: one Mimic with its log, its metrics and its admin port, from start to stop."""
 
 import asyncio
+import functools
 import logging
 import os
 import platform
@@ -14,10 +15,12 @@ from mimic_proxy.app import Mimic, run
 from mimic_proxy.check import resolved_urls
 from mimic_proxy.listen import CannotListen
 from mimic_proxy.settings import Settings, SettingsError
+from mimic_proxy.telemetry.history import History
 from mimic_proxy.telemetry.logs import ExchangeLog, LineWriter, configure
 from mimic_proxy.telemetry.metrics import Metrics
-from mimic_proxy.telemetry.observation import ExchangeObservation
+from mimic_proxy.telemetry.observation import ExchangeObservation, RefreshObservation
 from mimic_proxy.web.admin import AdminState, create_admin
+from mimic_proxy.web.status import Watched, encoded
 
 OnReady = Callable[[Mimic, str], None]
 """Told once Mimic accepts calls, with the address of its API."""
@@ -68,13 +71,43 @@ async def serving(settings: Settings, output: LineWriter, on_ready: OnReady = la
         ready=lambda: [(name, holds) for name, holds, _ in mimic.ready()],
     )
 
+    history = History()
+
     def observe(seen: ExchangeObservation) -> None:
         metrics.exchange(seen)
+        history.exchange(seen)
         log.write(seen)
 
-    mimic = Mimic(settings, observe=observe, observe_refresh=metrics.refresh)
-    admin = create_admin(AdminState(mimic.ready, mimic.request_stop, metrics.registry, mimic.batch.flush), settings)
-    await run(mimic, admin, own_version(), lambda address: on_ready(mimic, address))
+    def observe_refresh(seen: RefreshObservation) -> None:
+        metrics.refresh(seen)
+        history.refresh(seen)
+
+    mimic = Mimic(settings, observe=observe, observe_refresh=observe_refresh)
+    watched = watch(mimic, history)
+    status = functools.partial(encoded, watched)
+    state = AdminState(mimic.ready, mimic.request_stop, metrics.registry, status, mimic.batch.flush)
+
+    def ready(address: str) -> None:
+        watched.api_port = int(address.rpartition(":")[2])
+        on_ready(mimic, address)
+
+    await run(mimic, create_admin(state, settings), own_version(), ready)
+
+
+def watch(mimic: Mimic, history: History) -> Watched:
+    """What the status page looks at in this process."""
+    return Watched(
+        version=own_version(),
+        started=time.time(),
+        settings=mimic.settings,
+        services=mimic.services,
+        conditions=mimic.ready,
+        token=mimic.tokens.state,
+        history=history,
+        api_port=mimic.settings.port,
+        clock=time.monotonic,
+        wall=time.time,
+    )
 
 
 def in_a_loop(work: Coroutine[None, None, Result]) -> Result:

@@ -44,7 +44,7 @@ from mimic_proxy.relay.outgoing import outgoing_head, wants_usage
 from mimic_proxy.relay.ports import CallerPort, Cancellable, ConnectionPort, Request, Services
 from mimic_proxy.relay.report import Attempts, observation
 from mimic_proxy.relay.routes import Route
-from mimic_proxy.telemetry.observation import ExchangeObservation, Outcome
+from mimic_proxy.telemetry.observation import ExchangeObservation, Operation, Outcome
 from mimic_proxy.tokens.token import AccessToken
 
 HELD_BYTES = 65536
@@ -119,6 +119,16 @@ class Exchange:
         )
         self._continued = not (fields.expect_continue and request.http11)
         self._attempts = Attempts()
+
+    @property
+    def operation(self) -> Operation:
+        """For whoever looks at what is running, as `model` is."""
+        return self._route.operation
+
+    @property
+    def model(self) -> str | None:
+        """As far as it has been read."""
+        return self._fields.model
 
     # ---- the caller
 
