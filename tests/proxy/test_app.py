@@ -31,6 +31,7 @@ from mimic_proxy.relay.ports import Limits
 from mimic_proxy.relay.target import parse_base
 from mimic_proxy.settings import SettingsError, load
 from mimic_proxy.telemetry.observation import ExchangeObservation, RefreshObservation
+from mimic_proxy.telemetry.port import Telemetry
 
 NOWHERE = {
     "CHAT_API_URL": "http://models.test/v1",
@@ -48,7 +49,7 @@ class Seen:
         self.refreshes: list[RefreshObservation] = []
 
     def mimic(self, environ: dict[str, str]) -> Mimic:
-        return Mimic(load(environ), observe=self.exchanges.append, observe_refresh=self.refreshes.append)
+        return Mimic(load(environ), Telemetry(exchange=self.exchanges.append, refresh=self.refreshes.append))
 
 
 @pytest.fixture
