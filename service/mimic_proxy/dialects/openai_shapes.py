@@ -180,5 +180,5 @@ def error_status(data: bytes) -> int:
 
 
 def text(value: object) -> str | None:
-    """The value if it is text and of a sane length."""
-    return value if isinstance(value, str) and len(value) <= LONGEST_TEXT else None
+    """The value if it is text of a sane length; Azure's first event holds empty ones."""
+    return value if isinstance(value, str) and 0 < len(value) <= LONGEST_TEXT else None

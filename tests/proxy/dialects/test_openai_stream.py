@@ -60,7 +60,9 @@ def test_a_chat_stream_is_forwarded_and_understood() -> None:
         done=True,
         finished=1,
         usage=Usage(9, 12, None, None),
+        id="c-1",
         model="gpt-4o",
+        finish_reasons=("stop",),
     )
 
 
@@ -348,6 +350,7 @@ def test_a_response_stream_is_understood() -> None:
         first_content=True,
         done=True,
         usage=Usage(30, 20, 10, 5),
+        id="r-1",
         model="gpt-5",
     )
 

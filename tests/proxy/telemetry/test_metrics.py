@@ -12,40 +12,16 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
 from fakes.observations import exchange, refresh
+from fakes.readings import HELD, made
 from mimic_proxy.telemetry.accumulators import Histogram
 from mimic_proxy.telemetry.catalogue import CATALOGUE, CLOSED, GENAI
 from mimic_proxy.telemetry.genai_counts import GenAICounts
-from mimic_proxy.telemetry.metrics import Build, Metrics
+from mimic_proxy.telemetry.metrics import Metrics
 from mimic_proxy.telemetry.models import ModelLabels
 from mimic_proxy.telemetry.observation import Attempt, Operation, Outcome, TokenWait, Trace
 from mimic_proxy.telemetry.readings import Readings, SpanCounts
-from mimic_proxy.tokens.state import TokenState
 
-HELD = TokenState(
-    required=True,
-    held=True,
-    generation=3,
-    issued=1000.0,
-    expires=1300.0,
-    lifetime=300.0,
-    refresh_margin=60.0,
-    last_result="success",
-    trouble=None,
-    consecutive_failures=0,
-    next_refresh=1240.0,
-    in_flight=False,
-    waiters=2,
-    coalesced=7,
-)
 TRACE = Trace("a" * 32, "b" * 16, "c" * 16, None, True)
-
-
-def made(readings: Readings | None = None, **more: Any) -> Metrics:
-    """Metrics of a process that stands as `readings` says."""
-    now = readings or Readings(token=HELD, conditions=[("token", True), ("config", False)])
-    models = more.pop("models", ModelLabels())
-    build = Build("0.1.0", "abc", "3.11.7")
-    return Metrics(build=build, read=lambda: now, models=models, wall=lambda: 2000.0, **more)
 
 
 @pytest.fixture
