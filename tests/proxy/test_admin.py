@@ -8,8 +8,8 @@ import httpx2
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
+from fakes.readings import made
 from mimic_proxy.settings import Settings, load
-from mimic_proxy.telemetry.metrics import Metrics
 from mimic_proxy.web.admin import AdminState, create_admin
 
 SECRET = "s3cr3t"
@@ -42,8 +42,7 @@ class Process:
         self.stops += 1
 
     def admin(self, settings: Settings) -> Any:
-        metrics = Metrics(version="0.1.0", revision="", python="3.11", ready=lambda: [("token", True)])
-        state = AdminState(lambda: self.conditions, self.request_stop, metrics.registry, self.status, self.settle)
+        state = AdminState(lambda: self.conditions, self.request_stop, made().registry, self.status, self.settle)
         return create_admin(state, settings)
 
     async def ask(

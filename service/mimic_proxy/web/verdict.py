@@ -132,8 +132,9 @@ FAULTS: dict[Cause, Told] = {
     ),
     "overloaded": Told(
         "mimic",
-        "Mimic turned away {share}: its slots and its queue were full",
-        "Raise MAX_CONCURRENCY or MAX_QUEUE if the backend can take more, or add replicas.",
+        "Mimic turned away {share}, being at its limits",
+        "Slots, queue or memory for bodies were full, see below: raise MAX_CONCURRENCY, MAX_QUEUE or MAX_BUFFERED_BYTES, "
+        "or add replicas.",
     ),
     "internal_error": Told(
         "mimic",
