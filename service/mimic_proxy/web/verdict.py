@@ -133,8 +133,8 @@ FAULTS: dict[Cause, Told] = {
     "overloaded": Told(
         "mimic",
         "Mimic turned away {share}, being at its limits",
-        "Slots, queue or memory for bodies were full, see below: raise MAX_CONCURRENCY, MAX_QUEUE or MAX_BUFFERED_BYTES, "
-        "or add replicas.",
+        "Slots, queue or memory for bodies were full: raise MAX_CONCURRENCY, MAX_QUEUE or MAX_BUFFERED_BYTES, or add "
+        "replicas.",
     ),
     "internal_error": Told(
         "mimic",
