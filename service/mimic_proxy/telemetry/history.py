@@ -31,6 +31,7 @@ Cause = Literal[
     "completed",
     "client_disconnect",
     "client_error",
+    "refused_here",
     "throttled",
     "shutdown",
     "no_token",
@@ -46,6 +47,8 @@ Cause = Literal[
     "internal_error",
 ]
 """How an exchange ended: outcomes, told apart further where the cure is another one."""
+NEVER_ASKED: frozenset[Cause] = frozenset({"refused_here", "no_token", "overloaded", "circuit_open", "shutdown"})
+"""Causes that say nothing of the backend, since it was not asked."""
 
 
 class EndedExchange(msgspec.Struct, frozen=True, gc=False):
@@ -132,8 +135,14 @@ class Tally(msgspec.Struct, frozen=True):
         return sum(self.causes.values())
 
     @property
-    def failures(self) -> int:
-        return self.calls - self.causes["completed"] - self.causes["client_disconnect"]
+    def asked(self) -> int:
+        """Those that the backend was asked about."""
+        return sum(count for cause, count in self.causes.items() if cause not in NEVER_ASKED)
+
+    @property
+    def failed(self) -> int:
+        """Those of them that failed."""
+        return self.asked - self.causes["completed"] - self.causes["client_disconnect"]
 
 
 class History:
@@ -243,6 +252,8 @@ def cause_of(seen: ExchangeObservation) -> Cause:
             refused = seen.upstream_status in (401, 403) or seen.error_code == "upstream_auth_failed"
             return "token_refused" if refused else "no_token"
         case "client_error":
+            if seen.upstream_status is None:
+                return "refused_here"
             return "throttled" if seen.upstream_status == 429 else "client_error"
         case outcome:
             return outcome

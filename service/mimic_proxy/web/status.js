@@ -113,14 +113,14 @@ function told(finding) {
 
 function renderParties(status) {
   const { lately, token, standings } = status;
-  const failed = lately.failures ? `, ${lately.failures.toLocaleString("en")} failed` : "";
+  const failed = lately.failed ? `, ${lately.failed.toLocaleString("en")} failed` : "";
   const [last] = token.refreshes;
   party("mimic", standings, mimicFacts(status, status.now));
   party("token_service", standings, !token.required ? "The settings give the token, or none is sent." : last
     ? `Last asked at ${clock(last.started)}: ${RESULTS[last.result]}, in ${duration(last.duration_seconds)}.`
     : "It was not asked yet.");
-  party("backend", standings, lately.calls
-    ? `${count(lately.calls, "call", "calls")} in 5 minutes${failed}; half within ${duration(lately.p50)}, 95 % within ${duration(lately.p95)}.`
+  party("backend", standings, lately.asked
+    ? `${count(lately.asked, "call", "calls")} in 5 minutes${failed}; half within ${duration(lately.p50)}, 95 % within ${duration(lately.p95)}.`
     : "No calls in the last 5 minutes.");
   keep(byId("conditions"), status.conditions, (condition) => condition.name, () => {
     const item = make("li");

@@ -173,7 +173,8 @@ def _tally(tally: Tally) -> dict[str, Any]:
     return {
         "seconds": WINDOW_SECONDS,
         "calls": tally.calls,
-        "failures": tally.failures,
+        "asked": tally.asked,
+        "failed": tally.failed,
         "causes": {cause: count for cause, count in tally.causes.items() if count},
         "p50": tally.p50,
         "p95": tally.p95,

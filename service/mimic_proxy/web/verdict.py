@@ -145,8 +145,13 @@ FAULTS: dict[Cause, Told] = {
 CALLERS: dict[Cause, Told] = {
     "client_error": Told(
         "callers",
-        "The requests were at fault in {share}, refused with 4xx",
-        "Look at the model's name, the path, the body. The statuses and codes below tell more.",
+        "The backend refused {share} as wrong (4xx)",
+        "The requests are at fault: the model's name, or the body. The statuses below tell more, the answers most.",
+    ),
+    "refused_here": Told(
+        "callers",
+        "Mimic refused {share} as wrong",
+        "The requests are at fault: the path, the size, a web page that may not call. The codes below tell which.",
     ),
     "client_disconnect": Told(
         "callers",

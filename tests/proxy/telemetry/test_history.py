@@ -85,7 +85,7 @@ def test_names_of_a_callers_choice_are_kept_short(history: History):
         ({"outcome": "token_error", "status": 403, "upstream_status": 403}, "token_refused"),
         ({"outcome": "client_error", "status": 429, "upstream_status": 429}, "throttled"),
         ({"outcome": "client_error", "status": 404, "upstream_status": 404}, "client_error"),
-        ({"outcome": "client_error", "status": 413, "upstream_status": None}, "client_error"),
+        ({"outcome": "client_error", "status": 413, "error_code": "request_too_large"}, "refused_here"),
     ],
 )
 def test_causes(seen: dict[str, object], cause: Cause):
@@ -98,7 +98,10 @@ def test_every_outcome_is_counted_by_a_cause(history: History, outcome: Outcome)
     tally = history.tally(100, 60)
     assert tally.calls == 1
     assert set(tally.causes) == set(get_args(Cause))
-    assert tally.failures == (outcome not in ("completed", "client_disconnect")) == len(history.failures)
+    assert len(history.failures) == (outcome not in ("completed", "client_disconnect"))
+    asked = outcome not in ("token_error", "overloaded", "circuit_open", "shutdown")
+    assert tally.asked == asked
+    assert tally.failed == (asked and bool(history.failures))
     assert history.last == ({} if outcome == "completed" else {cause_of(exchange(outcome=outcome, status=500)): 100})
 
 

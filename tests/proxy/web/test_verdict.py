@@ -79,7 +79,8 @@ CASES = [
     # What is no fault of the backend's
     (calls(completed=80, overloaded=20), "bad", "mimic", "Mimic turned away 20 % of calls"),
     (calls(completed=80, internal_error=2), "warning", "mimic", "Mimic itself failed 2 % of calls"),
-    (calls(completed=1, client_error=3), "warning", "callers", "The requests were at fault in 3 of 4 calls"),
+    (calls(completed=1, client_error=3), "warning", "callers", "The backend refused 3 of 4 calls as wrong (4xx)"),
+    (calls(completed=1, refused_here=3), "warning", "callers", "Mimic refused 3 of 4 calls as wrong"),
     (calls(completed=8, client_error=3), "good", "mimic", "All is well"),
     (calls(completed=2, client_disconnect=3), "warning", "callers", "Callers gave up 3 of 5 calls"),
     (calls(completed=8, client_disconnect=3, shutdown=30), "good", "mimic", "All is well"),
@@ -151,6 +152,7 @@ def test_a_fault_is_past_when_calls_have_succeeded_for_a_while(since: float, com
         (calls(completed=1), {"mimic": "good", "token_service": "good", "backend": "good"}),
         (calls(overloaded=9), {"mimic": "bad", "token_service": "good", "backend": "unknown"}),
         (calls(upstream_5xx=9), {"mimic": "good", "token_service": "good", "backend": "bad"}),
+        (calls(refused_here=9), {"mimic": "good", "token_service": "good", "backend": "unknown"}),
         (calls(client_error=9), {"mimic": "good", "token_service": "good", "backend": "good"}),
         (
             circumstances(token=token(required=False, last_result=None)),
