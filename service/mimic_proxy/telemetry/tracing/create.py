@@ -60,7 +60,9 @@ def create_tracing(
 def _otlp(settings: TracingSettings, otlp: OTLP, version: str, proxy_for: Callable[[Base], str | None]) -> Export:
     sender = Sender(otlp, version, proxy_for(parse_base(otlp.url)))
     requests = Requests(settings.resource, SCOPE, version)
-    pipeline = Pipeline[bytes](lambda spans: sender.send(requests.of(spans)), settings.batching, sender.stop)
+    pipeline = Pipeline[bytes](
+        lambda spans: sender.send(requests.of(spans)), settings.batching, hurry=sender.stop, close=sender.close
+    )
     return Export(_within(settings.limits, lambda span: pipeline.put(encode(span))), pipeline.counts, pipeline.shutdown)
 
 

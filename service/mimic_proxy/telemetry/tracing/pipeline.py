@@ -6,6 +6,7 @@ span that it drops. What is kept of it are the names and meanings of OTEL_BSP_*.
 Only `put` runs on the event loop's thread; it never waits. A full queue drops its oldest span.
 """
 
+import contextlib
 import logging
 import threading
 from collections import deque
@@ -34,15 +35,21 @@ class Pipeline(Generic[T]):
     """One for the process; `send` is called in its thread alone.
 
     send: takes a batch; None, or a sentence that says why it failed. It may take its time, and must come back.
-    stop_sending: called at the stop: what `send` waits for need not be waited for any more.
+    hurry: called at the stop: what `send` waits for need not be waited for any more. close: called in the thread, last.
     """
 
     def __init__(
-        self, send: Callable[[list[T]], str | None], batching: Batching, stop_sending: Callable[[], None] = lambda: None
+        self,
+        send: Callable[[list[T]], str | None],
+        batching: Batching,
+        *,
+        hurry: Callable[[], None] = lambda: None,
+        close: Callable[[], None] = lambda: None,
     ) -> None:
         self._send = send
         self._batching = batching
-        self._stop_sending = stop_sending
+        self._hurry = hurry
+        self._close = close
         self._queue: deque[T] = deque()
         self._wake = threading.Event()
         self._stopping = False
@@ -62,12 +69,10 @@ class Pipeline(Generic[T]):
         size = len(queue)
         if size >= self._batching.batch:
             if size > self._batching.queue:
-                try:
+                # Unless the thread has just emptied it.
+                with contextlib.suppress(IndexError):
                     queue.popleft()
                     self._dropped += 1
-                except IndexError:
-                    # The thread has just emptied it.
-                    pass
             if not self._wake.is_set():
                 self._wake.set()
 
@@ -79,12 +84,13 @@ class Pipeline(Generic[T]):
         """Exports what is left, for so long at most; what is left then is dropped. True if nothing was."""
         self._stopping = True
         self._wake.set()
-        self._stop_sending()
+        self._hurry()
         self._thread.join(seconds)
         self._abandoned = True
-        while self._queue:
-            self._dropped += len(self._queue)
-            self._queue.clear()
+        with contextlib.suppress(IndexError):
+            while True:
+                self._queue.popleft()
+                self._dropped += 1
         return not self._thread.is_alive()
 
     def _work(self) -> None:
@@ -98,18 +104,17 @@ class Pipeline(Generic[T]):
             # At the stop the first failure is the last: the collector is not there.
             if not self._export(least=1):
                 break
+        self._close()
 
     def _export(self, least: int) -> bool:
         queue = self._queue
         batch: list[T] = []
         if len(queue) < least:
             return True
-        try:
+        # It may be empty sooner, since a full queue drops what is oldest.
+        with contextlib.suppress(IndexError):
             while len(batch) < self._batching.batch:
                 batch.append(queue.popleft())
-        except IndexError:
-            # Empty, perhaps since a full queue has dropped one meanwhile.
-            pass
         if not batch:
             return True
         try:

@@ -40,6 +40,12 @@ class Sender:
         """From now on nothing is repeated, and no pause is waited for. From any thread."""
         self._stopped.set()
 
+    def close(self) -> None:
+        """Gives the connection back; in the thread that sends."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
     def send(self, body: bytes) -> str | None:
         """None if the collector took it, else why it did not. Repeats what may be repeated while its timeout lasts."""
         if self._otlp.gzip:
