@@ -199,7 +199,7 @@ def _add_genai(
     attributes["gen_ai.request.top_p"] = asked.top_p
     attributes["gen_ai.request.frequency_penalty"] = asked.frequency_penalty
     attributes["gen_ai.request.presence_penalty"] = asked.presence_penalty
-    attributes["gen_ai.request.stop_sequences"] = asked.stop_sequences
+    attributes["mimic.request.stop_count"] = asked.stop_count
     attributes["gen_ai.request.seed"] = asked.seed
     attributes["gen_ai.request.choice.count"] = asked.choice_count if asked.choice_count != 1 else None
     attributes["gen_ai.output.type"] = asked.output_type

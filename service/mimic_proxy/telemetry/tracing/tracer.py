@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mimic_proxy.relay.target import Base
 from mimic_proxy.telemetry.observation import ExchangeObservation, RefreshObservation, SpanLink, Trace
+from mimic_proxy.telemetry.readings import SpanCounts
 from mimic_proxy.telemetry.tracing.environment import prepare
 from mimic_proxy.telemetry.tracing.exchange import Naming, backend_spans, exchange_spans
 from mimic_proxy.telemetry.tracing.pipeline import Counts
@@ -74,8 +75,7 @@ class Tracing:
         self._wall = wall
         self._bits = bits
         self._instrumentation: Instrumentation | None = None
-        self.counts = export.counts
-        """Of spans: exported, failed, dropped, still queued."""
+        self._counts = export.counts
         self._shutdown = export.shutdown
         self.begin: Callable[[bytes | None, tuple[bytes, ...], str], Trace] = settings.sampler.begin
         """The place of an exchange in a trace, see `Sampler.begin`."""
@@ -114,6 +114,11 @@ class Tracing:
         span = self.begin_refresh(None)
         if span.sampled:
             self._put(root_span(name, span, started, self._clock(), attributes, failed, self._moments()))
+
+    def counts(self) -> SpanCounts:
+        """What became of the spans so far."""
+        now = self._counts()
+        return SpanCounts(now.exported, now.failed, now.dropped)
 
     def instrument(self, app: "FastAPI") -> None:
         """SERVER spans for what a FastAPI app answers, probes and scrapes aside. Before it answers anything."""
