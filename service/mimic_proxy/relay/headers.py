@@ -193,9 +193,12 @@ REQUEST_READERS: Mapping[bytes, Reader] = {
 """Fields that do not simply pass. All others do."""
 
 
-def request_names(token_header: bytes) -> Names:
-    """The table for callers' heads. `token_header`: lower-case name of the field that we write."""
-    return Names({**REQUEST_READERS, token_header: _drop}, (b"proxy-",))
+def request_names(token_header: bytes, *, baggage: bool = False) -> Names:
+    """The table for callers' heads. `token_header`: lower-case name of the field that we write. baggage: it passes."""
+    readers = dict(REQUEST_READERS)
+    if baggage:
+        del readers[b"baggage"]
+    return Names({**readers, token_header: _drop}, (b"proxy-",))
 
 
 def read_request(headers: list[tuple[bytes, bytes]], names: Names) -> RequestFields:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
@@ -14,7 +14,8 @@ from mimic_proxy.relay.outcome import NO_STATUS_SENT, outcome_of_error, outcome_
 from mimic_proxy.relay.ports import Services
 from mimic_proxy.relay.request import CALLER_LEFT
 from mimic_proxy.relay.routes import match
-from mimic_proxy.telemetry.observation import ExchangeObservation, Outcome, Trace
+from mimic_proxy.telemetry.observation import ExchangeObservation, Outcome
+from mimic_proxy.telemetry.port import NoSpans, WebSpans
 from mimic_proxy.telemetry.propagation import unsampled
 from mimic_proxy.web.errors import FAILURE, error_response, mimic_error
 from mimic_proxy.web.models import BackendCall, Models, ModelsAnswer
@@ -23,26 +24,6 @@ CALL = "mimic.call"
 """Key of the scope: the BackendCall of a request."""
 
 logger = logging.getLogger("mimic.web")
-
-
-class WebSpans(Protocol):
-    """The span that somebody's instrumentation has opened for the present request."""
-
-    def current(self) -> Trace | None:
-        """Where it stands; None where there is none."""
-        ...
-
-    def finish(self, outcome: Outcome, request_id: str, error_code: str | None) -> None: ...
-
-
-class NoSpans:
-    """Where nobody instruments."""
-
-    def current(self) -> Trace | None:
-        return None
-
-    def finish(self, outcome: Outcome, request_id: str, error_code: str | None) -> None:
-        """There is nothing to say it to."""
 
 
 def create_api(services: Services, models: Models, version: str, spans: WebSpans | None = None) -> FastAPI:

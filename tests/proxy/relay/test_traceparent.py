@@ -38,3 +38,9 @@ def test_what_is_malformed_counts_as_none(value: bytes):
 
 def test_two_are_none():
     assert not read_request([(b"traceparent", VALID), (b"traceparent", VALID)], NAMES).traceparent
+
+
+@pytest.mark.parametrize(("baggage", "passing"), [(False, b""), (True, b"baggage: user=1\r\n")])
+def test_baggage_passes_only_where_it_is_meant_to(baggage: bool, passing: bytes):
+    fields = read_request([(b"baggage", b"user=1")], request_names(b"authorization", baggage=baggage))
+    assert b"".join(fields.passing) == passing

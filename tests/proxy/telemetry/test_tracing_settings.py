@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from mimic_proxy.telemetry.propagation import Propagation
 from mimic_proxy.telemetry.sampling import ALL
 from mimic_proxy.telemetry.tracing.environment import DEFAULTS, prepare
 from mimic_proxy.telemetry.tracing.settings import (
     OTLP,
     Batching,
-    Propagation,
     TracingSettings,
     read_propagation,
     read_tracing,

@@ -14,7 +14,8 @@ from mimic_proxy.errors import ModelNotFound, UpstreamUnreachable
 from mimic_proxy.relay.headers import RequestFields, ResponseFields
 from mimic_proxy.relay.origins import OriginPolicy
 from mimic_proxy.telemetry.observation import Outcome, TokenWait, Trace
-from mimic_proxy.web.api import WebSpans, create_api
+from mimic_proxy.telemetry.port import WebSpans
+from mimic_proxy.web.api import create_api
 from mimic_proxy.web.models import BackendCall, ModelsAnswer
 
 MODEL = b'{"id":"small"}'

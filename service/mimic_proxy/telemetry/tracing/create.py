@@ -5,9 +5,11 @@ Nothing of OpenTelemetry is imported, and no thread started, where no exporter i
 
 import logging
 import sys
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 
+from mimic_proxy.configuration.values import masked_url
 from mimic_proxy.relay.target import Base, parse_base
+from mimic_proxy.telemetry.propagation import Propagation
 from mimic_proxy.telemetry.tracing.console import console_line
 from mimic_proxy.telemetry.tracing.exchange import Naming
 from mimic_proxy.telemetry.tracing.otlp import Requests, encode
@@ -35,6 +37,7 @@ def create_tracing(
     embeddings_url: str,
     token_url: str | None,
     naming: Naming,
+    propagation: Propagation,
     proxy_for: Callable[[Base], str | None] = lambda base: None,
     console: Callable[[bytes], object] = _stdout,
 ) -> Tracing | None:
@@ -44,9 +47,7 @@ def create_tracing(
     on the way to a collector. console: takes lines for OTEL_TRACES_EXPORTER=console.
     """
     settings, problems = read_tracing(environ, version)
-    propagation, more = read_propagation(environ)
-    for name, wrong in problems + (more if settings is not None else []):
-        logger.warning("%s %s", name, wrong)
+    _tell(problems)
     if settings is None:
         return None
     places = Places(parse_base(chat_url), parse_base(embeddings_url), parse_base(token_url) if token_url else None)
@@ -57,7 +58,20 @@ def create_tracing(
     return Tracing(settings, places, naming, export=export, environ=environ, extract=propagation.trace_context)
 
 
+def propagation(environ: Mapping[str, str]) -> Propagation:
+    """What passes between caller, Mimic and backend, whether traces are exported or not. Problems are logged."""
+    found, problems = read_propagation(environ)
+    _tell(problems)
+    return found
+
+
+def _tell(problems: list[tuple[str, str]]) -> None:
+    for name, wrong in problems:
+        logger.warning("%s %s", name, wrong)
+
+
 def _otlp(settings: TracingSettings, otlp: OTLP, version: str, proxy_for: Callable[[Base], str | None]) -> Export:
+    logger.info("Traces go to %s", masked_url(otlp.url))
     sender = Sender(otlp, version, proxy_for(parse_base(otlp.url)))
     requests = Requests(settings.resource, SCOPE, version)
     pipeline = Pipeline[bytes](

@@ -13,6 +13,7 @@ from typing import Literal, TypeVar
 from urllib.parse import unquote
 
 from mimic_proxy.relay.target import parse_base
+from mimic_proxy.telemetry.propagation import Propagation
 from mimic_proxy.telemetry.sampling import Sampler, sampler
 from mimic_proxy.telemetry.tracing.span import Limits, Value
 
@@ -56,14 +57,6 @@ class TracingSettings:
     batching: Batching
     limits: Limits
     resource: Mapping[str, Value]
-
-
-@dataclass(frozen=True, slots=True)
-class Propagation:
-    """OTEL_PROPAGATORS. baggage: only if it is named there; the default would carry users' data to a third party."""
-
-    trace_context: bool = True
-    baggage: bool = False
 
 
 class _Reader:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mimic_proxy.relay.target import Base
 from mimic_proxy.telemetry.observation import ExchangeObservation, RefreshObservation, SpanLink, Trace
+from mimic_proxy.telemetry.port import NoSpans, WebSpans
 from mimic_proxy.telemetry.readings import SpanCounts
 from mimic_proxy.telemetry.tracing.environment import prepare
 from mimic_proxy.telemetry.tracing.exchange import Naming, backend_spans, exchange_spans
@@ -20,7 +21,7 @@ from mimic_proxy.telemetry.tracing.span import NONE, Attributes, Span
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-    from mimic_proxy.telemetry.tracing.web import Instrumentation, WebSpans
+    from mimic_proxy.telemetry.tracing.web import Instrumentation
 
 SHUTDOWN_SECONDS = 3.0
 """Longest delay of the exit, whatever the collector does."""
@@ -66,7 +67,7 @@ class Tracing:
         bits: Callable[[int], int] = random.getrandbits,
     ) -> None:
         self._sampler = settings.sampler
-        self._settings = settings
+        self._resource = settings.resource
         self._places = places
         self._naming = naming
         self._put = export.put
@@ -74,13 +75,13 @@ class Tracing:
         self._clock = clock
         self._wall = wall
         self._bits = bits
-        self._instrumentation: Instrumentation | None = None
         self._counts = export.counts
         self._shutdown = export.shutdown
         self.begin: Callable[[bytes | None, tuple[bytes, ...], str], Trace] = settings.sampler.begin
         """The place of an exchange in a trace, see `Sampler.begin`."""
         if not extract:
             self.begin = lambda traceparent, tracestate, digits: settings.sampler.begin(None, (), digits)
+        self._instrumentation = self._instrument()
 
     def begin_refresh(self, trigger: SpanLink | None) -> SpanLink:
         """The span that a refresh will be. It is sampled if the exchange that started it is, or links would be dead."""
@@ -122,19 +123,12 @@ class Tracing:
 
     def instrument(self, app: "FastAPI") -> None:
         """SERVER spans for what a FastAPI app answers, probes and scrapes aside. Before it answers anything."""
-        try:
-            if self._instrumentation is None:
-                self._instrumentation = self._new_instrumentation()
+        if self._instrumentation is not None:
             self._instrumentation.add(app)
-        except Exception:
-            # Somebody's instrumentation, of any version: no reason not to serve.
-            logger.exception("The web application %r could not be instrumented; it makes no spans", app.title)
 
-    def web_spans(self) -> "WebSpans":
+    def web_spans(self) -> WebSpans:
         """What the web applications may do with those spans."""
-        from mimic_proxy.telemetry.tracing.web import WebSpans
-
-        return WebSpans(self._new_id)
+        return NoSpans() if self._instrumentation is None else self._instrumentation.spans
 
     def shutdown(self, seconds: float = SHUTDOWN_SECONDS) -> bool:
         """Exports what is left, and comes back after `seconds` at the latest; True if the exporter has ended.
@@ -143,13 +137,18 @@ class Tracing:
         """
         return self._shutdown(seconds)
 
-    def _new_instrumentation(self) -> "Instrumentation":
+    def _instrument(self) -> "Instrumentation | None":
         # In this order: the instrumentation reads the environment when it is imported.
         prepare(self._environ)
-        from mimic_proxy.telemetry.tracing.web import Instrumentation
+        try:
+            from mimic_proxy.telemetry.tracing.web import Instrumentation
 
-        excluded = self._environ.get("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "")
-        return Instrumentation(self._sampler, self._settings.resource, self._put, excluded)
+            excluded = self._environ.get("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "")
+            return Instrumentation(self._sampler, self._resource, self._put, self._new_id, excluded)
+        except Exception:
+            # Somebody else's code, of any version, led by any variable: no reason not to serve.
+            logger.exception("FastAPI cannot be instrumented; what it answers makes no spans")
+            return None
 
     def _moments(self) -> Callable[[float], int]:
         """Looks at both clocks now: a wall clock that was set is right for what ends after it was."""

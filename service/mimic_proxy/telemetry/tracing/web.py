@@ -41,8 +41,8 @@ KEPT = frozenset(
 )
 
 
-class WebSpans:
-    """What the web applications may do with the span that the instrumentation has opened for a request."""
+class OpenSpans:
+    """What the web applications may do with the span that the instrumentation has opened, see `port.WebSpans`."""
 
     def __init__(self, new_id: Callable[[], str]) -> None:
         self._new_id = new_id
@@ -78,11 +78,17 @@ class WebSpans:
 
 
 class Instrumentation:
-    """Makes spans of what FastAPI apps answer. put: takes them."""
+    """Makes spans of what FastAPI apps answer. put: takes them. excluded: more URLs, as EXCLUDED has them."""
 
     def __init__(
-        self, sampler: Sampler, resource: Mapping[str, Value], put: Callable[[Span], None], excluded: str
+        self,
+        sampler: Sampler,
+        resource: Mapping[str, Value],
+        put: Callable[[Span], None],
+        new_id: Callable[[], str],
+        excluded: str,
     ) -> None:
+        self.spans = OpenSpans(new_id)
         self._excluded = ",".join(filter(None, (*EXCLUDED, excluded)))
         self._provider = TracerProvider(
             sampler=_Asked(sampler),
