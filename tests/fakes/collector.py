@@ -1,6 +1,8 @@
 """Collectors: one that a test scripts, in a thread of its own, and the real one as a process."""
 
+import asyncio
 import json
+import socket
 import subprocess
 import threading
 import time
@@ -149,15 +151,22 @@ service:
         lines = [line for line in self.text().splitlines(keepends=True) if line.endswith("\n")]
         return [span for line in lines for span in _exported(json.loads(line))]
 
-    def until(self, found: Callable[[list[Exported]], bool], seconds: float = 10.0) -> list[Exported]:
+    async def until(self, found: Callable[[list[Exported]], bool], seconds: float = 10.0) -> list[Exported]:
         """Wait until the spans are those that the test waits for. Raises TimeoutError."""
         until = time.monotonic() + seconds
         while not found(spans := self.spans()):
             assert self._process.poll() is None, "the collector has ended"
             if time.monotonic() > until:
                 raise TimeoutError(f"only {[span.name for span in spans]} came in {seconds} s")
-            time.sleep(0.02)
+            await asyncio.sleep(0.02)
         return spans
+
+    async def trace(self, trace_id: str, *names: str) -> dict[str, Exported]:
+        """The spans of a trace by their names, once all that are named have come."""
+        spans = await self.until(lambda spans: set(names) <= {span.name for span in spans if span.trace_id == trace_id})
+        found = [span for span in spans if span.trace_id == trace_id]
+        assert len(found) == len({span.name for span in found}), "a name stands twice"
+        return {span.name: span for span in found}
 
     def close(self) -> None:
         self._process.terminate()
@@ -168,8 +177,6 @@ service:
 @contextmanager
 def otelcol(program: str, folder: Path) -> Iterator[Otelcol]:
     """A real collector that accepts connections."""
-    import socket
-
     made = Otelcol(program, folder)
     try:
         until = time.monotonic() + 20

@@ -29,8 +29,6 @@ KEPT = frozenset(
         "http.route",
         "url.scheme",
         "url.path",
-        "server.address",
-        "server.port",
         "network.protocol.version",
         "error.type",
         # The older names, for those who set OTEL_SEMCONV_STABILITY_OPT_IN otherwise.
