@@ -400,7 +400,7 @@ async def test_traces_are_random_hexadecimal_digits(seen: Seen) -> None:
     mimic = seen.mimic(NOWHERE)
     made = {mimic.services.new_trace() for _ in range(100)}
     assert len(made) == 100
-    assert all(re.fullmatch(r"[0-9a-f]{48}", trace) for trace in made)
+    assert all(re.fullmatch(r"[0-9a-f]{64}", trace) for trace in made)
     await mimic.close()
 
 

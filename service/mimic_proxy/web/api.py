@@ -14,7 +14,7 @@ from mimic_proxy.relay.outcome import NO_STATUS_SENT, outcome_of_error, outcome_
 from mimic_proxy.relay.ports import Services
 from mimic_proxy.relay.request import CALLER_LEFT
 from mimic_proxy.relay.routes import match
-from mimic_proxy.telemetry.observation import ExchangeObservation, Outcome
+from mimic_proxy.telemetry.observation import ExchangeObservation, Operation, Outcome
 from mimic_proxy.web.errors import FAILURE, error_response, mimic_error
 from mimic_proxy.web.models import Models, ModelsAnswer
 
@@ -89,7 +89,8 @@ class Observed:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started = self.services.clock()
+        started, operation = self.services.clock(), _operation(scope)
+        self.services.in_web[operation] += 1
         request_id = _request_id(scope, self.services.new_trace)
         status, sent = NO_STATUS_SENT, 0
         left: Callable[[], bool] = scope.get(CALLER_LEFT, _stays)
@@ -116,7 +117,13 @@ class Observed:
                 scope[FAILURE] = fault
                 await error_response(fault)(scope, receive, send_observed)
         finally:
+            self.services.in_web[operation] -= 1
             self.services.observe(_observation(scope, request_id, status, started, self.services.clock(), sent))
+
+
+def _operation(scope: Scope) -> Operation:
+    path: Any = scope.get("raw_path") or b""
+    return "models" if path == b"/v1/models" or path.startswith(b"/v1/models/") else "unmatched"
 
 
 def _stays() -> bool:
@@ -147,10 +154,9 @@ def _observation(
 ) -> ExchangeObservation:
     path: Any = scope.get("raw_path") or b""
     error: MimicError | None = scope.get(FAILURE)
-    known = path == b"/v1/models" or path.startswith(b"/v1/models/")
     return ExchangeObservation(
         request_id=request_id.decode("ascii"),
-        operation="models" if known else "unmatched",
+        operation=_operation(scope),
         method=scope["method"],
         path=path.decode("ascii", "replace"),
         status=status,
