@@ -34,7 +34,7 @@ RUNNING = (
     "mimic_token_waiters",
 )
 """Gauges that are 0 once nothing runs."""
-PATIENCE_SECONDS = 8.0
+PATIENCE_SECONDS = 5.0
 _POLL_SECONDS = 0.02
 _LABEL = re.compile(r"\{.*\}")
 
