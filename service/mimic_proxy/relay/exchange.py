@@ -31,7 +31,6 @@ from mimic_proxy.errors import (
     TokenUnavailable,
     UpstreamAuthFailed,
     UpstreamBadResponse,
-    UpstreamTimeout,
 )
 from mimic_proxy.relay.answer import JSON_LINE, Answer
 from mimic_proxy.relay.body import BodyFields, ask_for_usage, read_fields, read_parameters
@@ -724,7 +723,7 @@ class Exchange:
         if unsent != self._progress:
             self._progress, self.at.caller_stalled = unsent, self._services.clock()
             return
-        self._error = UpstreamTimeout("The caller took nothing for the send timer.", timer="send")
+        self._attempts.timer = "send"
         self._leave_all()
         self._caller.drop()
         self._close(State.ABANDONED, "client_disconnect")
