@@ -130,6 +130,11 @@ class Exchange:
         """What is asked for."""
         return self._route.operation
 
+    @property
+    def model(self) -> str | None:
+        """Of which model, as far as that has been read."""
+        return self._fields.model
+
     # ---- the caller
 
     def start(self) -> None:
