@@ -202,7 +202,7 @@ class Mimic:
         running = [exchange for exchange in services.pulse.running() if isinstance(exchange, Exchange)]
         return Readings(
             token=self.tokens.state(),
-            requests_in_flight=Counter(exchange.operation for exchange in running),
+            requests_in_flight=services.in_web + Counter(exchange.operation for exchange in running),
             streams_in_flight=Counter(exchange.operation for exchange in running if exchange.answer.stream),
             breaker=services.breaker.state,
             slots_in_use=services.slots.in_use,

@@ -1,31 +1,24 @@
 """`mimic-proxy serve`: one Mimic with its log, its metrics and its admin port, from start to stop."""
 
 import asyncio
-import dataclasses
+import functools
 import logging
-import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Coroutine
-from importlib.metadata import PackageNotFoundError, version
 from typing import TypeVar
 
-from mimic_proxy.app import Mimic, outbound_url, run
+from mimic_proxy.app import Mimic, run
 from mimic_proxy.check import resolved_urls
 from mimic_proxy.listen import CannotListen
+from mimic_proxy.listeners import Listeners
+from mimic_proxy.release import own_version
 from mimic_proxy.settings import Settings, SettingsError
+from mimic_proxy.telemetry.history import History
 from mimic_proxy.telemetry.logs import ExchangeLog, LineWriter, configure
-from mimic_proxy.telemetry.metrics import Build, Metrics
-from mimic_proxy.telemetry.models import ModelLabels
-from mimic_proxy.telemetry.observation import ExchangeObservation, RefreshObservation
-from mimic_proxy.telemetry.port import Telemetry
-from mimic_proxy.telemetry.propagation import Propagation
 from mimic_proxy.telemetry.readings import Readings
-from mimic_proxy.telemetry.tracing.create import create_tracing, propagation
-from mimic_proxy.telemetry.tracing.exchange import Naming
-from mimic_proxy.telemetry.tracing.tracer import Tracing
 from mimic_proxy.web.admin import AdminState, create_admin
+from mimic_proxy.web.status import Watched, encoded
 
 OnReady = Callable[[Mimic, str], None]
 """Told once Mimic accepts calls, with the address of its API."""
@@ -61,101 +54,48 @@ def logged(settings: Settings, work: Callable[[LineWriter], Coroutine[None, None
 
 async def serving(settings: Settings, output: LineWriter, on_ready: OnReady = lambda mimic, address: None) -> None:
     """What `serve` does inside the event loop."""
-    loop = asyncio.get_running_loop()
     log = ExchangeLog(
         output,
         level=logging.getLevelNamesMapping()[settings.log_level],
         style=settings.log_format,
         wall=time.time,
-        later=loop.call_later,
+        later=asyncio.get_running_loop().call_later,
     )
 
     def read() -> Readings:
         return mimic.readings()
 
-    models = ModelLabels(settings.models)
-    metrics = Metrics(
-        build=Build(own_version(), os.environ.get("MIMIC_REVISION", ""), platform.python_version()),
-        read=read,
-        models=models,
-        wall=time.time,
-    )
-
-    def observe(seen: ExchangeObservation) -> None:
-        metrics.exchange(seen)
-        log.write(seen)
-
-    telemetry = Telemetry(
-        exchange=observe,
-        refresh=metrics.refresh,
-        gaps=metrics.gaps,
-        breaker_changed=metrics.breaker_changed,
-        reloaded=metrics.reloaded,
-        lag=metrics.lag,
-        propagation=propagation(os.environ),
-    )
-    tracing = _tracing(settings, models, telemetry.propagation)
+    listeners = Listeners(settings, log, read)
     try:
-        mimic = Mimic(settings, telemetry if tracing is None else _traced(telemetry, tracing))
-        admin = create_admin(AdminState(mimic.ready, mimic.request_stop, metrics.registry, mimic.batch.flush), settings)
+        mimic = Mimic(settings, listeners.telemetry)
+        watched = watch(mimic, listeners.history)
+        status = functools.partial(encoded, watched)
+        registry = listeners.metrics.registry
+        admin = create_admin(AdminState(mimic.ready, mimic.request_stop, registry, status, mimic.batch.flush), settings)
         mimic.telemetry.instrument(admin)
-        await run(mimic, admin, own_version(), lambda address: on_ready(mimic, address))
+
+        def ready(address: str) -> None:
+            watched.api_port = int(address.rpartition(":")[2])
+            on_ready(mimic, address)
+
+        await run(mimic, admin, own_version(), ready)
     finally:
-        if tracing is not None:
-            tracing.shutdown()
+        listeners.close()
 
 
-def _tracing(settings: Settings, models: ModelLabels, passing: Propagation) -> Tracing | None:
-    return create_tracing(
-        os.environ,
+def watch(mimic: Mimic, history: History) -> Watched:
+    """What the status page looks at in this process."""
+    return Watched(
         version=own_version(),
-        chat_url=settings.chat_api_url,
-        embeddings_url=settings.embedding_api_url,
-        token_url=settings.token_url,
-        naming=Naming(
-            model_label=models.label,
-            genai=settings.mimic_genai_spans,
-            dialect=settings.dialect,
-            every_try=settings.log_level == "DEBUG",
-            scheme="http" if settings.tls_cert is None else "https",
-        ),
-        propagation=passing,
-        proxy_for=lambda base: outbound_url(settings, base),
-    )
-
-
-def _traced(telemetry: Telemetry, tracing: Tracing) -> Telemetry:
-    """The same listeners, and the traces behind them: what counts comes first, it also learns the names of models."""
-
-    def exchange(seen: ExchangeObservation) -> None:
-        telemetry.exchange(seen)
-        tracing.exchange(seen)
-
-    def refresh(seen: RefreshObservation) -> None:
-        telemetry.refresh(seen)
-        tracing.refresh(seen)
-
-    def reloaded(succeeded: bool) -> None:
-        telemetry.reloaded(succeeded)
-        result = "success" if succeeded else "failure"
-        failed = None if succeeded else result
-        tracing.root("config reload", time.monotonic(), attributes={"mimic.reload.result": result}, failed=failed)
-
-    def stopped(began: float, running: int) -> None:
-        telemetry.stopped(began, running)
-        tracing.root("drain", began, attributes={"mimic.drain.exchanges": running})
-
-    return dataclasses.replace(
-        telemetry,
-        exchange=exchange,
-        refresh=refresh,
-        reloaded=reloaded,
-        stopped=stopped,
-        begin_trace=tracing.begin,
-        begin_refresh=tracing.begin_refresh,
-        spans=tracing.counts,
-        instrument=tracing.instrument,
-        web_spans=tracing.web_spans(),
+        started=time.time(),
+        settings=mimic.settings,
+        services=mimic.services,
+        conditions=mimic.ready,
+        token=mimic.tokens.state,
+        history=history,
+        api_port=mimic.settings.port,
+        clock=time.monotonic,
+        wall=time.time,
     )
 
 
@@ -168,11 +108,3 @@ def in_a_loop(work: Coroutine[None, None, Result]) -> Result:
         factory = None
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(work)
-
-
-def own_version() -> str:
-    """The version of the distribution; told apart from one that was never installed."""
-    try:
-        return version("mimic")
-    except PackageNotFoundError:
-        return "0+unknown"

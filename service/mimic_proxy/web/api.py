@@ -14,7 +14,7 @@ from mimic_proxy.relay.outcome import NO_STATUS_SENT, outcome_of_error, outcome_
 from mimic_proxy.relay.ports import Services
 from mimic_proxy.relay.request import CALLER_LEFT
 from mimic_proxy.relay.routes import match
-from mimic_proxy.telemetry.observation import ExchangeObservation, Outcome
+from mimic_proxy.telemetry.observation import ExchangeObservation, Operation, Outcome
 from mimic_proxy.telemetry.port import NoSpans, WebSpans
 from mimic_proxy.telemetry.propagation import unsampled
 from mimic_proxy.web.errors import FAILURE, error_response, mimic_error
@@ -101,7 +101,8 @@ class Observed:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started = self.services.clock()
+        started, operation = self.services.clock(), _operation(scope)
+        self.services.in_web[operation] += 1
         request_id = _request_id(scope, self.services.new_trace)
         scope[CALL] = asked = self._place(scope)
         status, sent = NO_STATUS_SENT, 0
@@ -130,6 +131,7 @@ class Observed:
                 scope[FAILURE] = fault
                 await error_response(fault)(scope, receive, send_observed)
         finally:
+            self.services.in_web[operation] -= 1
             if status == NO_STATUS_SENT:
                 self._finish(scope, status, request_id)
             ended = self.services.clock()
@@ -148,6 +150,11 @@ class Observed:
         error: MimicError | None = scope.get(FAILURE)
         code = None if error is None else error.code
         self.spans.finish(_outcome(status, error), request_id.decode("ascii"), code)
+
+
+def _operation(scope: Scope) -> Operation:
+    path: Any = scope.get("raw_path") or b""
+    return "models" if path == b"/v1/models" or path.startswith(b"/v1/models/") else "unmatched"
 
 
 def _stays() -> bool:
@@ -183,7 +190,7 @@ def _observation(
     backend_id = None if upstream is None else upstream.request_id
     return ExchangeObservation(
         request_id=request_id.decode("ascii"),
-        operation="models" if route else "unmatched",
+        operation=_operation(scope),
         method=scope["method"],
         path=path.decode("ascii", "replace"),
         route=route,

@@ -229,6 +229,18 @@ async def test_an_observation_names_the_operation(api: Api, path: bytes, operati
     assert [seen.operation for seen in api.world.observations] == [operation]
 
 
+async def test_what_is_being_answered_is_counted_until_it_ends_however_it_ends(api: Api) -> None:
+    for error in (None, RuntimeError("a fault of ours")):
+        api.models.error = error
+        api.models.gate.clear()
+        await api.line.read(request(b"GET", b"/v1/models"))
+        await turn()
+        assert api.world.services.in_web == {"models": 1}
+        api.models.gate.set()
+        await turn()
+        assert api.world.services.in_web == {"models": 0}
+
+
 async def test_a_caller_who_leaves_before_the_answer_is_observed_as_such(api: Api) -> None:
     api.models.gate.clear()
     await api.line.read(request(b"GET", b"/v1/models"))
