@@ -1,0 +1,6 @@
+"""The dashboards of the chart."""
+
+
+def files() -> dict[str, str]:
+    """Their texts by name."""
+    return {}
