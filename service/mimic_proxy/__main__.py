@@ -19,6 +19,7 @@ from mimic_proxy.listen import CannotListen
 from mimic_proxy.serve import in_a_loop, own_version, serve
 from mimic_proxy.settings import SettingsError, load, load_admin_port
 from mimic_proxy.telemetry.logs import LineWriter, configure
+from mimic_proxy.telemetry.port import Telemetry
 
 OK, FAILED, WRONG_SETTINGS, CANNOT_LISTEN = 0, 1, 2, 3
 DOTENV = Path(".env")
@@ -63,7 +64,7 @@ def _check(environ: Mapping[str, str]) -> bool:
     configure(LineWriter(sys.stderr.buffer), level="ERROR", style="console")
 
     async def checking() -> bool:
-        mimic = Mimic(settings, observe=lambda seen: None, observe_refresh=lambda seen: None)
+        mimic = Mimic(settings, Telemetry())
         try:
             return await check(mimic, _say)
         finally:

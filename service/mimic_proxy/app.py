@@ -15,6 +15,7 @@ import random
 import signal
 import socket
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ from mimic_proxy.listen import BACKLOG, bind
 from mimic_proxy.relay.batch import Batch
 from mimic_proxy.relay.breaker import Breaker
 from mimic_proxy.relay.dial import Dialler, OutboundProxy
+from mimic_proxy.relay.exchange import Exchange
 from mimic_proxy.relay.headers import request_names, response_names
 from mimic_proxy.relay.heads import Heads
 from mimic_proxy.relay.origins import OriginPolicy
@@ -39,8 +41,11 @@ from mimic_proxy.relay.pulse import Pulse
 from mimic_proxy.relay.slots import Budget, Slots
 from mimic_proxy.relay.target import Base, parse_base
 from mimic_proxy.reload import Watch, Watcher, secret_files
-from mimic_proxy.settings import Settings, SettingsError
-from mimic_proxy.telemetry.observation import ExchangeObservation, RefreshObservation
+from mimic_proxy.settings import Settings, SettingsError, config_hash
+from mimic_proxy.telemetry.lag import LagMeter
+from mimic_proxy.telemetry.observation import ExchangeObservation
+from mimic_proxy.telemetry.port import Telemetry
+from mimic_proxy.telemetry.readings import Readings
 from mimic_proxy.tls import ClientTLS, client_context, server_context
 from mimic_proxy.tokens.grants import choose
 from mimic_proxy.tokens.refresh import TokenPolicy
@@ -72,9 +77,7 @@ class Mimic:
     def __init__(
         self,
         settings: Settings,
-        *,
-        observe: Callable[[ExchangeObservation], None],
-        observe_refresh: Callable[[RefreshObservation], None],
+        telemetry: Telemetry,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.settings = settings
@@ -84,7 +87,10 @@ class Mimic:
         self.draining = False
         self.stopping = asyncio.Event()
         self.emptied = asyncio.Event()
-        self.tokens = self._token_source(observe_refresh)
+        self.telemetry = telemetry
+        self.reloaded_at, self.reload_succeeded = time.time(), True
+        self.config_hash = config_hash(settings)
+        self.tokens = self._token_source()
         self.outbox = Outbox(loop.call_soon)
         self.batch = Batch(loop.call_later)
         self.pools: dict[tuple[str, str, int], Pool] = {}
@@ -97,7 +103,7 @@ class Mimic:
             limits=_limits(settings),
             slots=Slots(settings.max_concurrency, settings.max_queue),
             budget=Budget(settings.max_buffered_bytes),
-            breaker=Breaker(settings.breaker_failures, settings.breaker_cooldown),
+            breaker=Breaker(settings.breaker_failures, settings.breaker_cooldown, telemetry.breaker_changed),
             clock=time.monotonic,
             pulse=Pulse(loop.call_later),
             outbox=self.outbox,
@@ -107,6 +113,8 @@ class Mimic:
             heads=Heads(),
             defer=self.batch.add,
             request_names=request_names(settings.token_header.lower().encode("ascii")),
+            begin_trace=telemetry.begin_trace,
+            gaps=telemetry.gaps,
             debug=relay_logger.debug if relay_logger.isEnabledFor(logging.DEBUG) else None,
             include_usage=settings.include_usage,
             retry_dead_connection=settings.retry_dead_connection,
@@ -119,7 +127,6 @@ class Mimic:
             timeout=settings.total_timeout,
         )
         self.models.settle = self.batch.flush
-        self._observe = observe
         self.origins = OriginPolicy(settings.allowed_hosts, settings.allowed_origins)
 
     def _check_certificates(self) -> None:
@@ -134,7 +141,7 @@ class Mimic:
             wrong = "cannot be used as PEM certificates and key"
             raise SettingsError([Problem(name, f"{wrong} ({error.strerror or type(error).__name__})")]) from None
 
-    def _token_source(self, observe: Callable[[RefreshObservation], None]) -> TokenSource:
+    def _token_source(self) -> TokenSource:
         settings = self.settings
         proxy = None
         if settings.token_url is not None:
@@ -147,7 +154,8 @@ class Mimic:
             clock=time.monotonic,
             wall=time.time,
             chance=random.random,
-            observe=observe,
+            observe=self.telemetry.refresh,
+            begin_span=self.telemetry.begin_refresh,
         )
 
     def _backend(self, base: Base) -> Backend:
@@ -178,7 +186,7 @@ class Mimic:
     def _observed(self, seen: ExchangeObservation) -> None:
         if seen.model is not None and seen.outcome == "completed":
             self.models.note(seen.model)
-        self._observe(seen)
+        self.telemetry.exchange(seen)
 
     def ready(self) -> list[tuple[str, bool, str]]:
         """The conditions of readiness: name, whether it holds, why not."""
@@ -190,16 +198,48 @@ class Mimic:
             ("serving", not self.draining, "Mimic is stopping" if self.draining else ""),
         ]
 
+    def readings(self) -> Readings:
+        """What the gauges show now."""
+        services = self.services
+        running = [exchange for exchange in services.pulse.running() if isinstance(exchange, Exchange)]
+        return Readings(
+            token=self.tokens.state(),
+            requests_in_flight=Counter(exchange.operation for exchange in running),
+            streams_in_flight=Counter(exchange.operation for exchange in running if exchange.answer.stream),
+            breaker=services.breaker.state,
+            slots_in_use=services.slots.in_use,
+            slots_limit=self.settings.max_concurrency,
+            conditions=[
+                *((name, holds) for name, holds, _ in self.ready()),
+                ("backend", services.breaker.state != "open"),
+            ],
+            draining=self.draining,
+            config_hash=self.config_hash,
+            reloaded_at=self.reloaded_at,
+            reload_succeeded=self.reload_succeeded,
+            spans=self.telemetry.spans(),
+        )
+
     def watcher(self) -> Watcher:
         """Tells tokens and TLS when their files change."""
         settings = self.settings
         certificates = (settings.ca_bundle, settings.client_cert, settings.client_key)
         return Watcher(
             [
-                Watch(secret_files(settings), self.tokens.secrets_changed),
+                Watch(secret_files(settings), self.secrets_changed),
                 Watch(tuple(file for file in certificates if file is not None), self.certificates_changed),
             ]
         )
+
+    def secrets_changed(self) -> None:
+        """Files of secrets have changed: a new secret is used at once."""
+        self._reloaded(self.tokens.secrets_changed())
+
+    def _reloaded(self, succeeded: bool) -> None:
+        self.reload_succeeded = succeeded
+        if succeeded:
+            self.reloaded_at = time.time()
+        self.telemetry.reloaded(succeeded)
 
     def certificates_changed(self) -> None:
         """Certificate files have changed: new connections use them, present ones retire."""
@@ -207,9 +247,11 @@ class Mimic:
             self.tls.reload()
         except OSError as error:
             logger.warning("The changed certificates cannot be used, the old ones stay: %s", error)
+            self._reloaded(False)
             return
         for pool in self.pools.values():
             pool.retire()
+        self._reloaded(True)
 
     def request_stop(self) -> None:
         """Begin the graceful stop; harmless when it has begun."""
@@ -318,9 +360,12 @@ async def _background(mimic: Mimic) -> AsyncIterator[None]:
     watcher = mimic.watcher()
     watcher.start()
     sweeper = mimic.loop.create_task(mimic.sweep())
+    lag = LagMeter(mimic.loop.call_later, time.monotonic, mimic.telemetry.lag)
+    lag.start()
     try:
         yield
     finally:
+        lag.stop()
         sweeper.cancel()
         watcher.close()
         await mimic.close()
@@ -413,4 +458,4 @@ def _limits(settings: Settings) -> Limits:
 
 
 def _new_trace() -> str:
-    return f"{random.getrandbits(192):048x}"
+    return f"{random.getrandbits(256):064x}"

@@ -20,7 +20,7 @@
     |  |- UpstreamBadResponse     502 upstream_bad_response
     |  `- UpstreamTimeout         504 upstream_timeout
     `- Unavailable            Mimic itself; type unavailable_error
-       |- Overloaded              503 overloaded           (retry-after-ms)
+       |- Overloaded              503 overloaded           (retry-after-ms; BuffersFull: of memory)
        |- CircuitOpen             503 circuit_open         (retry-after-ms)
        `- ShuttingDown            503 shutting_down        (retry-after-ms)
 
@@ -30,7 +30,10 @@ A message says what to do and never holds a secret, a token or a part of a promp
 import json
 import math
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, Literal
+
+ErrorType = Literal["connect", "tls", "dns", "reset", "protocol", "read_timeout", "unauthorized", "too_large", "other"]
+Admission = Literal["concurrency", "body_size", "buffers", "draining"]
 
 MAX_WAIT_HINT_SECONDS = 60.0
 """Longest hint to wait: Node's SDK ignores more than 60 s, Python's gives up above 120 s."""
@@ -48,6 +51,8 @@ class MimicError(Exception):
     status: ClassVar[int] = 500
     type: ClassVar[str] = "api_error"
     code: str = "internal_error"
+    admission: Admission | None = None
+    """Which limit kept the request out, where one did."""
 
     def __init__(
         self,
@@ -56,7 +61,7 @@ class MimicError(Exception):
         param: str | None = None,
         retry_after: float | None = None,
         should_retry: bool | None = None,
-        error_type: str | None = None,
+        error_type: ErrorType | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -139,6 +144,7 @@ class RequestTimeout(CallerError):
 class RequestTooLarge(CallerError):
     status = 413
     code = "request_too_large"
+    admission = "body_size"
 
 
 class HeadTooLarge(CallerError):
@@ -190,7 +196,8 @@ class UpstreamTimeout(UpstreamError):
     code = "upstream_timeout"
 
     def __init__(self, message: str, *, timer: str, should_retry: bool | None = None) -> None:
-        super().__init__(message, should_retry=should_retry, error_type="read_timeout")
+        error_type: ErrorType = "connect" if timer == "connect" else "read_timeout"
+        super().__init__(message, should_retry=should_retry, error_type=error_type)
         self.timer = timer
 
 
@@ -203,6 +210,11 @@ class Unavailable(MimicError):
 
 class Overloaded(Unavailable):
     code = "overloaded"
+    admission: Admission | None = "concurrency"
+
+
+class BuffersFull(Overloaded):
+    admission = "buffers"
 
 
 class CircuitOpen(Unavailable):
@@ -211,3 +223,4 @@ class CircuitOpen(Unavailable):
 
 class ShuttingDown(Unavailable):
     code = "shutting_down"
+    admission = "draining"

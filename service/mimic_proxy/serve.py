@@ -15,8 +15,11 @@ from mimic_proxy.check import resolved_urls
 from mimic_proxy.listen import CannotListen
 from mimic_proxy.settings import Settings, SettingsError
 from mimic_proxy.telemetry.logs import ExchangeLog, LineWriter, configure
-from mimic_proxy.telemetry.metrics import Metrics
+from mimic_proxy.telemetry.metrics import Build, Metrics
+from mimic_proxy.telemetry.models import ModelLabels
 from mimic_proxy.telemetry.observation import ExchangeObservation
+from mimic_proxy.telemetry.port import Telemetry
+from mimic_proxy.telemetry.readings import Readings
 from mimic_proxy.web.admin import AdminState, create_admin
 
 OnReady = Callable[[Mimic, str], None]
@@ -61,18 +64,31 @@ async def serving(settings: Settings, output: LineWriter, on_ready: OnReady = la
         wall=time.time,
         later=loop.call_later,
     )
+
+    def read() -> Readings:
+        return mimic.readings()
+
+    models = ModelLabels(settings.models)
     metrics = Metrics(
-        version=own_version(),
-        revision=os.environ.get("MIMIC_REVISION", ""),
-        python=platform.python_version(),
-        ready=lambda: [(name, holds) for name, holds, _ in mimic.ready()],
+        build=Build(own_version(), os.environ.get("MIMIC_REVISION", ""), platform.python_version()),
+        read=read,
+        models=models,
+        wall=time.time,
     )
 
     def observe(seen: ExchangeObservation) -> None:
         metrics.exchange(seen)
         log.write(seen)
 
-    mimic = Mimic(settings, observe=observe, observe_refresh=metrics.refresh)
+    telemetry = Telemetry(
+        exchange=observe,
+        refresh=metrics.refresh,
+        gaps=metrics.gaps,
+        breaker_changed=metrics.breaker_changed,
+        reloaded=metrics.reloaded,
+        lag=metrics.lag,
+    )
+    mimic = Mimic(settings, telemetry)
     admin = create_admin(AdminState(mimic.ready, mimic.request_stop, metrics.registry, mimic.batch.flush), settings)
     await run(mimic, admin, own_version(), lambda address: on_ready(mimic, address))
 

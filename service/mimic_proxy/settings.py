@@ -4,6 +4,8 @@ Every setting is one field of `Settings`: its name in upper case is the variable
 file, and its type names the reader of the value.
 """
 
+import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
@@ -234,6 +236,12 @@ def redacted(settings: Settings) -> dict[str, object]:
         else:
             shown[name] = list(value) if isinstance(value, tuple) else value
     return shown
+
+
+def config_hash(settings: Settings) -> str:
+    """Twelve digits that tell two configurations apart, secrets aside."""
+    shown = json.dumps(redacted(settings), sort_keys=True, default=str)
+    return hashlib.sha256(shown.encode()).hexdigest()[:12]
 
 
 def _secret_ref(name: str, merged: Mapping[str, object], problems: list[Problem]) -> SecretRef | None:

@@ -11,6 +11,7 @@ from fakes.caller import Response
 from fakes.replies import JSON_FIELDS, SSE_FIELDS, Fields
 from mimic_proxy.errors import MimicError, UpstreamBadResponse, UpstreamUnreachable
 from mimic_proxy.relay.headers import read_response, response_names
+from mimic_proxy.telemetry.observation import Trace
 from mimic_proxy.tokens.token import FOREVER, AccessToken, Moment, credential_field, issue
 
 _LARGEST_HEAD_BYTES = 1 << 20
@@ -303,7 +304,9 @@ class Tokens:
         self.refused: list[tuple[AccessToken, float]] = []
         self.accepted_at: list[tuple[AccessToken, float]] = []
 
-    def obtain(self, waiter: Callable[[AccessToken | MimicError], None]) -> AccessToken | MimicError | None:
+    def obtain(
+        self, waiter: Callable[[AccessToken | MimicError], None], trace: Trace | None = None
+    ) -> AccessToken | MimicError | None:
         self.asked += 1
         if self.held is None:
             assert waiter not in self.waiting, "the same waiter is parked twice"
@@ -311,7 +314,11 @@ class Tokens:
         return self.held
 
     def replace(
-        self, refused: AccessToken, sent_at: float, waiter: Callable[[AccessToken | MimicError], None]
+        self,
+        refused: AccessToken,
+        sent_at: float,
+        waiter: Callable[[AccessToken | MimicError], None],
+        trace: Trace | None = None,
     ) -> AccessToken | MimicError | None:
         self.refused.append((refused, sent_at))
         self.held = self.next

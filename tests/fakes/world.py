@@ -59,7 +59,7 @@ class World:
                 "pulse": Pulse(lambda delay, beat: self.pulses.append(beat)),
                 "outbox": Outbox(lambda flush: None),
                 "offload": lambda work, done: self.offloaded.append((work, done)),
-                "new_trace": lambda: f"{next(numbers):032x}" + "1" * 16,
+                "new_trace": lambda: f"{next(numbers):032x}" + "1" * 16 + "2" * 16,
                 "observe": lambda seen: None,
                 "heads": Heads(),
                 "request_names": request_names(b"authorization"),

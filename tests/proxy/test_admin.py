@@ -8,8 +8,8 @@ import httpx2
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
+from fakes.readings import made
 from mimic_proxy.settings import Settings, load
-from mimic_proxy.telemetry.metrics import Metrics
 from mimic_proxy.web.admin import AdminState, create_admin
 
 SECRET = "s3cr3t"
@@ -34,8 +34,7 @@ class Process:
         self.stops += 1
 
     def admin(self, settings: Settings) -> Any:
-        metrics = Metrics(version="0.1.0", revision="", python="3.11", ready=lambda: [("token", True)])
-        return create_admin(AdminState(lambda: self.conditions, self.request_stop, metrics.registry), settings)
+        return create_admin(AdminState(lambda: self.conditions, self.request_stop, made().registry), settings)
 
     async def ask(
         self,

@@ -31,6 +31,7 @@ from mimic_proxy.relay.ports import Limits
 from mimic_proxy.relay.target import parse_base
 from mimic_proxy.settings import SettingsError, load
 from mimic_proxy.telemetry.observation import ExchangeObservation, RefreshObservation
+from mimic_proxy.telemetry.port import Telemetry
 
 NOWHERE = {
     "CHAT_API_URL": "http://models.test/v1",
@@ -48,7 +49,7 @@ class Seen:
         self.refreshes: list[RefreshObservation] = []
 
     def mimic(self, environ: dict[str, str]) -> Mimic:
-        return Mimic(load(environ), observe=self.exchanges.append, observe_refresh=self.refreshes.append)
+        return Mimic(load(environ), Telemetry(exchange=self.exchanges.append, refresh=self.refreshes.append))
 
 
 @pytest.fixture
@@ -399,7 +400,7 @@ async def test_traces_are_random_hexadecimal_digits(seen: Seen) -> None:
     mimic = seen.mimic(NOWHERE)
     made = {mimic.services.new_trace() for _ in range(100)}
     assert len(made) == 100
-    assert all(re.fullmatch(r"[0-9a-f]{48}", trace) for trace in made)
+    assert all(re.fullmatch(r"[0-9a-f]{64}", trace) for trace in made)
     await mimic.close()
 
 

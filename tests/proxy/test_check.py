@@ -17,6 +17,7 @@ from fakes.token_service import TokenService
 from mimic_proxy.app import Mimic
 from mimic_proxy.check import check, resolved_urls
 from mimic_proxy.settings import load
+from mimic_proxy.telemetry.port import Telemetry
 
 LIST = {"object": "list", "data": [{"id": name} for name in ("org/a", "b", "c", "d")]}
 
@@ -40,7 +41,7 @@ async def checked(backend: Backend, tokens: TokenService, **more: str) -> tuple[
         "CHAT_API_URL": f"{backend.url}/v1?api-version=1&key=sesame",
         "EMBEDDING_API_URL": f"{backend.url}/v1/embeddings",
     }
-    mimic = Mimic(load({**environ, **more}), observe=lambda seen: None, observe_refresh=lambda seen: None)
+    mimic = Mimic(load({**environ, **more}), Telemetry())
     lines: list[str] = []
     try:
         well = await check(mimic, lines.append)

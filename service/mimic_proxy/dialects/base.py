@@ -19,6 +19,21 @@ class Usage(msgspec.Struct, frozen=True, gc=False):
     """The part of the output that is reasoning."""
 
 
+class Shown(msgspec.Struct, frozen=True, gc=False):
+    """What an answer says of itself; never its content."""
+
+    usage: Usage
+    id: str | None = None
+    model: str | None = None
+    finish_reasons: tuple[str, ...] = ()
+    system_fingerprint: str | None = None
+
+
+NO_USAGE = Usage(None, None, None, None)
+NOTHING_SHOWN = Shown(NO_USAGE)
+MOST_REASONS = 16
+
+
 @dataclass(slots=True)
 class StreamFacts:
     """What a stream has shown so far. Its reader writes it, the exchange reads it after each feed."""
@@ -40,8 +55,12 @@ class StreamFacts:
     """The backend reported an error in the stream. It is terminal."""
     finished: int = 0
     """Choices that have a finish reason."""
+    finish_reasons: tuple[str, ...] = ()
+    """The first MOST_REASONS of them."""
     usage: Usage | None = None
+    id: str | None = None
     model: str | None = None
+    system_fingerprint: str | None = None
     observing: bool = True
     """False once an event was too long to be looked at; later ones still are."""
     in_partial: bool = False
@@ -56,6 +75,11 @@ class StreamFacts:
         if self.done or self.error_frame or self.held == "done":
             return True
         return self.finished >= self.n and self.held == "nothing" and not self.in_partial
+
+    @property
+    def shown(self) -> Shown:
+        """What the answer has said of itself so far."""
+        return Shown(self.usage or NO_USAGE, self.id, self.model, self.finish_reasons, self.system_fingerprint)
 
 
 class StreamReader(Protocol):
@@ -86,6 +110,6 @@ class Dialect(Protocol):
         """
         ...
 
-    def usage(self, body: bytes) -> Usage | None:
-        """The usage that a whole answer reports; None if it reports none or is not understood."""
+    def shown(self, body: bytes) -> Shown | None:
+        """What a whole answer says of itself; None if it is not understood."""
         ...

@@ -11,8 +11,9 @@
 import re
 from typing import Literal
 
-from mimic_proxy.dialects.base import StreamFacts, Usage
+from mimic_proxy.dialects.base import MOST_REASONS, NO_USAGE, Shown, StreamFacts
 from mimic_proxy.dialects.openai_shapes import (
+    decode_accounts,
     decode_answer,
     decode_chunk,
     decode_failure,
@@ -20,6 +21,7 @@ from mimic_proxy.dialects.openai_shapes import (
     error_status,
     has_content,
     read,
+    text,
     usage_of,
 )
 from mimic_proxy.relay.body import BodyFields
@@ -49,9 +51,20 @@ class OpenAI:
     def stream(self, fields: BodyFields, route_end: Literal["done", "responses"], remove_usage: bool) -> "OpenAIStream":
         return OpenAIStream(fields.n, route_end, remove_usage)
 
-    def usage(self, body: bytes) -> Usage | None:
+    def shown(self, body: bytes) -> Shown | None:
         answer = read(decode_answer, body)
-        return usage_of(answer.usage) if answer is not None else None
+        if answer is None:
+            # Choices of another shape: the usage may still be read.
+            accounts = read(decode_accounts, body)
+            return None if accounts is None else Shown(usage_of(accounts.usage) or NO_USAGE)
+        reasons = [choice.finish_reason for choice in answer.choices or ()]
+        return Shown(
+            usage_of(answer.usage) or NO_USAGE,
+            text(answer.id),
+            text(answer.model),
+            tuple(reason for reason in reasons[:MOST_REASONS] if isinstance(reason, str)),
+            text(answer.system_fingerprint),
+        )
 
 
 class OpenAIStream:
@@ -116,8 +129,9 @@ class OpenAIStream:
         facts = self.facts
         if chunk.error or chunk.object == "error":
             self._note_error(data)
-        if facts.model is None and isinstance(chunk.model, str):
-            facts.model = chunk.model
+        if facts.id is None:
+            facts.id, facts.model = text(chunk.id), text(chunk.model)
+            facts.system_fingerprint = text(chunk.system_fingerprint)
         if chunk.usage is not None:
             facts.usage = usage_of(chunk.usage) or facts.usage
             if self._remove_usage and chunk.choices == [] and facts.finished:
@@ -125,7 +139,7 @@ class OpenAIStream:
                 return False
         for choice in chunk.choices or ():
             if choice.finish_reason:
-                self._note_finished(choice.index)
+                self._note_finished(choice.index, choice.finish_reason)
             if not facts.first_content:
                 facts.first_content = has_content(choice)
         return True
@@ -142,8 +156,8 @@ class OpenAIStream:
         usage = event.usage
         if response is not None:
             usage = response.usage or usage
-            if self.facts.model is None and isinstance(response.model, str):
-                self.facts.model = response.model
+            if self.facts.id is None:
+                self.facts.id, self.facts.model = text(response.id), text(response.model)
         if usage is not None:
             self.facts.usage = usage_of(usage) or self.facts.usage
         return True
@@ -182,10 +196,13 @@ class OpenAIStream:
         elif kind in _WHOLE:
             facts.finished = facts.n
 
-    def _note_finished(self, index: object) -> None:
+    def _note_finished(self, index: object, reason: object) -> None:
+        facts = self.facts
         if len(self._finished) < _MOST_CHOICES:
             self._finished.add(index if isinstance(index, int) else 0)
-            self.facts.finished = len(self._finished)
+            facts.finished = len(self._finished)
+        if isinstance(reason, str) and len(facts.finish_reasons) < MOST_REASONS:
+            facts.finish_reasons += (reason,)
 
     def _note_error(self, data: bytes) -> None:
         facts = self.facts

@@ -10,6 +10,9 @@ from mimic_proxy.relay.body import UNREADABLE, mend
 
 T = TypeVar("T")
 
+LONGEST_TEXT = 256
+"""Of the names and ids that an answer gives itself."""
+
 _NOTHING = Usage(None, None, None, None)
 
 
@@ -53,13 +56,16 @@ class Chunk(msgspec.Struct, gc=False):
     choices: list[Choice] | None = None
     error: Any = None
     object: Any = None
+    id: Any = None
     model: Any = None
+    system_fingerprint: Any = None
     usage: UsageObject | None = None
 
 
 class ResponseObject(msgspec.Struct, gc=False):
     """The `response` of an event of `/v1/responses`."""
 
+    id: Any = None
     model: Any = None
     usage: UsageObject | None = None
 
@@ -80,8 +86,24 @@ class Failure(msgspec.Struct, gc=False):
     code: Any = None
 
 
+class FinishedChoice(msgspec.Struct, gc=False):
+    """One of the `choices` of an answer that is not a stream."""
+
+    finish_reason: Any = None
+
+
 class Answer(msgspec.Struct, gc=False):
     """An answer that is not a stream."""
+
+    id: Any = None
+    model: Any = None
+    system_fingerprint: Any = None
+    choices: list[FinishedChoice] | None = None
+    usage: UsageObject | None = None
+
+
+class Accounts(msgspec.Struct, gc=False):
+    """Of an answer whose choices are of no known shape."""
 
     usage: UsageObject | None = None
 
@@ -90,6 +112,7 @@ decode_chunk = msgspec.json.Decoder(Chunk).decode
 decode_typed = msgspec.json.Decoder(TypedEvent).decode
 decode_failure = msgspec.json.Decoder(Failure).decode
 decode_answer = msgspec.json.Decoder(Answer).decode
+decode_accounts = msgspec.json.Decoder(Accounts).decode
 
 
 def has_content(choice: Choice) -> bool:
@@ -154,3 +177,8 @@ def error_status(data: bytes) -> int:
         return 502
     code = failure.error.get("code") if isinstance(failure.error, dict) else failure.code
     return code if isinstance(code, int) and 400 <= code <= 599 else 502
+
+
+def text(value: object) -> str | None:
+    """The value if it is text of a sane length; Azure's first event holds empty ones."""
+    return value if isinstance(value, str) and 0 < len(value) <= LONGEST_TEXT else None

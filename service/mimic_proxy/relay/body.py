@@ -10,6 +10,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from mimic_proxy.errors import InvalidRequest
+from mimic_proxy.telemetry.observation import RequestParameters
 
 T = TypeVar("T")
 
@@ -51,6 +52,27 @@ class _Body(msgspec.Struct, gc=False):
     encoding_format: str | None = None
 
 
+class _ResponseFormat(msgspec.Struct, gc=False):
+    type: str = ""
+
+
+class _Parameters(msgspec.Struct, gc=False):
+    temperature: float | None = None
+    top_p: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    stop: str | list[str] | None = None
+    seed: int | None = None
+    n: int | None = None
+    max_completion_tokens: int | None = None
+    max_tokens: int | None = None
+    max_output_tokens: int | None = None
+    response_format: _ResponseFormat | None = None
+    encoding_format: str | None = None
+    dimensions: int | None = None
+    service_tier: str | None = None
+
+
 class _RawBody(msgspec.Struct, gc=False):
     """The same with the values unread, for bodies that have something odd somewhere."""
 
@@ -65,6 +87,9 @@ class _RawBody(msgspec.Struct, gc=False):
 
 
 _decode = msgspec.json.Decoder(_Body).decode
+_decode_parameters = msgspec.json.Decoder(_Parameters).decode
+_OUTPUT_TYPES = {"text": "text", "json_object": "json", "json_schema": "json"}
+"""Values of `gen_ai.output.type` by those of `response_format.type`."""
 _decode_raw = msgspec.json.Decoder(_RawBody).decode
 
 
@@ -86,6 +111,30 @@ def read_fields(body: bytes | bytearray) -> BodyFields:
         1 if found.n is None else found.n,
         _first(found.max_completion_tokens, found.max_tokens, found.max_output_tokens),
         found.encoding_format,
+    )
+
+
+def read_parameters(body: bytes | bytearray) -> RequestParameters | None:
+    """What a JSON object asks of the model, for a span; None for a body with anything odd in it. Never content."""
+    try:
+        found = _decode_parameters(body)
+    except UNREADABLE:
+        return None
+    stop = found.stop
+    form = found.encoding_format
+    return RequestParameters(
+        max_tokens=_first(found.max_completion_tokens, found.max_tokens, found.max_output_tokens),
+        temperature=found.temperature,
+        top_p=found.top_p,
+        frequency_penalty=found.frequency_penalty,
+        presence_penalty=found.presence_penalty,
+        stop_count=None if stop is None else 1 if isinstance(stop, str) else len(stop),
+        seed=found.seed,
+        choice_count=found.n if found.n not in (None, 1) else None,
+        output_type=None if found.response_format is None else _OUTPUT_TYPES.get(found.response_format.type),
+        encoding_formats=None if form is None else (form,),
+        dimensions=found.dimensions,
+        service_tier=found.service_tier,
     )
 
 

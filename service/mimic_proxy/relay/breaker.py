@@ -8,7 +8,10 @@
 Late news of exchanges from before the opening changes nothing while it is open.
 """
 
+from collections.abc import Callable
 from typing import Literal
+
+State = Literal["closed", "open", "half_open"]
 
 _PROBE_HINT_SECONDS = 1.0
 
@@ -17,19 +20,21 @@ class Breaker:
     """Opens after a number of failures without a success between them.
 
     failures: 0 switches it off. cooldown: seconds without any exchange before one is tried as a probe.
+    changed: is told of each new state.
     """
 
-    __slots__ = ("_cooldown", "_count", "_failures", "_open_until", "_state")
+    __slots__ = ("_cooldown", "_count", "_failures", "_open_until", "_state", "changed")
 
-    def __init__(self, failures: int, cooldown: float) -> None:
+    def __init__(self, failures: int, cooldown: float, changed: Callable[[State], None] = lambda state: None) -> None:
         self._failures = failures
         self._cooldown = cooldown
         self._count = 0
         self._open_until = 0.0
-        self._state: Literal["closed", "open", "half_open"] = "closed"
+        self._state: State = "closed"
+        self.changed = changed
 
     @property
-    def state(self) -> Literal["closed", "open", "half_open"]:
+    def state(self) -> State:
         """half_open: a probe is on its way."""
         return self._state
 
@@ -44,14 +49,15 @@ class Breaker:
             return min(_PROBE_HINT_SECONDS, self._cooldown)
         if now < self._open_until:
             return self._open_until - now
-        self._state = "half_open"
+        self._enter("half_open")
         return None
 
     def succeeded(self) -> None:
         """The backend answered."""
         if self._state != "open":
-            self._state = "closed"
             self._count = 0
+            if self._state == "half_open":
+                self._enter("closed")
 
     def failed(self, now: float) -> None:
         """The backend could not be reached, or failed by its own fault."""
@@ -59,10 +65,14 @@ class Breaker:
             return
         self._count += 1
         if self._state == "half_open" or self._count >= self._failures:
-            self._state = "open"
             self._open_until = now + self._cooldown
+            self._enter("open")
 
     def abandoned(self) -> None:
         """The exchange ended without showing anything of the backend: the next one is the probe."""
         if self._state == "half_open":
-            self._state = "open"
+            self._enter("open")
+
+    def _enter(self, state: State) -> None:
+        self._state = state
+        self.changed(state)

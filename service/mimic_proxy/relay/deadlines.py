@@ -55,6 +55,8 @@ class Moments:
     body: float
     """The last piece of the request's body came."""
     queued = 0.0
+    dialled = 0.0
+    """A connection was asked for."""
     sent = 0.0
     head = 0.0
     upstream = 0.0

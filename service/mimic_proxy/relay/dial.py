@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mimic_proxy.errors import UpstreamTimeout, UpstreamUnreachable
+from mimic_proxy.errors import ErrorType, UpstreamTimeout, UpstreamUnreachable
 from mimic_proxy.relay.target import Base
 
 STAGGER_SECONDS = 0.25
@@ -75,7 +75,7 @@ class Dialler:
             raise UpstreamUnreachable(message, error_type="tls") from error
         except OSError as error:
             reason = _reason(error)
-            kind = "tls" if base.scheme == "https" and isinstance(error, ConnectionError) else "connect"
+            kind: ErrorType = "tls" if base.scheme == "https" and isinstance(error, ConnectionError) else "connect"
             message = f"The backend at {place} cannot be reached: {reason}."
             raise UpstreamUnreachable(message, error_type=kind) from error
 

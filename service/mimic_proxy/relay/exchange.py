@@ -34,17 +34,18 @@ from mimic_proxy.errors import (
     UpstreamTimeout,
 )
 from mimic_proxy.relay.answer import JSON_LINE, Answer
-from mimic_proxy.relay.body import BodyFields, ask_for_usage, read_fields
+from mimic_proxy.relay.body import BodyFields, ask_for_usage, read_fields, read_parameters
 from mimic_proxy.relay.deadlines import NEVER, Moments, Phase, Timer, next_deadline, timeout_error
 from mimic_proxy.relay.framing import LARGE_BYTES
-from mimic_proxy.relay.headers import ResponseFields, traceparent_of
+from mimic_proxy.relay.headers import ResponseFields
 from mimic_proxy.relay.inbound import RequestBody
 from mimic_proxy.relay.outcome import outcome_of_error, outcome_of_status
 from mimic_proxy.relay.outgoing import outgoing_head, wants_usage
 from mimic_proxy.relay.ports import CallerPort, Cancellable, ConnectionPort, Request, Services
 from mimic_proxy.relay.report import Attempts, observation
 from mimic_proxy.relay.routes import Route
-from mimic_proxy.telemetry.observation import ExchangeObservation, Outcome
+from mimic_proxy.telemetry.observation import ExchangeObservation, Operation, Outcome, RequestParameters
+from mimic_proxy.telemetry.propagation import trace_lines, unsampled
 from mimic_proxy.tokens.token import AccessToken
 
 HELD_BYTES = 65536
@@ -83,6 +84,7 @@ class Exchange:
     # What most exchanges never change stands here: an instance is made for every request.
     state = State.NEW
     _fields: BodyFields = NO_FIELDS
+    _parameters: RequestParameters | None = None
     _parsing = False
     _slot = False
     _breaker_asked = False
@@ -106,9 +108,13 @@ class Exchange:
         self._caller = caller
         self._request = request
         self._route = route
-        self._trace = services.new_trace()
+        digits = services.new_trace()
+        if services.begin_trace is None:
+            self.trace = unsampled(fields.traceparent, digits)
+        else:
+            self.trace = services.begin_trace(fields.traceparent or None, fields.tracestate, digits)
         self.at = Moments(request.started)
-        self.answer = Answer(caller, request, b"req_" + self._trace[:32].encode("ascii"))
+        self.answer = Answer(caller, request, b"req_" + digits[:32].encode("ascii"))
         json = not fields.content_type or fields.content_type.startswith(JSON_TYPES)
         self._body = RequestBody(
             streamed=route.body == "stream" or not (json or route.first_class),
@@ -119,6 +125,11 @@ class Exchange:
         )
         self._continued = not (fields.expect_continue and request.http11)
         self._attempts = Attempts()
+
+    @property
+    def operation(self) -> Operation:
+        """What is asked for."""
+        return self._route.operation
 
     # ---- the caller
 
@@ -174,12 +185,15 @@ class Exchange:
             self._parsing = True
             self._services.offload(lambda: read_fields(whole), self._fields_read)
         else:
+            whole = self._body.take()
             try:
-                self._fields = read_fields(self._body.take())
+                self._fields = read_fields(whole)
             except InvalidRequest as error:
                 if self._route.first_class:
                     self._fail(error)
                     return
+            if self.trace.sampled:
+                self._parameters = read_parameters(whole)
             self._advance()
 
     def _fields_read(self, got: BodyFields | BaseException) -> None:
@@ -201,7 +215,7 @@ class Exchange:
         if self._connection is not None:
             self._connection.pause(not writable)
         if writable:
-            self.at.caller_stalled = 0.0
+            self._stall_ends()
             self.at.upstream = self._services.clock()
         else:
             self._caller_stalls()
@@ -210,13 +224,18 @@ class Exchange:
         self.at.caller_stalled = self._services.clock()
         self._progress = self._caller.unsent()
 
+    def _stall_ends(self) -> None:
+        if self.at.caller_stalled:
+            self._attempts.stalled_seconds += self._services.clock() - self.at.caller_stalled
+            self.at.caller_stalled = 0.0
+
     def caller_lost(self) -> None:
         """The caller has left (or half-closed, which counts as leaving)."""
         if self.state in ENDED:
             return
         if self.at.after_done:
             # SDKs hang up at [DONE]: the upstream is read to its end, so that it can be kept.
-            self.at.caller_stalled = 0.0
+            self._stall_ends()
             if self._connection is not None:
                 self._connection.pause(False)
             return
@@ -239,7 +258,7 @@ class Exchange:
         if self.state is State.NEW and ((not ready and self._continued) or not self._take_slot()):
             return
         if self.state is State.TOKEN and not self._waits_for_token:
-            if self._token is None and not self._token_got(self._services.tokens.obtain(self.token_ready)):
+            if self._token is None and not self._token_got(self._obtain()):
                 return
             if not self._continued:
                 self._continued = True
@@ -289,10 +308,13 @@ class Exchange:
         """The token that this exchange waited for, or why there is none."""
         if self.state in ENDED:
             return
-        self._attempts.token_seconds += self._services.clock() - self._waits_for_token
+        self._attempts.token_came(self._waits_for_token, self._services.clock(), got)
         self._waits_for_token = 0.0
         if self._token_got(got):
             self._advance()
+
+    def _obtain(self) -> AccessToken | MimicError | None:
+        return self._services.tokens.obtain(self.token_ready, self.trace)
 
     def _connect(self, *, fresh: bool = False) -> None:
         pool = self._services.backends[self._route.base].pool
@@ -301,12 +323,14 @@ class Exchange:
             self._send(kept)
             return
         self.state = State.DIALLING
+        self.at.dialled = self._services.clock()
         self._dial = pool.dial(self)
 
     def connected(self, connection: ConnectionPort) -> None:
         """The dialled connection is there. The token may have lapsed meanwhile: it is asked for again."""
         self._dial = None
-        got = self._services.tokens.obtain(self.token_ready)
+        self._attempts.waited_seconds += self._services.clock() - self.at.dialled
+        got = self._obtain()
         if isinstance(got, AccessToken):
             self._token = got
             self._send(connection)
@@ -321,6 +345,8 @@ class Exchange:
         """No connection could be had."""
         self._dial = None
         self._attempts.count += 1
+        self._attempts.waited_seconds += self._services.clock() - self.at.dialled
+        self.at.sent = self.at.head = 0.0
         self._backend_failed()
         self._fail(error)
 
@@ -369,7 +395,11 @@ class Exchange:
         token = self._token
         assert token is not None
         base = self._services.backends[self._route.base].base
-        trace = traceparent_of(self._request.fields, self._trace)
+        services, fields = self._services, self._request.fields
+        trace = b""
+        if services.trace_upstream:
+            traced = services.begin_trace is not None
+            trace = trace_lines(self.trace, fields.traceparent, fields.tracestate, traced=traced)
         length = self._request.content_length if self._body.streamed else size
         identity = self._fields.stream
         return outgoing_head(self._request, self._route, base, token, trace, length=length, identity=identity)
@@ -442,6 +472,7 @@ class Exchange:
     def _open_answer(self, fields: ResponseFields) -> None:
         if fields.event_stream:
             self._reader = self._services.dialect.stream(self._fields, self._route.stream_end, self._asks_for_usage)
+            self._attempts.gap = self._services.gaps(self._route.operation, self._fields.model)
             self.state = State.HEAD
         elif self.answer.committed:
             self._late = []
@@ -586,7 +617,7 @@ class Exchange:
         return self.state is State.SENT and in_time and first and self._services.retry_dead_connection
 
     def _replay_loss(self) -> None:
-        self._attempts.retried += ("connect",)
+        self._attempts.repeated("connect", "reset", self.at, None)
         if self._services.debug is not None:
             self._debug("the kept connection was dead: once more on a new one")
         self._connect(fresh=True)
@@ -601,7 +632,7 @@ class Exchange:
         if self._replayed:
             self._fail(UpstreamAuthFailed(REFUSED_AGAIN, should_retry=False, error_type="unauthorized"))
             return
-        got = self._services.tokens.replace(token, self.at.sent, self.token_ready)
+        got = self._services.tokens.replace(token, self.at.sent, self.token_ready, self.trace)
         if self._services.debug is not None:
             self._debug("access token %d was refused", token.generation)
         if self._body.streamed or self.answer.committed:
@@ -611,7 +642,7 @@ class Exchange:
         # was revoked in between: that is not yet a refusal of a fresh one.
         same = got is not None and not isinstance(got, MimicError) and got.generation == token.generation
         self._replayed = not same or len(self._attempts.retried) >= MOST_REPLAYS
-        self._attempts.retried += ("unauthorized",)
+        self._attempts.repeated("unauthorized", "unauthorized", self.at, self._upstream)
         self._upstream = None
         self.state = State.TOKEN
         if self._token_got(got):
@@ -678,6 +709,7 @@ class Exchange:
             self._body.forget()
             self.answer.open_events(None, self._keep_alive)
         self.at.written = self._services.clock()
+        self._attempts.heartbeats += 1
         self.answer.ping()
 
     def _check_stall(self) -> None:
@@ -759,7 +791,11 @@ class Exchange:
             services.slots.leave(self.slot_granted)
             self._attempts.queue_seconds = now - self.at.queued
         if self._waits_for_token:
-            self._attempts.token_seconds += now - self._waits_for_token
+            self._attempts.token_came(self._waits_for_token, now, None)
+        if self.state is State.DIALLING:
+            self._attempts.waited_seconds += now - self.at.dialled
+        if self.at.caller_stalled:
+            self._stall_ends()
         self.state = state
         services.pulse.discard(self)
         if services.debug is not None:
@@ -780,11 +816,12 @@ class Exchange:
             debug(f"%s: {message}", self.answer.request_id.decode("ascii"), *shown)
 
     def _observation(self, outcome: Outcome, now: float) -> ExchangeObservation:
-        usage = None
-        if self._reader is not None:
-            usage = self._reader.facts.usage
+        facts = self._reader.facts if self._reader is not None else None
+        shown = None
+        if facts is not None:
+            shown = facts.shown
         elif self._copy and self.answer.status < 400:
-            usage = self._services.dialect.usage(b"".join(self._copy))
+            shown = self._services.dialect.shown(b"".join(self._copy))
         return observation(
             outcome,
             now=now,
@@ -796,9 +833,12 @@ class Exchange:
             answer=self.answer,
             attempts=self._attempts,
             upstream=self._upstream,
-            facts=self._reader.facts if self._reader is not None else None,
-            usage=usage,
+            facts=facts,
+            shown=shown,
             error=self._error,
+            trace=self.trace,
+            parameters=self._parameters,
+            waits=self.state is not State.DONE or bool(self.at.after_done),
         )
 
 

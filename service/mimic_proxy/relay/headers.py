@@ -234,17 +234,18 @@ def head_start(
         parts.append(b"accept-encoding: %b\r\n" % fields.accept_encoding)
     if fields.request_id is not None:
         parts.append(b"x-request-id: %b\r\n" % fields.request_id)
-    if fields.traceparent:
-        parts += (b"tracestate: %b\r\n" % state for state in fields.tracestate)
     return b"".join(parts)
 
 
-def head_end(traceparent: bytes, *, length: int | None, chunked: bool) -> bytes:
-    """The rest of it, blank line included. length: bytes of the body, None where none is declared."""
+def head_end(trace: bytes, *, length: int | None, chunked: bool) -> bytes:
+    """The rest of it, blank line included.
+
+    trace: whole lines. length: bytes of the body, None where none is declared.
+    """
     if length is not None:
-        return b"traceparent: %b\r\ncontent-length: %d\r\n\r\n" % (traceparent, length)
+        return b"%bcontent-length: %d\r\n\r\n" % (trace, length)
     coding = b"transfer-encoding: chunked\r\n" if chunked else b""
-    return b"traceparent: %b\r\n%b\r\n" % (traceparent, coding)
+    return b"%b%b\r\n" % (trace, coding)
 
 
 def _response_type(fields: ResponseFields, name: bytes, value: bytes) -> None:
@@ -347,14 +348,6 @@ def request_ids(caller: bytes | None, backend: bytes | None, new: bytes) -> list
     if backend is not None and backend != chosen:
         lines.append(b"x-upstream-request-id: %b\r\n" % backend)
     return lines
-
-
-def traceparent_of(fields: RequestFields, trace: str) -> bytes:
-    """The caller's traceparent where it is valid, else a new unsampled root (W3C Trace Context, 3.2).
-
-    trace: 48 random hexadecimal digits, 32 for the trace and 16 for the span.
-    """
-    return fields.traceparent or f"00-{trace[:32]}-{trace[32:]}-00".encode("ascii")
 
 
 def error_fields(error: MimicError) -> list[bytes]:

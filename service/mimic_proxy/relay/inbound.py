@@ -1,6 +1,6 @@
 """The body of one request: kept whole for a replay, or passed on piece by piece. Pure."""
 
-from mimic_proxy.errors import MimicError, Overloaded, RequestTooLarge
+from mimic_proxy.errors import BuffersFull, MimicError, RequestTooLarge
 from mimic_proxy.relay.framing import Framing
 from mimic_proxy.relay.slots import Budget
 
@@ -61,7 +61,7 @@ class RequestBody:
             self._reserved += size
             return None
         message = "Mimic holds as many bytes of requests as MAX_BUFFERED_BYTES allows. Try again shortly."
-        return Overloaded(message, retry_after=1)
+        return BuffersFull(message, retry_after=1)
 
 
 def _too_large(limit: int) -> RequestTooLarge:

@@ -11,7 +11,7 @@ from mimic_proxy.errors import (
     UpstreamError,
     UpstreamTimeout,
 )
-from mimic_proxy.telemetry.observation import Outcome
+from mimic_proxy.telemetry.observation import ErrorType, Outcome
 
 NO_STATUS_SENT = 499
 
@@ -47,3 +47,12 @@ def outcome_of_status(status: int) -> Outcome:
     if status in (401, 403):
         return "token_error"
     return "client_error" if status < 500 else "upstream_error"
+
+
+def error_type_of_status(status: int) -> ErrorType | None:
+    """What the status of an attempt says was wrong; None where it says nothing of the kind."""
+    if status == 401:
+        return "unauthorized"
+    if status == 429:
+        return "http_429"
+    return "http_5xx" if status >= 500 else None

@@ -18,20 +18,21 @@ def outgoing_head(
     route: Route,
     base: Base,
     token: AccessToken,
-    traceparent: bytes,
+    trace: bytes,
     *,
     length: int | None,
     identity: bool,
 ) -> bytes:
     """The backend's head, blank line included.
 
-    length: bytes of the body where they are known. A body of none is declared only if the caller declared one.
+    trace: whole lines. length: bytes of the body where they are known. A body of none is declared only if the caller
+    declared one.
     """
     chunked = request.fields.chunked
     if not length and not chunked and request.content_length is None:
         length = None
     start = _head_start(request, route, base, token, identity=identity)
-    return start + head_end(traceparent, length=length, chunked=chunked)
+    return start + head_end(trace, length=length, chunked=chunked)
 
 
 def _head_start(request: Request, route: Route, base: Base, token: AccessToken, *, identity: bool) -> bytes:

@@ -17,10 +17,14 @@ from mimic_proxy.relay.outbox import Outbox
 from mimic_proxy.relay.pulse import Pulse
 from mimic_proxy.relay.slots import Budget, Slots
 from mimic_proxy.relay.target import Base
-from mimic_proxy.telemetry.observation import ExchangeObservation
+from mimic_proxy.telemetry.observation import ExchangeObservation, Operation, Trace
 from mimic_proxy.tokens.token import AccessToken
 
 TokenWaiter = Callable[[AccessToken | MimicError], None]
+
+
+def ignored(seconds: float) -> None:
+    """Where nobody counts."""
 
 
 class CallerPort(Protocol):
@@ -86,9 +90,11 @@ class PoolPort(Protocol):
 class TokenPort(Protocol):
     """The only holder of access tokens, see `tokens.source.TokenSource`."""
 
-    def obtain(self, waiter: TokenWaiter) -> AccessToken | MimicError | None: ...
+    def obtain(self, waiter: TokenWaiter, trace: Trace | None = None) -> AccessToken | MimicError | None: ...
 
-    def replace(self, refused: AccessToken, sent_at: float, waiter: TokenWaiter) -> AccessToken | MimicError | None: ...
+    def replace(
+        self, refused: AccessToken, sent_at: float, waiter: TokenWaiter, trace: Trace | None = None
+    ) -> AccessToken | MimicError | None: ...
 
     def accepted(self, token: AccessToken, now: float) -> None: ...
 
@@ -142,11 +148,17 @@ class Services:
     offload: Callable[[Callable[[], Any], Callable[[Any], None]], None]
     """Run the first in a worker thread, give its result, or the exception it raised, to the second."""
     new_trace: Callable[[], str]
-    """48 random hexadecimal digits."""
+    """64 random hexadecimal digits, of which ids are made."""
     observe: Callable[[ExchangeObservation], None]
     heads: "HeadsPort"
     request_names: Names
     """How callers' header fields are treated."""
+    begin_trace: Callable[[bytes | None, tuple[bytes, ...], str], Trace] | None = None
+    """Gives an exchange its place by the caller's valid traceparent, tracestate and new digits; None: no spans."""
+    trace_upstream: bool = True
+    """Tell the backend of the trace."""
+    gaps: Callable[[Operation, str | None], Callable[[float], None]] = lambda operation, model: ignored
+    """For a stream of an operation and a model: what is told of the seconds between its events."""
     defer: Callable[[Callable[[], None], bool], None] = lambda work, urgent: work()
     """Do work that nobody waits for, some time; at once if it is urgent."""
     debug: Callable[..., None] | None = None

@@ -1,47 +1,84 @@
 """The closing observation of an exchange, put together from what its parts have noted. Pure."""
 
-from typing import Literal
+from collections.abc import Callable
 
-from mimic_proxy.dialects.base import StreamFacts, Usage
-from mimic_proxy.errors import MimicError, UpstreamTimeout
+from mimic_proxy.dialects.base import NOTHING_SHOWN, Shown, StreamFacts
+from mimic_proxy.errors import MimicError, ShuttingDown, UpstreamTimeout
 from mimic_proxy.relay.answer import Answer
 from mimic_proxy.relay.body import BodyFields
 from mimic_proxy.relay.deadlines import Moments
 from mimic_proxy.relay.headers import ResponseFields
 from mimic_proxy.relay.inbound import RequestBody
-from mimic_proxy.relay.outcome import outcome_of_error
-from mimic_proxy.relay.ports import Request
+from mimic_proxy.relay.outcome import error_type_of_status, outcome_of_error
+from mimic_proxy.relay.ports import Request, ignored
 from mimic_proxy.relay.routes import Route
-from mimic_proxy.telemetry.observation import ExchangeObservation, Outcome
-
-NO_USAGE = Usage(None, None, None, None)
+from mimic_proxy.telemetry.observation import (
+    AdmissionRefusal,
+    Attempt,
+    ErrorType,
+    ExchangeObservation,
+    Outcome,
+    RequestParameters,
+    RetryReason,
+    TokenWait,
+    Trace,
+)
+from mimic_proxy.tokens.token import AccessToken
 
 
 class Attempts:
-    """What was tried for one exchange, and how its events came. Seconds."""
+    """What was tried for one exchange, what it waited for, and how its events came. Seconds."""
 
     count = 0
     timer: str | None = None
     """The one that ended it."""
-    retried: tuple[Literal["unauthorized", "connect"], ...] = ()
+    retried: tuple[RetryReason, ...] = ()
+    earlier: tuple[Attempt, ...] = ()
     queue_seconds = 0.0
     token_seconds = 0.0
+    token_waits: tuple[TokenWait, ...] = ()
+    waited_seconds = 0.0
+    """For connections, and for the backend in attempts that were repeated."""
+    stalled_seconds = 0.0
+    """The caller took nothing of the answer."""
+    heartbeats = 0
     events = 0
     last_event = 0.0
     max_gap = 0.0
     first_content = 0.0
     """Moment of the first event with content; 0.0 before it."""
+    gap: Callable[[float], None] = staticmethod(ignored)
+    """Is told of each gap between events as it ends."""
 
     def event_seen(self, now: float, events: int, content: bool) -> None:
         """A read of the stream brought the count of its events to `events`."""
         if events == self.events:
             return
         self.events = events
-        if self.last_event and now - self.last_event > self.max_gap:
-            self.max_gap = now - self.last_event
+        if self.last_event:
+            gap = now - self.last_event
+            self.gap(gap)
+            if gap > self.max_gap:
+                self.max_gap = gap
         self.last_event = now
         if content and not self.first_content:
             self.first_content = now
+
+    def token_came(self, since: float, now: float, got: AccessToken | MimicError | None) -> None:
+        """A wait for the access token has ended, with a token, an error, or by giving up."""
+        self.token_seconds += now - since
+        refresh = got.refresh if isinstance(got, AccessToken) else None
+        self.token_waits += (TokenWait(since, now - since, refresh),)
+
+    def repeated(self, why: RetryReason, error_type: ErrorType, at: Moments, upstream: ResponseFields | None) -> None:
+        """The attempt that `at` tells of has failed and is made again."""
+        seconds = at.upstream - at.sent
+        status = upstream.status if upstream is not None else None
+        head = at.head - at.sent if at.head else None
+        self.retried += (why,)
+        self.earlier += (Attempt(at.sent, seconds, status, head, error_type, why),)
+        self.waited_seconds += seconds
+        at.head = at.sent = 0.0
 
 
 def observation(
@@ -57,41 +94,88 @@ def observation(
     attempts: Attempts,
     upstream: ResponseFields | None,
     facts: StreamFacts | None,
-    usage: Usage | None,
+    shown: Shown | None,
     error: MimicError | None,
+    trace: Trace,
+    parameters: RequestParameters | None,
+    waits: bool,
 ) -> ExchangeObservation:
-    """One record of all that telemetry shows of an exchange."""
-    usage = usage or NO_USAGE
+    """One record of all that telemetry shows of an exchange. `waits`: it ended while it waited for the backend."""
+    shown = shown or NOTHING_SHOWN
+    usage = shown.usage
+    duration = now - request.started
+    waited = attempts.token_seconds + attempts.waited_seconds
+    if at.sent:
+        waited += (now if waits else at.upstream) - at.sent
+    if not body.streamed:
+        waited += (at.body if body.complete else now) - request.started
     return ExchangeObservation(
         request_id=answer.request_id.decode("ascii"),
         operation=route.operation,
         method=request.method.decode("ascii"),
         path=request.path.decode("ascii", "replace"),
+        route=route.template,
+        trace=trace,
         model=fields.model,
         stream=facts is not None or fields.stream,
         status=answer.status,
         outcome=outcome,
         error_code=error.code if error is not None else None,
+        error_type=_error_type(error, answer, upstream) if attempts.count else None,
+        refused=_refused(error, attempts) if error is not None else None,
         timer=error.timer if isinstance(error, UpstreamTimeout) else attempts.timer,
         started=request.started,
-        duration_seconds=now - request.started,
+        duration_seconds=duration,
+        overhead_seconds=duration - waited if duration > waited else 0.0,
         queue_seconds=attempts.queue_seconds,
         token_wait_seconds=attempts.token_seconds,
+        token_waits=attempts.token_waits,
+        sent=at.sent or None,
         upstream_head_seconds=at.head - at.sent if at.head else None,
         first_chunk_seconds=attempts.first_content - request.started if attempts.first_content else None,
         max_gap_seconds=attempts.max_gap if facts is not None else None,
+        send_blocked_seconds=attempts.stalled_seconds,
         events=attempts.events,
+        heartbeats=attempts.heartbeats,
+        error_frame=facts is not None and facts.error_frame,
         request_bytes=body.received,
         response_bytes=answer.size,
         attempts=attempts.count,
+        earlier=attempts.earlier,
         upstream_status=upstream.status if upstream is not None else None,
+        upstream_request_id=_id(upstream),
         retried=attempts.retried[-1] if attempts.retried else None,
         client_retry=request.fields.client_retry,
         input_tokens=usage.input,
         output_tokens=usage.output,
         cached_tokens=usage.cached,
         reasoning_tokens=usage.reasoning,
+        response_id=shown.id,
+        response_model=shown.model,
+        finish_reasons=shown.finish_reasons,
+        system_fingerprint=shown.system_fingerprint,
+        parameters=parameters,
     )
+
+
+def _error_type(error: MimicError | None, answer: Answer, upstream: ResponseFields | None) -> ErrorType | None:
+    """What was wrong with the last attempt: our word for it, else what its status says."""
+    if error is not None and error.error_type is not None:
+        return error.error_type
+    if upstream is not None and upstream.status >= 400:
+        return error_type_of_status(upstream.status)
+    # A first event that is an error was answered with a status of its own.
+    return error_type_of_status(answer.status) if upstream is not None and error is None else None
+
+
+def _refused(error: MimicError, attempts: Attempts) -> AdmissionRefusal | None:
+    if isinstance(error, ShuttingDown) and attempts.count:
+        return None
+    return error.admission
+
+
+def _id(upstream: ResponseFields | None) -> str | None:
+    return None if upstream is None or upstream.request_id is None else upstream.request_id.decode("ascii", "replace")
 
 
 def refusal(

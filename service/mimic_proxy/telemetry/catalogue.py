@@ -170,7 +170,7 @@ TOKEN = (
     Metric(
         "mimic_token_expiry_timestamp_seconds",
         "gauge",
-        "Unix time at which the access token expires; 0 without one, or where nobody said when.",
+        "Unix time at which the access token expires, an assumed one where nobody said when; 0 without one.",
     ),
     Metric("mimic_token_issued_timestamp_seconds", "gauge", "Unix time at which it was asked for; 0 without one."),
     Metric("mimic_token_lifetime_seconds", "gauge", "Lifetime of the present access token; 0 without one."),

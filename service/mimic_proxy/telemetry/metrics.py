@@ -1,60 +1,59 @@
-"""The metrics of the proxy: every name, label and bucket stands here, and nowhere else.
+"""The metrics of the proxy as Prometheus reads them: what `catalogue` names, with what `counts` and `readings` hold.
 
 An exchange and a refresh end in one observation each; they are counted by accumulators that are rendered when
-Prometheus scrapes.
+Prometheus scrapes. What is a gauge is read at that moment.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import get_args
 
 from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar as ShownExemplar
 
-from mimic_proxy.telemetry.accumulators import Counter, Histogram
-from mimic_proxy.telemetry.observation import (
-    ExchangeObservation,
-    Operation,
-    Outcome,
-    RefreshObservation,
-    RefreshResult,
-    RefreshTrigger,
-)
+from mimic_proxy.telemetry import catalogue
+from mimic_proxy.telemetry.accumulators import Counter, Exemplar, Histogram
+from mimic_proxy.telemetry.counts import STREAMED, Counts
+from mimic_proxy.telemetry.exchange_counts import POOL, ExchangeCounts
+from mimic_proxy.telemetry.genai_counts import GenAICounts
+from mimic_proxy.telemetry.models import ModelLabels
+from mimic_proxy.telemetry.observation import ExchangeObservation, Operation, RefreshObservation
+from mimic_proxy.telemetry.readings import BreakerState, Readings
+from mimic_proxy.tokens.state import TokenState
 
-DURATION_BOUNDS = tuple(0.01 * 2**power for power in range(17))
-"""10 ms to 655 s; every threshold of a service level is one of them."""
-USUAL_STATUS: dict[Outcome, int] = {
-    "completed": 200,
-    "client_error": 400,
-    "upstream_error": 502,
-    "token_error": 503,
-    "timeout": 504,
-    "idle_timeout": 200,
-    "client_disconnect": 499,
-    "overloaded": 503,
-    "circuit_open": 503,
-    "internal_error": 500,
-    "shutdown": 503,
-}
-"""The status that each outcome has most often: with it a child is there from the start."""
-STREAMED: tuple[Operation, ...] = ("chat", "passthrough")
+Sample = tuple[tuple[str, ...], float]
 
-Readiness = Callable[[], Iterable[tuple[str, bool]]]
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """What runs here."""
+
+    version: str
+    revision: str
+    python: str
 
 
 class Metrics:
     """All that is counted, and the registry that shows it."""
 
-    def __init__(self, *, version: str, revision: str, python: str, ready: Readiness) -> None:
-        """`ready` gives each condition of readiness by its name, whenever somebody scrapes."""
-        self._build = (version, revision, python)
-        self._ready = ready
-        self._requests = Counter(("operation", "stream", "code", "outcome"), _usual_exchanges())
-        self._durations = Histogram(("operation", "outcome"), DURATION_BOUNDS)
-        self._refreshes = Counter(
-            ("result", "trigger"),
-            [(result, trigger) for result in get_args(RefreshResult) for trigger in get_args(RefreshTrigger)],
-        )
+    def __init__(
+        self,
+        *,
+        build: Build,
+        read: Callable[[], Readings],
+        models: ModelLabels,
+        wall: Callable[[], float],
+        genai: GenAICounts | None = None,
+    ) -> None:
+        """read: the moment, whenever somebody scrapes. wall: Unix seconds. genai: also counts exchanges, if given."""
+        self._build = build
+        self._read = read
+        self._counts = Counts(catalogue.CATALOGUE.values())
+        self._exchanges = ExchangeCounts(self._counts, models, wall)
+        self._genai = genai
+        self._token_failing = False
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(_Rendered(self._render))
         ProcessCollector(registry=self.registry)
@@ -62,41 +61,63 @@ class Metrics:
 
     def exchange(self, seen: ExchangeObservation) -> None:
         """Counts one finished exchange."""
-        self._requests.add((seen.operation, seen.stream, seen.status, seen.outcome))
-        self._durations.observe((seen.operation, seen.outcome), seen.duration_seconds)
+        self._exchanges.count(seen)
+        if self._genai is not None:
+            self._genai.count(seen)
+
+    def gaps(self, operation: Operation, model: str | None) -> Callable[[float], None]:
+        """What is told of the seconds between the events of one stream."""
+        observe = self._counts.histograms["mimic_stream_chunk_gap_seconds"].child(operation).observe
+        return observe if self._genai is None else self._genai.gaps(operation, model, observe)
 
     def refresh(self, seen: RefreshObservation) -> None:
         """Counts one call to the token service."""
-        self._refreshes.add((seen.result, seen.trigger))
+        counters, histograms = self._counts.counters, self._counts.histograms
+        counters["mimic_token_refresh_total"].add(seen.result, seen.trigger)
+        histograms["mimic_token_refresh_duration_seconds"].child(seen.result).observe(seen.duration_seconds)
+        transitions = counters["mimic_breaker_transitions_total"]
+        failed = seen.result != "success"
+        if self._token_failing:
+            transitions.add("token", "half_open")
+            transitions.add("token", "open" if failed else "closed")
+        elif failed:
+            transitions.add("token", "open")
+        self._token_failing = failed
+
+    def breaker_changed(self, state: BreakerState) -> None:
+        """Counts a change of the backend's breaker."""
+        self._counts.counters["mimic_breaker_transitions_total"].add("backend", state)
+
+    def reloaded(self, succeeded: bool) -> None:
+        """Counts changed files that were read again."""
+        self._counts.counters["mimic_config_reloads_total"].add("success" if succeeded else "failure")
+
+    def lag(self, seconds: float) -> None:
+        """Counts how late the event loop was."""
+        self._counts.histograms["mimic_event_loop_lag_seconds"].child().observe(seconds)
 
     def _render(self) -> Iterator[Metric]:
-        requests = CounterMetricFamily(
-            "mimic_requests", "Finished requests; code is the status sent.", labels=self._requests.labels
-        )
-        for labels, count in self._requests.rendered():
-            requests.add_metric(labels, count)
-        yield requests
-        durations = HistogramMetricFamily(
-            "mimic_request_duration_seconds",
-            "First byte of a request in to last byte of its response out.",
-            labels=self._durations.labels,
-        )
-        for labels, buckets, total in self._durations.rendered():
-            durations.add_metric(labels, buckets, total)
-        yield durations
-        refreshes = CounterMetricFamily(
-            "mimic_token_refresh", "Calls to the token service.", labels=self._refreshes.labels
-        )
-        for labels, count in self._refreshes.rendered():
-            refreshes.add_metric(labels, count)
-        yield refreshes
-        ready = GaugeMetricFamily("mimic_ready", "1 for each condition of readiness that holds.", labels=("condition",))
-        for condition, holds in self._ready():
-            ready.add_metric([condition], int(holds))
-        yield ready
-        build = GaugeMetricFamily("mimic_build_info", "What runs here.", labels=("version", "revision", "python"))
-        build.add_metric(self._build, 1)
-        yield build
+        now = self._read()
+        self._refresh_totals(now)
+        gauges = dict(_gauges(now, self._build))
+        for metric in catalogue.CATALOGUE.values():
+            if metric.kind == "counter":
+                yield _counter(metric, self._counts.counters[metric.name])
+            elif metric.kind == "histogram":
+                yield _histogram(metric, self._counts.histograms[metric.name])
+            else:
+                yield _gauge(metric, gauges[metric.name])
+        if self._genai is not None:
+            for metric in self._genai.counts.metrics:
+                yield _histogram(metric, self._genai.counts.histograms[metric.name])
+
+    def _refresh_totals(self, now: Readings) -> None:
+        """Counters whose count is kept where it arises."""
+        counters, spans = self._counts.counters, now.spans
+        counters["mimic_token_coalesced_total"].child().value = now.token.coalesced
+        counters["mimic_spans_exported_total"].child("success").value = spans.exported
+        counters["mimic_spans_exported_total"].child("failure").value = spans.failed
+        counters["mimic_spans_dropped_total"].child().value = spans.dropped
 
 
 class _Rendered(Collector):
@@ -109,8 +130,77 @@ class _Rendered(Collector):
         return self._render()
 
 
-def _usual_exchanges() -> Iterator[tuple[object, ...]]:
-    for operation in get_args(Operation):
-        for stream in (False, True) if operation in STREAMED else (False,):
-            for outcome, status in USUAL_STATUS.items():
-                yield operation, stream, status, outcome
+def _counter(metric: catalogue.Metric, counter: Counter) -> Metric:
+    family = CounterMetricFamily(metric.name.removesuffix("_total"), metric.help, labels=metric.labels)
+    for labels, count in counter.series.items():
+        family.add_metric(labels, count.value)
+    return family
+
+
+def _histogram(metric: catalogue.Metric, histogram: Histogram) -> Metric:
+    family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
+    if not metric.labels and not histogram.series:
+        histogram.child()
+    for labels, buckets, total in histogram.cumulated():
+        shown = [
+            (bound, count) if exemplar is None else (bound, count, _shown(exemplar))
+            for bound, count, exemplar in buckets
+        ]
+        family.add_metric(labels, shown, total)
+    return family
+
+
+def _shown(exemplar: Exemplar) -> ShownExemplar:
+    ids = {"trace_id": exemplar.trace_id, "span_id": exemplar.span_id}
+    return ShownExemplar(ids, exemplar.value, exemplar.time)
+
+
+def _gauge(metric: catalogue.Metric, samples: Iterable[Sample]) -> Metric:
+    family = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
+    for labels, value in samples:
+        family.add_metric(labels, value)
+    return family
+
+
+def _gauges(now: Readings, build: Build) -> Iterator[tuple[str, list[Sample]]]:
+    """The samples of every gauge of the catalogue, by its name."""
+    operations = get_args(Operation)
+    yield "mimic_requests_in_flight", [((name,), now.requests_in_flight.get(name, 0)) for name in operations]
+    yield "mimic_streams_in_flight", [((name,), now.streams_in_flight.get(name, 0)) for name in STREAMED]
+    for name, value in _token_gauges(now.token):
+        yield name, [((), value)]
+    states = {"backend": now.breaker, "token": _token_breaker(now.token)}
+    yield (
+        "mimic_breaker_state",
+        [
+            ((target, state), float(state == present))
+            for target, present in states.items()
+            for state in catalogue.CLOSED["state"]
+        ],
+    )
+    yield "mimic_upstream_slots_in_use", [((POOL,), now.slots_in_use)]
+    yield "mimic_upstream_slots_limit", [((POOL,), now.slots_limit)]
+    yield "mimic_config_last_reload_success", [((), float(now.reload_succeeded))]
+    yield "mimic_config_last_reload_timestamp_seconds", [((), now.reloaded_at)]
+    yield "mimic_config_info", [((now.config_hash,), 1)]
+    yield "mimic_ready", [((name,), float(holds)) for name, holds in now.conditions]
+    yield "mimic_draining", [((), float(now.draining))]
+    yield "mimic_build_info", [((build.version, build.revision, build.python), 1)]
+
+
+def _token_gauges(token: TokenState) -> Iterator[tuple[str, float]]:
+    issued, lifetime = token.issued or 0.0, token.lifetime or 0.0
+    yield "mimic_token_expiry_timestamp_seconds", issued + lifetime if lifetime else 0.0
+    yield "mimic_token_issued_timestamp_seconds", issued
+    yield "mimic_token_lifetime_seconds", lifetime
+    yield "mimic_token_refresh_margin_seconds", token.refresh_margin or 0.0
+    yield "mimic_token_required", float(token.required)
+    yield "mimic_token_waiters", token.waiters
+    yield "mimic_token_consecutive_failures", token.consecutive_failures
+
+
+def _token_breaker(token: TokenState) -> BreakerState:
+    """The token service is left alone for a while after a failure, as a breaker would do it."""
+    if not token.consecutive_failures:
+        return "closed"
+    return "half_open" if token.in_flight else "open"

@@ -93,7 +93,8 @@ class RequestParameters(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     top_p: float | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
-    stop_sequences: tuple[str, ...] | None = None
+    stop_count: int | None = None
+    """How many stop sequences; they themselves are content."""
     seed: int | None = None
     choice_count: int | None = None
     output_type: str | None = None

@@ -111,6 +111,11 @@ class Refresher:
         """The secret is another one than that of the last try. Reads its file."""
         return self._secret is not None and self._secret.read() != self._used
 
+    @property
+    def secret_readable(self) -> bool:
+        """The last look at the secret found one."""
+        return self._secret is None or self._secret.readable
+
     def no_other(self) -> str | None:
         """Why no refresh can bring another token than the present one; None if one may."""
         if self._secret is None:

@@ -28,6 +28,11 @@ class Secret:
             return f"{self.name} is not set."
         return f"{self.name}: {self._ref.file} {self._trouble or 'was not read yet'}."
 
+    @property
+    def readable(self) -> bool:
+        """The last `read` found a value."""
+        return self._trouble is None
+
     def read(self) -> str | None:
         """The present value without the newline at its end; None if there was never one.
 

@@ -6,12 +6,20 @@ it. What to do is decided in `token.py`; here it is done, and whoever waited is 
 
 import asyncio
 import contextvars
+import dataclasses
 import logging
 import math
 from collections.abc import Callable
 
 from mimic_proxy.errors import MimicError, ShuttingDown, TokenRejected, TokenUnavailable, UpstreamAuthFailed
-from mimic_proxy.telemetry.observation import RefreshObservation, RefreshResult, RefreshTrigger
+from mimic_proxy.telemetry.observation import (
+    MOST_LINKS,
+    RefreshObservation,
+    RefreshResult,
+    RefreshTrigger,
+    SpanLink,
+    Trace,
+)
 from mimic_proxy.tokens.recipe import Grant
 from mimic_proxy.tokens.refresh import Attempt, Refresher, TokenPolicy, Trouble
 from mimic_proxy.tokens.service import Post
@@ -46,7 +54,8 @@ class TokenSource:
     """Hands out the access token, and fetches the next one in time.
 
     All methods belong to the event loop's thread. clock, wall: monotonic and Unix seconds; chance: a random number
-    from 0 to 1. observe: is told of each call to the token service.
+    from 0 to 1. observe: is told of each call to the token service. begin_span: gives a refresh its span, by the
+    sampled exchange that started it if one did.
     """
 
     def __init__(
@@ -59,6 +68,7 @@ class TokenSource:
         wall: Callable[[], float],
         chance: Callable[[], float],
         observe: Callable[[RefreshObservation], None],
+        begin_span: Callable[[SpanLink | None], SpanLink | None] = lambda trigger: None,
         call_later: CallLater = from_loop,
     ) -> None:
         self._refresher = Refresher(grant, policy, post=post, clock=clock, wall=wall, chance=chance)
@@ -67,6 +77,7 @@ class TokenSource:
         self._wall = wall
         self._chance = chance
         self._observe = observe
+        self._begin_span = begin_span
         self._call_later = call_later
         self._waiters = Waiters(policy.patience, self._late, clock=clock, call_later=call_later)
         self._flight: asyncio.Task[Attempt] | None = None
@@ -82,18 +93,25 @@ class TokenSource:
         self._not_before = -math.inf
         self._last_result: RefreshResult | None = None
         self._coalesced = 0
+        self._span: SpanLink | None = None
+        self._links: list[SpanLink] = []
 
-    def obtain(self, waiter: Waiter) -> AccessToken | MimicError | None:
-        """The token, or the error that says why there is none, or None: then `waiter` is told one of them later."""
+    def obtain(self, waiter: Waiter, trace: Trace | None = None) -> AccessToken | MimicError | None:
+        """The token, or the error that says why there is none, or None: then `waiter` is told one of them later.
+
+        trace: of whoever asks.
+        """
         if self._clock() < self._fresh_until:
             return self._token
         now = self._now()
         decision = self._decide(now)
         if decision in ("refresh", "wait"):
             joined = self._flight is not None
-            self._begin(self._reason(now))
+            self._begin(self._reason(now), trace)
             if decision == "wait" and self._flight is not None:
                 self._coalesced += joined
+                if joined:
+                    self._link(trace)
                 self._waiters.park(waiter)
                 return None
         token = self._usable(now)
@@ -102,7 +120,9 @@ class TokenSource:
         self._fresh_until = min(now.monotonic + WALL_LOOK_SECONDS, token.sent.monotonic + token.usable_for)
         return token
 
-    def replace(self, refused: AccessToken, sent_at: float, waiter: Waiter) -> AccessToken | MimicError | None:
+    def replace(
+        self, refused: AccessToken, sent_at: float, waiter: Waiter, trace: Trace | None = None
+    ) -> AccessToken | MimicError | None:
         """As `obtain`, for a request that the backend refused (401) with `refused`.
 
         sent_at: when that request went out, on the clock of `accepted`. UpstreamAuthFailed when no other token is to
@@ -120,7 +140,7 @@ class TokenSource:
             floor=self._policy.floor,
         )
         if verdict == "superseded":
-            return self.obtain(waiter)
+            return self.obtain(waiter, trace)
         final = self._refresher.no_other()
         if final is None and verdict == "proven":
             return self._token
@@ -135,7 +155,7 @@ class TokenSource:
         self._condemned = True
         self._forced_at = now
         self._fresh_until = -math.inf
-        return self.obtain(waiter)
+        return self.obtain(waiter, trace)
 
     def accepted(self, token: AccessToken, now: float) -> None:
         """The backend answered 2xx to a request with `token`, at `now` on the clock of `sent_at`."""
@@ -159,11 +179,15 @@ class TokenSource:
             self._flight.cancel()
             await asyncio.wait([self._flight])
 
-    def secrets_changed(self) -> None:
-        """Looks whether the secret is a new one: then it is used at once. A flight looks for itself when it ends."""
-        if self._flight is None and self._refresher.secret_changed():
+    def secrets_changed(self) -> bool:
+        """Looks whether the secret is a new one: then it is used at once. A flight looks for itself when it ends.
+
+        False: its file cannot be used, the old one stays.
+        """
+        if self._refresher.secret_changed() and self._flight is None:
             self._forgive()
             self._begin("config")
+        return self._refresher.secret_readable
 
     def state(self) -> TokenState:
         """What may be shown at this moment."""
@@ -204,7 +228,7 @@ class TokenSource:
             return "unauthorized"
         return "proactive" if self._usable(now) else "expired"
 
-    def _begin(self, trigger: RefreshTrigger) -> None:
+    def _begin(self, trigger: RefreshTrigger, trace: Trace | None = None) -> None:
         """Starts the flight unless one is under way; a grant without a token service is settled at once."""
         if self._closed or self._flight is not None:
             return
@@ -214,11 +238,19 @@ class TokenSource:
         if recipe is None:
             self._settle(self._refresher.mint(generation), trigger)
             return
+        self._links.clear()
+        self._link(trace)
+        self._span = self._begin_span(self._links[0] if self._links else None)
         # An empty context: the flight is shared, it is no part of the request that happened to start it.
         self._flight = asyncio.get_running_loop().create_task(
             self._refresher.fetch(recipe, generation), name="token refresh", context=contextvars.Context()
         )
         self._flight.add_done_callback(lambda flight: self._land(flight, trigger))
+
+    def _link(self, trace: Trace | None) -> None:
+        """The refresh under way is what a sampled exchange waits for."""
+        if trace is not None and trace.sampled and len(self._links) < MOST_LINKS:
+            self._links.append(SpanLink(trace.trace_id, trace.client_span_id, True))
 
     def _land(self, flight: asyncio.Task[Attempt], trigger: RefreshTrigger) -> None:
         self._flight = None
@@ -232,6 +264,9 @@ class TokenSource:
         else:
             attempt = Attempt(Trouble(f"The token refresh broke ({type(error).__name__}).", "bad_response"))
         waiters, changed = len(self._waiters), self._refresher.secret_changed()
+        span, links = self._span, tuple(self._links)
+        if span is not None and isinstance(attempt.outcome, AccessToken):
+            attempt = dataclasses.replace(attempt, outcome=dataclasses.replace(attempt.outcome, refresh=span))
         # A failure of a secret that is not the present one any more counts for nothing; who waits goes on waiting.
         if not changed or isinstance(attempt.outcome, AccessToken):
             self._settle(attempt, trigger)
@@ -239,7 +274,8 @@ class TokenSource:
             self._forgive()
             self._begin("config")
         if attempt.result is not None:
-            self._observe(attempt.observation(attempt.result, trigger, waiters))
+            seen = attempt.observation(attempt.result, trigger, waiters)
+            self._observe(dataclasses.replace(seen, started=self._clock() - attempt.seconds, span=span, links=links))
 
     def _settle(self, attempt: Attempt, trigger: RefreshTrigger) -> None:
         self._last_result = attempt.result or self._last_result

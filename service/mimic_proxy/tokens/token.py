@@ -16,6 +16,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from mimic_proxy.telemetry.observation import SpanLink
+
 Decision = Literal["use", "refresh", "wait", "fail"]
 Verdict = Literal["superseded", "proven", "too_soon", "condemned"]
 
@@ -63,6 +65,8 @@ class AccessToken:
     """Age in seconds at which a refresh is due; infinite when there is none to be had."""
     usable_for: float
     """Age in seconds from which it is not used any more; infinite when nothing expires it."""
+    refresh: SpanLink | None = None
+    """The refresh that brought it, where that is traced."""
 
     @property
     def issued(self) -> float:

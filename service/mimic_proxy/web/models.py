@@ -17,10 +17,11 @@ import msgspec
 from mimic_proxy.errors import MimicError, ModelNotFound, UpstreamAuthFailed, UpstreamBadResponse, UpstreamError
 from mimic_proxy.relay.body import UNREADABLE
 from mimic_proxy.relay.call import Answer, call
-from mimic_proxy.relay.headers import RequestFields, head_end, head_start, traceparent_of
+from mimic_proxy.relay.headers import RequestFields, head_end, head_start
 from mimic_proxy.relay.pool import Pool
 from mimic_proxy.relay.ports import Services
 from mimic_proxy.relay.target import operation_target
+from mimic_proxy.telemetry.propagation import trace_lines, unsampled
 from mimic_proxy.tokens.token import AccessToken
 
 WITHOUT_ROUTE = frozenset({404, 405, 501})
@@ -183,7 +184,9 @@ class Models:
         base = self.services.backends["chat"].base
         target = operation_target(base, suffix, query)
         start = head_start(b"GET", target, base.host_field, fields, token.field, identity=True)
-        return start + head_end(traceparent_of(fields, self.services.new_trace()), length=None, chunked=False)
+        trace = unsampled(fields.traceparent, self.services.new_trace())
+        lines = trace_lines(trace, fields.traceparent, fields.tracestate, traced=False)
+        return start + head_end(lines, length=None, chunked=False)
 
     async def _token(self, refused: AccessToken | None, sent_at: float) -> AccessToken:
         tokens = self.services.tokens

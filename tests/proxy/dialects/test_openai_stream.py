@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mimic_proxy.dialects.base import Dialect, StreamFacts, StreamReader, Usage
+from mimic_proxy.dialects.base import NO_USAGE, Dialect, StreamFacts, StreamReader, Usage
 from mimic_proxy.dialects.openai import OpenAI
 from mimic_proxy.relay.body import BodyFields
 
@@ -60,7 +60,9 @@ def test_a_chat_stream_is_forwarded_and_understood() -> None:
         done=True,
         finished=1,
         usage=Usage(9, 12, None, None),
+        id="c-1",
         model="gpt-4o",
+        finish_reasons=("stop",),
     )
 
 
@@ -348,6 +350,7 @@ def test_a_response_stream_is_understood() -> None:
         first_content=True,
         done=True,
         usage=Usage(30, 20, 10, 5),
+        id="r-1",
         model="gpt-5",
     )
 
@@ -530,13 +533,17 @@ def test_any_bytes_pass(reads: list[bytes]) -> None:
     ],
 )
 def test_reads_the_usage_of_a_whole_answer(answer: Any, usage: Usage | None) -> None:
-    assert DIALECT.usage(json.dumps(answer).encode()) == usage
+    shown = DIALECT.shown(json.dumps(answer).encode())
+    assert (shown.usage if shown is not None else NO_USAGE) == (usage or NO_USAGE)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff", b'{"usage":', b"[" * 100_000])
 def test_finds_no_usage_in_what_is_not_json(body: bytes) -> None:
-    assert DIALECT.usage(body) is None
+    shown = DIALECT.shown(body)
+    assert shown is None or shown.usage == NO_USAGE
 
 
 def test_finds_usage_beside_half_an_emoji() -> None:
-    assert DIALECT.usage(b'{"choices":["\\ud83d"],"usage":{"prompt_tokens":3}}') == Usage(3, None, None, None)
+    shown = DIALECT.shown(b'{"choices":["\\ud83d"],"usage":{"prompt_tokens":3}}')
+    assert shown is not None
+    assert shown.usage == Usage(3, None, None, None)

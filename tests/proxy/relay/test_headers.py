@@ -14,10 +14,10 @@ from mimic_proxy.relay.headers import (
     head_start,
     read_request,
     request_names,
-    traceparent_of,
 )
+from mimic_proxy.telemetry.propagation import trace_lines, unsampled
 
-TRACE = "0af7651916cd43dd8448eb211c80319c" + "b7ad6b7169203331"
+DIGITS = "0af7651916cd43dd8448eb211c80319c" + "00f067aa0ba902b7" + "b7ad6b7169203331"
 PARENT = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 NEW_ROOT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"
 HOST = (b"Host", b"localhost")
@@ -32,7 +32,9 @@ def sent(fields: RequestFields, *, identity: bool = False, credential: bytes = b
     """The head that goes upstream, read by a foreign parser."""
     start = head_start(b"POST", b"/v1/x", b"backend.test", fields, credential, identity=identity)
     parser = h11.Connection(h11.SERVER)
-    parser.receive_data(start + head_end(traceparent_of(fields, TRACE), length=0, chunked=False))
+    trace = unsampled(fields.traceparent, DIGITS)
+    lines = trace_lines(trace, fields.traceparent, fields.tracestate, traced=False)
+    parser.receive_data(start + head_end(lines, length=0, chunked=False))
     head = parser.next_event()
     assert isinstance(head, h11.Request)
     return [(bytes(name), bytes(value)) for name, value in head.headers]
@@ -224,7 +226,7 @@ def test_a_trace_goes_on_if_it_is_valid(
     ],
 )
 def test_a_body_is_framed_one_way(length: int | None, chunked: bool, expected: Pairs) -> None:
-    end = head_end(NEW_ROOT, length=length, chunked=chunked)
+    end = head_end(b"traceparent: %b\r\n" % NEW_ROOT, length=length, chunked=chunked)
     lines = [tuple(line.split(b": ")) for line in end.split(b"\r\n") if line]
     assert lines == [(b"traceparent", NEW_ROOT), *expected]
     assert end.endswith(b"\r\n\r\n")

@@ -294,7 +294,7 @@ def test_a_head_seen_before_makes_the_same_upstream_head_as_parsing_it(fields: F
 
     async def play() -> None:
         world = World()
-        world.services.new_trace = lambda: "a" * 48
+        world.services.new_trace = lambda: "a" * 64
         line = Line(world)
         (connection,) = world.pool.connections
         for data in (chat(body, fields), chat(body, fields), chat(body[:-1] + b" }", fields)):

@@ -36,6 +36,7 @@ EXPECTED = {
     errors.UpstreamTimeout: "timeout",
     errors.Unavailable: "internal_error",
     errors.Overloaded: "overloaded",
+    errors.BuffersFull: "overloaded",
     errors.CircuitOpen: "circuit_open",
     errors.ShuttingDown: "shutdown",
 }

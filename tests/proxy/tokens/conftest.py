@@ -7,6 +7,7 @@ import json
 import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -140,7 +141,9 @@ class Scene:
         recipe = Recipe(url=url, secret_as="code", answers=ANSWERS)
         return Grant("auth_code", recipe, secret or SecretRef("AUTH_CODE", "first-code"), single_use=single_use)
 
-    def source(self, grant: Grant | None = None, *, default_lifetime: float = 300, floor: float = 5) -> TokenSource:
+    def source(
+        self, grant: Grant | None = None, *, default_lifetime: float = 300, floor: float = 5, **ports: Any
+    ) -> TokenSource:
         return TokenSource(
             self.auth_code() if grant is None else grant,
             TokenPolicy("Authorization", "Bearer {token}", default_lifetime, floor),
@@ -150,6 +153,7 @@ class Scene:
             chance=lambda: self.chance,
             observe=self.observe,
             call_later=self.clock.call_later,
+            **ports,
         )
 
     async def started(self, grant: Grant | None = None, *, floor: float = 5) -> TokenSource:

@@ -1,0 +1,33 @@
+"""What the running proxy tells of itself, and to whom. Nobody needs to listen."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mimic_proxy.telemetry.observation import ExchangeObservation, Operation, RefreshObservation, SpanLink, Trace
+from mimic_proxy.telemetry.readings import BreakerState, SpanCounts
+
+
+def _to_nobody(what: object) -> None:
+    """Where nobody listens."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telemetry:
+    """The listeners of one process; all are called from the thread of its event loop."""
+
+    exchange: Callable[[ExchangeObservation], None] = _to_nobody
+    """A finished exchange."""
+    refresh: Callable[[RefreshObservation], None] = _to_nobody
+    """A call to the token service."""
+    gaps: Callable[[Operation, str | None], Callable[[float], None]] = lambda operation, model: _to_nobody
+    """For a stream of an operation and a model: what is told of the seconds between its events."""
+    breaker_changed: Callable[[BreakerState], None] = _to_nobody
+    reloaded: Callable[[bool], None] = _to_nobody
+    """Changed files were read again: whether they could be used."""
+    lag: Callable[[float], None] = _to_nobody
+    """Seconds that the event loop was late."""
+    begin_trace: Callable[[bytes | None, tuple[bytes, ...], str], Trace] | None = None
+    """Gives an exchange its place in a trace, see `relay.ports.Services`; None: no spans are made."""
+    begin_refresh: Callable[[SpanLink | None], SpanLink | None] = lambda trigger: None
+    """Gives a refresh its span, by the sampled exchange that started it if one did."""
+    spans: Callable[[], SpanCounts] = SpanCounts
