@@ -9,7 +9,7 @@ VALID_RATE = total(rate("mimic_requests_total", OPERATION, one_of("outcome", VAL
 BAD_SHARE = ((None, GREEN), (0.001, YELLOW), (0.01, ORANGE), (0.05, RED))
 NEEDED = 'condition!="backend"'
 """What a pod has to have to be ready; whether the backend answers is only told."""
-NOT_CLOSED = pick("mimic_breaker_state", 'state=~"open|half_open"')
+NOT_CLOSED = pick("mimic_breaker_state", 'target="backend"', 'state=~"open|half_open"')
 
 
 def _failed_by(whom: str, outcomes: tuple[str, ...], what_to_do: str) -> Panel:

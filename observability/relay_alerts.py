@@ -4,11 +4,12 @@ from observability.places import OVERVIEW, STREAMS
 from observability.rulefile import Alert, Group
 
 POD = "{{ $labels.namespace }}/{{ $labels.pod }}"
-NOT_CLOSED = 'max by (namespace, job, pod, target) (mimic_breaker_state{state=~"open|half_open"})'
+# The token service's breaker is left to the alerts on tokens: a token that is held serves on while it is open.
+NOT_CLOSED = 'max by (namespace, job, pod) (mimic_breaker_state{target="backend",state=~"open|half_open"})'
 # A breaker stays open until somebody calls: without calls it turns nobody away.
 AT_WORK = (
-    "sum by (namespace, job, pod, target) (increase(mimic_breaker_rejected_total[10m])"
-    ' or increase(mimic_breaker_transitions_total{to="open"}[10m])) > 0'
+    'sum by (namespace, job, pod) (increase(mimic_breaker_rejected_total{target="backend"}[10m])'
+    ' or increase(mimic_breaker_transitions_total{target="backend",to="open"}[10m])) > 0'
 )
 IDLE_SHARE = 0.02
 LEAST_IDLE = 5
@@ -21,9 +22,9 @@ def _breaker_of_pod() -> Alert:
         expr=f"{NOT_CLOSED} == 1\nand {AT_WORK}",
         hold="2m",
         board=OVERVIEW,
-        summary=f"{POD} gives the {{{{ $labels.target }}}} a pause",
+        summary=f"{POD} gives the backend a pause",
         description=(
-            f"The breaker of {POD} towards the {{{{ $labels.target }}}} has not been closed for two minutes: calls get "
+            f"The breaker of {POD} towards the backend has not been closed for two minutes: calls get "
             "503 circuit_open, but for one probe after each BREAKER_COOLDOWN."
         ),
     )
@@ -33,13 +34,13 @@ def _breaker_of_most() -> Alert:
     return Alert(
         name="MimicBreakerOpen",
         severity="critical",
-        expr=f"avg by (namespace, job, target) ({NOT_CLOSED} and {AT_WORK} or {NOT_CLOSED} * 0) > 0.5",
+        expr=f"avg by (namespace, job) ({NOT_CLOSED} and {AT_WORK} or {NOT_CLOSED} * 0) > 0.5",
         hold="2m",
         board=OVERVIEW,
-        summary="Most pods of namespace {{ $labels.namespace }} give the {{ $labels.target }} a pause",
+        summary="Most pods of namespace {{ $labels.namespace }} give the backend a pause",
         description=(
             "The breakers of {{ $value | humanizePercentage }} of the pods in namespace {{ $labels.namespace }} "
-            "towards the {{ $labels.target }} have not been closed for two minutes: it fails for all of them."
+            "towards the backend have not been closed for two minutes: it fails for all of them."
         ),
     )
 

@@ -13,7 +13,7 @@ SLO_CHOICES = tuple(bound for bound in DURATIONS if 0.5 < bound < 50)
 """Only bounds of buckets can be counted exactly."""
 EVERYTHING = ".*"
 """Matches series without the label too: a Prometheus on a laptop knows neither namespace nor pod."""
-_OPENED = pick("mimic_breaker_transitions_total", 'to="open"')
+_OPENED = pick("mimic_breaker_transitions_total", 'target="backend"', 'to="open"')
 ANNOTATIONS = (
     (
         "Configuration read",
@@ -37,7 +37,7 @@ ANNOTATIONS = (
     (
         "Breaker opened",
         f"increase({_OPENED}[$__rate_interval]) > 0",
-        "{{pod}} gives the {{target}} a pause",
+        "{{pod}} gives the backend a pause",
         "red",
     ),
 )

@@ -79,3 +79,12 @@ def substituted(expr: str, values: Mapping[str, str]) -> str:
 
 EVERYTHING = dict.fromkeys(("namespace", "job", "pod", "operation", "model"), ".*")
 MINUTE = {"__rate_interval": "1m", "__range": "5m", "__interval": "15s", "slo_ttfc": "5.12"}
+
+
+RUNBOOKS = Path(__file__).parent.parent.parent / "docs" / "runbooks"
+
+
+def runbook_queries(file: Path) -> list[str]:
+    """The queries of a runbook; each stands on a line of its own."""
+    blocks = re.findall(r"```promql\n(.*?)```", file.read_text("utf-8"), re.DOTALL)
+    return [line.strip() for block in blocks for line in block.splitlines() if line.strip()]

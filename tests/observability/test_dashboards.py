@@ -9,7 +9,17 @@ from typing import Any
 import pytest
 import yaml
 
-from fakes.chart_files import BOARD_FILES, EVERYTHING, MINUTE, board, panels, substituted, targets
+from fakes.chart_files import (
+    BOARD_FILES,
+    EVERYTHING,
+    MINUTE,
+    RUNBOOKS,
+    board,
+    panels,
+    runbook_queries,
+    substituted,
+    targets,
+)
 from fakes.promql import Selector, read
 from fakes.tools import tool
 from mimic_proxy.telemetry.catalogue import CLOSED, DURATIONS
@@ -165,12 +175,13 @@ def test_quantiles_keep_the_buckets_apart():
     assert [expr for expr in quantiles if not re.search(r"histogram_quantile\([\d.]+, sum by \(le[,)]", expr)] == []
 
 
-def test_every_expression_is_valid(tmp_path: Path):
+def test_every_expression_is_valid_those_of_the_runbooks_too(tmp_path: Path):
     """promtool parses rules, so each expression is made one."""
     values = {**EVERYTHING, **MINUTE}
     annotations = [found["expr"] for file in BOARD_FILES for found in board(file)["annotations"]["list"]]
-    exprs = [*(target.expr for target in targets()), *annotations]
-    rules = [{"record": f"expression:{at}", "expr": substituted(expr, values)} for at, expr in enumerate(exprs)]
+    exprs = [substituted(expr, values) for expr in [*(target.expr for target in targets()), *annotations]]
+    exprs += [expr for file in sorted(RUNBOOKS.glob("*.md")) for expr in runbook_queries(file)]
+    rules = [{"record": f"expression:{at}", "expr": expr} for at, expr in enumerate(exprs)]
     file = tmp_path / "expressions.yaml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "expressions", "rules": rules}]}))
     command = [tool("promtool"), "check", "rules", "--lint=none", str(file)]

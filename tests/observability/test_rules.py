@@ -2,18 +2,16 @@
 
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
 import yaml
 
-from fakes.chart_files import BOARD_FILES, RULE_FILES, alerts, groups, records
+from fakes.chart_files import BOARD_FILES, RULE_FILES, RUNBOOKS, alerts, groups, records
 from fakes.tools import tool
 from mimic_proxy.telemetry.catalogue import CATALOGUE
 from observability.objectives import FIRST_CHUNK_SECONDS, INTERVAL_SECONDS, OBJECTIVES, OVERHEAD_SECONDS, PAIRS, WINDOWS
 from observability.places import RUNBOOKS_URL
 
-RUNBOOKS = Path(__file__).parent.parent.parent / "docs" / "runbooks"
 NAMES = sorted({rule["alert"] for rule in alerts()})
 SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
 

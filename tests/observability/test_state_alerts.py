@@ -141,6 +141,11 @@ FINE: dict[str, Series] = {
         'mimic_upstream_slots_limit{pool="all"}': steady(0),
     },
     "a breaker that stayed open since nobody called": {OPEN: steady(1)},
+    "a token service that is left alone while a token serves": {
+        'mimic_breaker_state{target="token",state="open"}': steady(1),
+        'mimic_breaker_transitions_total{target="token",to="open"}': growing({0: 1}),
+        'mimic_breaker_rejected_total{target="token"}': growing({0: 1}),
+    },
     "four silent streams": {'mimic_streams_total{outcome="idle_timeout"}': growing({0: 0, 10: 1, 14: 0})},
 }
 
