@@ -17,6 +17,8 @@ from fakes.tools import tool
 
 START_SECONDS = 20.0
 Samples = list[tuple[dict[str, str], float]]
+Pods = Mapping[int, Mapping[str, str]]
+"""Labels by the port that is scraped."""
 
 
 @dataclass(slots=True)
@@ -63,7 +65,7 @@ def _hurried(rules: Path) -> str:
     return yaml.safe_dump(document)
 
 
-def _configuration(folder: Path, pods: Mapping[int, Mapping[str, str]], rules: Iterable[Path], interval: str) -> Path:
+def _configuration(folder: Path, pods: Pods, rules: Iterable[Path], interval: str) -> Path:
     for file in rules:
         (folder / file.name).write_text(_hurried(file))
     targets = [{"targets": [f"127.0.0.1:{port}"], "labels": dict(labels)} for port, labels in pods.items()]
@@ -83,9 +85,7 @@ def _configuration(folder: Path, pods: Mapping[int, Mapping[str, str]], rules: I
 class _Process:
     """The program, on a port of its own. Its output goes to a file."""
 
-    def __init__(
-        self, folder: Path, pods: Mapping[int, Mapping[str, str]], rules: Iterable[Path], interval: str
-    ) -> None:
+    def __init__(self, folder: Path, pods: Pods, rules: Iterable[Path], interval: str) -> None:
         folder.mkdir()
         self.folder = folder
         self.url = f"http://127.0.0.1:{free_port()}"
@@ -113,7 +113,7 @@ class _Process:
 
 @asynccontextmanager
 async def scraping(
-    folder: Path, pods: Mapping[int, Mapping[str, str]], rules: Iterable[Path] = (), interval: str = "1s"
+    folder: Path, pods: Pods, rules: Iterable[Path] = (), interval: str = "1s"
 ) -> AsyncIterator[Prometheus]:
     """One that scrapes the admin ports of `pods` and gives each its labels, as a PodMonitor would."""
     process = _Process(folder, pods, rules, interval)

@@ -49,12 +49,8 @@ async def seen(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Seen]:
     code = folder / "auth_code"
     async with Stage() as one, Stage() as two:
         code.write_text(one.tokens.auth_code)
-        first = one.settings(
-            **QUICK,
-            MAX_CONCURRENCY="4",
-            AUTH_CODE_FILE=str(code),
-            PYTHONPATH=f"{sabotaged(folder / 'fault')}:{SERVICE}",
-        )
+        fault = f"{sabotaged(folder / 'fault')}:{SERVICE}"
+        first = one.settings(**QUICK, MAX_CONCURRENCY="4", AUTH_CODE_FILE=str(code), PYTHONPATH=fault)
         first.pop("AUTH_CODE")
         second = two.settings(**LIMITED, DRAIN_TIMEOUT="1", LOG_LEVEL="INFO")
         async with (
@@ -126,6 +122,11 @@ async def unanswered(prometheus: Prometheus, exprs: dict[str, str]) -> dict[str,
     return {name: samples for name, samples in answers.items() if hollow(samples)}
 
 
+async def test_what_is_not_there_is_noticed(seen: Seen):
+    exprs = {"absent": "mimic_nothing", "not a number": "0 * up / 0", "there": "up"}
+    assert set(await unanswered(seen.prometheus, exprs)) == {"absent", "not a number"}
+
+
 CHOICES = {
     "everything": EVERYTHING,
     "one pod": {**EVERYTHING, "namespace": "shop", "job": "mimic", "pod": "app-1", "operation": "(chat|embeddings)"},
@@ -135,6 +136,7 @@ CHOICES = {
 @pytest.mark.parametrize("choice", CHOICES)
 async def test_every_panel_has_something_to_show(choice: str, seen: Seen):
     exprs = {str(target): substituted(target.expr, {**CHOICES[choice], **MINUTE}) for target in targets()}
+    assert len(exprs) > 100
     assert await unanswered(seen.prometheus, exprs) == {}
 
 
