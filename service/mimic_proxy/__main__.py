@@ -16,7 +16,8 @@ from mimic_proxy import demonstrate, quit
 from mimic_proxy.app import Mimic
 from mimic_proxy.check import check
 from mimic_proxy.listen import CannotListen
-from mimic_proxy.serve import in_a_loop, own_version, serve
+from mimic_proxy.release import own_version
+from mimic_proxy.serve import in_a_loop, serve
 from mimic_proxy.settings import SettingsError, load, load_admin_port
 from mimic_proxy.telemetry.logs import LineWriter, configure
 from mimic_proxy.telemetry.port import Telemetry

@@ -112,8 +112,11 @@ class Mimic:
             observe=self._observed,
             heads=Heads(),
             defer=self.batch.add,
-            request_names=request_names(settings.token_header.lower().encode("ascii")),
+            request_names=request_names(
+                settings.token_header.lower().encode("ascii"), baggage=telemetry.propagation.baggage
+            ),
             begin_trace=telemetry.begin_trace,
+            trace_upstream=settings.mimic_trace_upstream and telemetry.propagation.trace_context,
             gaps=telemetry.gaps,
             debug=relay_logger.debug if relay_logger.isEnabledFor(logging.DEBUG) else None,
             include_usage=settings.include_usage,
@@ -145,7 +148,7 @@ class Mimic:
         settings = self.settings
         proxy = None
         if settings.token_url is not None:
-            proxy = self._proxy_url(parse_base(settings.token_url))
+            proxy = outbound_url(settings, parse_base(settings.token_url))
         service = TokenService(timeout=settings.token_timeout, verify=self.tls, proxy=proxy)
         return TokenSource(
             choose(settings),
@@ -171,11 +174,6 @@ class Mimic:
         return outbound_proxy(
             base, http_proxy=settings.http_proxy, https_proxy=settings.https_proxy, no_proxy=settings.no_proxy
         )
-
-    def _proxy_url(self, base: Base) -> str | None:
-        if self._proxy_for(base) is None:
-            return None
-        return self.settings.https_proxy if base.scheme == "https" else self.settings.http_proxy
 
     def _offload(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
         def finish(future: "asyncio.Future[Any]") -> None:
@@ -204,7 +202,7 @@ class Mimic:
         running = [exchange for exchange in services.pulse.running() if isinstance(exchange, Exchange)]
         return Readings(
             token=self.tokens.state(),
-            requests_in_flight=Counter(exchange.operation for exchange in running),
+            requests_in_flight=services.in_web + Counter(exchange.operation for exchange in running),
             streams_in_flight=Counter(exchange.operation for exchange in running if exchange.answer.stream),
             breaker=services.breaker.state,
             slots_in_use=services.slots.in_use,
@@ -255,7 +253,8 @@ class Mimic:
 
     def request_stop(self) -> None:
         """Begin the graceful stop; harmless when it has begun."""
-        self.draining = True
+        # At once and not when the stop gets its turn: heads that are sent from now on say that the connection closes.
+        self.draining = self.services.draining = True
         self.stopping.set()
 
     def protocol_factory(self) -> Callable[..., RelayProtocol]:
@@ -287,11 +286,23 @@ class Mimic:
             pool.close()
 
 
+def outbound_url(settings: Settings, base: Base) -> str | None:
+    """URL of the proxy on the way to `base`, credentials included; None where there is none on it."""
+    through = outbound_proxy(
+        base, http_proxy=settings.http_proxy, https_proxy=settings.https_proxy, no_proxy=settings.no_proxy
+    )
+    if through is None:
+        return None
+    return settings.https_proxy if base.scheme == "https" else settings.http_proxy
+
+
 def api_server(mimic: Mimic, version: str) -> Server:
     """The server of the API port: relay routes in our protocol, the rest in FastAPI."""
     settings = mimic.settings
+    app = create_api(mimic.services, mimic.models, version, mimic.telemetry.web_spans)
+    mimic.telemetry.instrument(app)
     config = Config(
-        create_api(mimic.services, mimic.models, version),
+        app,
         http=mimic.protocol_factory(),  # type: ignore[arg-type]
         ws="none",
         lifespan="off",
@@ -386,8 +397,9 @@ def _settle_memory() -> None:
 
 async def _stop(mimic: Mimic, api: Server, api_task: "asyncio.Task[None]") -> None:
     settings = mimic.settings
-    mimic.draining = mimic.services.draining = True
-    logger.info("Stopping: %d exchanges are running", len(mimic.services.pulse))
+    mimic.request_stop()
+    began, running = time.monotonic(), len(mimic.services.pulse)
+    logger.info("Stopping: %d exchanges are running", running)
     if settings.drain_delay:
         await asyncio.sleep(settings.drain_delay)
     # A server that broke before its start has none.
@@ -400,6 +412,7 @@ async def _stop(mimic: Mimic, api: Server, api_task: "asyncio.Task[None]") -> No
     await asyncio.wait([api_task], timeout=STOP_GRACE_SECONDS)
     _drop_connections(api)
     await asyncio.wait([api_task], timeout=STOP_GRACE_SECONDS)
+    mimic.telemetry.stopped(began, running)
 
 
 def _drop_connections(server: Server) -> None:

@@ -46,7 +46,7 @@ Mimic is ready. In front: {base}/v1, the OpenAI API. Behind: a token service and
   for chunk in stream:
       print(chunk.choices[0].delta.content or "", end="", flush=True)
 
-Ready or not: http://localhost:{admin_port}/readyz. Ctrl-C ends it.
+How it is: http://localhost:{admin_port}/ in a browser. Ctrl-C ends it.
 """
 
 

@@ -1,26 +1,24 @@
 """`mimic-proxy serve`: one Mimic with its log, its metrics and its admin port, from start to stop."""
 
 import asyncio
+import functools
 import logging
-import os
-import platform
 import sys
 import time
 from collections.abc import Callable, Coroutine
-from importlib.metadata import PackageNotFoundError, version
 from typing import TypeVar
 
 from mimic_proxy.app import Mimic, run
 from mimic_proxy.check import resolved_urls
 from mimic_proxy.listen import CannotListen
+from mimic_proxy.listeners import Listeners
+from mimic_proxy.release import own_version
 from mimic_proxy.settings import Settings, SettingsError
+from mimic_proxy.telemetry.history import History
 from mimic_proxy.telemetry.logs import ExchangeLog, LineWriter, configure
-from mimic_proxy.telemetry.metrics import Build, Metrics
-from mimic_proxy.telemetry.models import ModelLabels
-from mimic_proxy.telemetry.observation import ExchangeObservation
-from mimic_proxy.telemetry.port import Telemetry
 from mimic_proxy.telemetry.readings import Readings
 from mimic_proxy.web.admin import AdminState, create_admin
+from mimic_proxy.web.status import Watched, encoded
 
 OnReady = Callable[[Mimic, str], None]
 """Told once Mimic accepts calls, with the address of its API."""
@@ -56,41 +54,49 @@ def logged(settings: Settings, work: Callable[[LineWriter], Coroutine[None, None
 
 async def serving(settings: Settings, output: LineWriter, on_ready: OnReady = lambda mimic, address: None) -> None:
     """What `serve` does inside the event loop."""
-    loop = asyncio.get_running_loop()
     log = ExchangeLog(
         output,
         level=logging.getLevelNamesMapping()[settings.log_level],
         style=settings.log_format,
         wall=time.time,
-        later=loop.call_later,
+        later=asyncio.get_running_loop().call_later,
     )
 
     def read() -> Readings:
         return mimic.readings()
 
-    models = ModelLabels(settings.models)
-    metrics = Metrics(
-        build=Build(own_version(), os.environ.get("MIMIC_REVISION", ""), platform.python_version()),
-        read=read,
-        models=models,
+    listeners = Listeners(settings, log, read)
+    try:
+        mimic = Mimic(settings, listeners.telemetry)
+        watched = watch(mimic, listeners.history)
+        status = functools.partial(encoded, watched)
+        registry = listeners.metrics.registry
+        admin = create_admin(AdminState(mimic.ready, mimic.request_stop, registry, status, mimic.batch.flush), settings)
+        mimic.telemetry.instrument(admin)
+
+        def ready(address: str) -> None:
+            watched.api_port = int(address.rpartition(":")[2])
+            on_ready(mimic, address)
+
+        await run(mimic, admin, own_version(), ready)
+    finally:
+        listeners.close()
+
+
+def watch(mimic: Mimic, history: History) -> Watched:
+    """What the status page looks at in this process."""
+    return Watched(
+        version=own_version(),
+        started=time.time(),
+        settings=mimic.settings,
+        services=mimic.services,
+        conditions=mimic.ready,
+        token=mimic.tokens.state,
+        history=history,
+        api_port=mimic.settings.port,
+        clock=time.monotonic,
         wall=time.time,
     )
-
-    def observe(seen: ExchangeObservation) -> None:
-        metrics.exchange(seen)
-        log.write(seen)
-
-    telemetry = Telemetry(
-        exchange=observe,
-        refresh=metrics.refresh,
-        gaps=metrics.gaps,
-        breaker_changed=metrics.breaker_changed,
-        reloaded=metrics.reloaded,
-        lag=metrics.lag,
-    )
-    mimic = Mimic(settings, telemetry)
-    admin = create_admin(AdminState(mimic.ready, mimic.request_stop, metrics.registry, mimic.batch.flush), settings)
-    await run(mimic, admin, own_version(), lambda address: on_ready(mimic, address))
 
 
 def in_a_loop(work: Coroutine[None, None, Result]) -> Result:
@@ -102,11 +108,3 @@ def in_a_loop(work: Coroutine[None, None, Result]) -> Result:
         factory = None
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(work)
-
-
-def own_version() -> str:
-    """The version of the distribution; told apart from one that was never installed."""
-    try:
-        return version("mimic")
-    except PackageNotFoundError:
-        return "0+unknown"

@@ -147,6 +147,13 @@ class Settings:
     log_level: Annotated[str, values.one_of("DEBUG", "INFO", "WARNING", "ERROR")] = "INFO"
     log_format: Annotated[Literal["json", "console"], values.one_of("json", "console")] = "json"
 
+    # Traces and metrics; what is OpenTelemetry's own stands in OTEL_* variables.
+    mimic_trace_upstream: Flag = True
+    """Tell the backend of the trace: traceparent and tracestate."""
+    mimic_genai_spans: Flag = True
+    """CLIENT spans speak of models and tokens; else of HTTP alone."""
+    mimic_genai_metrics: Flag = False
+
     warnings: tuple[str, ...] = ()
     """Sentences for the log that do not stop the start; no setting."""
 

@@ -116,6 +116,11 @@ class Mimic:
         except (ConnectionError, EOFError):
             return False
 
+    async def is_idle(self) -> bool:
+        """No exchange runs."""
+        lines = (await self.admin("/metrics")).body.decode().splitlines()
+        return all(line.endswith(" 0.0") for line in lines if line.startswith("mimic_requests_in_flight{"))
+
     async def until(self, probe: Callable[[], object], seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until the awaitable that `probe` returns is true; fail at once when the process has ended."""
         until = time.monotonic() + seconds

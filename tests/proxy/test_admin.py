@@ -21,6 +21,7 @@ ENVIRON = {
 }
 POD = "10.1.2.3"
 PROBES = ["/livez", "/readyz", "/metrics"]
+LOCAL = ["/", "/status", "/config"]
 
 
 @dataclass
@@ -29,12 +30,20 @@ class Process:
 
     conditions: list[tuple[str, bool, str]] = field(default_factory=lambda: [("config", True, ""), ("token", True, "")])
     stops: int = 0
+    settled: int = 0
+
+    def status(self) -> bytes:
+        return b'{"settled":%d}' % self.settled
+
+    def settle(self) -> None:
+        self.settled += 1
 
     def request_stop(self) -> None:
         self.stops += 1
 
     def admin(self, settings: Settings) -> Any:
-        return create_admin(AdminState(lambda: self.conditions, self.request_stop, made().registry), settings)
+        state = AdminState(lambda: self.conditions, self.request_stop, made().registry, self.status, self.settle)
+        return create_admin(state, settings)
 
     async def ask(
         self,
@@ -122,6 +131,23 @@ async def test_the_configuration_is_shown_without_secrets(process: Process):
     assert SECRET not in got.text
 
 
+async def test_the_status_page_is_one_document_with_a_strict_policy(process: Process):
+    got = await process.ask("/")
+    assert (got.status_code, got.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert got.text.startswith("<!doctype html>")
+    assert "default-src 'none'" in got.headers["content-security-policy"]
+    assert "unsafe" not in got.headers["content-security-policy"]
+    assert got.headers["cross-origin-resource-policy"] == "same-origin"
+    assert got.headers["cache-control"] == "no-store"
+
+
+async def test_the_status_counts_what_is_not_counted_yet(process: Process):
+    got = await process.ask("/status")
+    assert (got.status_code, got.headers["content-type"], got.json()) == (200, "application/json", {"settled": 1})
+    assert got.headers["x-content-type-options"] == "nosniff"
+    assert got.headers["cache-control"] == "no-store"
+
+
 async def test_quit_begins_the_stop_and_says_how_long_it_may_take(process: Process):
     got = await process.ask("/quit", "POST", more={"DRAIN_DELAY": "2", "DRAIN_TIMEOUT": "10"})
     assert (got.status_code, process.stops) == (202, 1)
@@ -134,13 +160,14 @@ async def test_quit_without_a_drain_limit_promises_no_time(process: Process):
 
 @pytest.mark.parametrize("peer", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"])
 async def test_this_machine_may_see_the_configuration_and_stop(process: Process, peer: str):
-    assert (await process.ask("/config", peer=peer)).status_code == 200
+    for path in LOCAL:
+        assert (await process.ask(path, peer=peer)).status_code == 200
     assert (await process.ask("/quit", "POST", peer=peer)).status_code == 202
 
 
 @pytest.mark.parametrize("peer", ["10.9.9.9", "fd00::9", "::ffff:10.9.9.9", "unix"])
-async def test_others_may_do_neither(process: Process, peer: str):
-    for method, path in (("GET", "/config"), ("POST", "/quit")):
+async def test_others_may_not(process: Process, peer: str):
+    for method, path in (*(("GET", path) for path in LOCAL), ("POST", "/quit")):
         got = await process.ask(path, method, peer=peer, at=POD)
         assert (got.status_code, got.json()["error"]["code"]) == (403, "loopback_only")
     assert process.stops == 0
@@ -154,7 +181,7 @@ async def test_a_probe_reaches_the_pods_own_address(process: Process, path: str,
 
 @pytest.mark.parametrize("host", ["evil.example.com", "10.6.6.6:8001", "localhost.evil.example.com"])
 async def test_a_foreign_host_is_refused(process: Process, host: str):
-    for method, path in (("GET", "/metrics"), ("GET", "/config"), ("POST", "/quit")):
+    for method, path in (*(("GET", path) for path in ("/metrics", *LOCAL)), ("POST", "/quit")):
         got = await process.ask(path, method, host=host)
         assert (got.status_code, got.json()["error"]["code"]) == (403, "forbidden_host")
     assert process.stops == 0
@@ -176,7 +203,8 @@ async def test_allowed_hosts_and_origins_hold_on_the_admin_port_too(process: Pro
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [
-        ("GET", "/", 404, "unknown_route"),
+        ("POST", "/", 405, "method_not_allowed"),
+        ("GET", "/index.html", 404, "unknown_route"),
         ("GET", "/docs", 404, "unknown_route"),
         ("GET", "/openapi.json", 404, "unknown_route"),
         ("POST", "/v1/chat/completions", 404, "unknown_route"),

@@ -31,7 +31,6 @@ from mimic_proxy.errors import (
     TokenUnavailable,
     UpstreamAuthFailed,
     UpstreamBadResponse,
-    UpstreamTimeout,
 )
 from mimic_proxy.relay.answer import JSON_LINE, Answer
 from mimic_proxy.relay.body import BodyFields, ask_for_usage, read_fields, read_parameters
@@ -130,6 +129,11 @@ class Exchange:
     def operation(self) -> Operation:
         """What is asked for."""
         return self._route.operation
+
+    @property
+    def model(self) -> str | None:
+        """Of which model, as far as that has been read."""
+        return self._fields.model
 
     # ---- the caller
 
@@ -513,12 +517,14 @@ class Exchange:
             enough = len(self._held) >= HELD_BYTES or facts.in_partial
             if facts.verdict is None and not facts.done and not enough:
                 if ended:
-                    self._fail(UpstreamBadResponse("The backend ended its stream before the first event."))
+                    message = "The backend ended its stream before the first event."
+                    self._fail(UpstreamBadResponse(message, error_type="protocol"))
                 return
             out = self._release_head()
         if ended:
             self._write_events(out)
-            self._upstream_ended(UpstreamBadResponse("The backend ended its stream before it was complete."))
+            message = "The backend ended its stream before it was complete."
+            self._upstream_ended(UpstreamBadResponse(message, error_type="protocol"))
             return
         self._write_events(out)
         if facts.done:
@@ -590,7 +596,8 @@ class Exchange:
             self.answer.write(b"", last=True)
             self._complete(outcome_of_status(fields.status), reusable=True)
         else:
-            self._fail(UpstreamBadResponse(f"The backend answered with status {fields.status}, not with a stream."))
+            message = f"The backend answered with status {fields.status}, not with a stream."
+            self._fail(UpstreamBadResponse(message, error_type="protocol" if fields.status < 400 else None))
 
     # ---- losses, refusals
 
@@ -721,7 +728,7 @@ class Exchange:
         if unsent != self._progress:
             self._progress, self.at.caller_stalled = unsent, self._services.clock()
             return
-        self._error = UpstreamTimeout("The caller took nothing for the send timer.", timer="send")
+        self._attempts.timer = "send"
         self._leave_all()
         self._caller.drop()
         self._close(State.ABANDONED, "client_disconnect")

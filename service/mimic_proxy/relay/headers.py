@@ -14,7 +14,10 @@ from mimic_proxy.errors import InvalidRequest, MimicError
 
 MAX_FIELDS = 128
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
-TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+TRACEPARENT = re.compile(
+    rb"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?", re.DOTALL
+)
+"""W3C Trace Context, 3.2.2 and 4: what a version after 00 has behind the flags is none of ours."""
 KEEP_ALIVE_TIMEOUT = re.compile(rb"timeout=(\d{1,9})")
 
 HOP_BY_HOP = (
@@ -190,9 +193,12 @@ REQUEST_READERS: Mapping[bytes, Reader] = {
 """Fields that do not simply pass. All others do."""
 
 
-def request_names(token_header: bytes) -> Names:
-    """The table for callers' heads. `token_header`: lower-case name of the field that we write."""
-    return Names({**REQUEST_READERS, token_header: _drop}, (b"proxy-",))
+def request_names(token_header: bytes, *, baggage: bool = False) -> Names:
+    """The table for callers' heads. `token_header`: lower-case name of the field that we write. baggage: it passes."""
+    readers = dict(REQUEST_READERS)
+    if baggage:
+        del readers[b"baggage"]
+    return Names({**readers, token_header: _drop}, (b"proxy-",))
 
 
 def read_request(headers: list[tuple[bytes, bytes]], names: Names) -> RequestFields:

@@ -3,8 +3,9 @@
 The exchange knows these and nothing behind them, so a test plays each of them by hand.
 """
 
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
@@ -166,6 +167,8 @@ class Services:
     include_usage: bool = False
     retry_dead_connection: bool = True
     draining: bool = False
+    in_web: Counter[Operation] = field(default_factory=Counter)
+    """Requests that the web application is answering now; exchanges are counted by the pulse."""
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):

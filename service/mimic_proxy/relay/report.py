@@ -121,7 +121,7 @@ def observation(
         status=answer.status,
         outcome=outcome,
         error_code=error.code if error is not None else None,
-        error_type=_error_type(error, answer, upstream) if attempts.count else None,
+        error_type=_error_type(error, answer, upstream, facts) if attempts.count else None,
         refused=_refused(error, attempts) if error is not None else None,
         timer=error.timer if isinstance(error, UpstreamTimeout) else attempts.timer,
         started=request.started,
@@ -158,14 +158,19 @@ def observation(
     )
 
 
-def _error_type(error: MimicError | None, answer: Answer, upstream: ResponseFields | None) -> ErrorType | None:
+def _error_type(
+    error: MimicError | None, answer: Answer, upstream: ResponseFields | None, facts: StreamFacts | None
+) -> ErrorType | None:
     """What was wrong with the last attempt: our word for it, else what its status says."""
     if error is not None and error.error_type is not None:
         return error.error_type
     if upstream is not None and upstream.status >= 400:
         return error_type_of_status(upstream.status)
-    # A first event that is an error was answered with a status of its own.
-    return error_type_of_status(answer.status) if upstream is not None and error is None else None
+    if upstream is None or error is not None:
+        return None
+    # A first event that is an error was answered with a status of its own; a later one could not be.
+    frame: ErrorType | None = "other" if facts is not None and facts.error_frame and answer.status < 400 else None
+    return frame or error_type_of_status(answer.status)
 
 
 def _refused(error: MimicError, attempts: Attempts) -> AdmissionRefusal | None:

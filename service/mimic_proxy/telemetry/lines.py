@@ -36,6 +36,8 @@ class _ExchangeLine(msgspec.Struct, omit_defaults=True, gc=False):
     request_bytes: int
     response_bytes: int
     attempts: int
+    trace_id: str | None = None
+    span_id: str | None = None
     model: str | None = None
     stream: bool = False
     error_code: str | None = None
@@ -46,7 +48,11 @@ class _ExchangeLine(msgspec.Struct, omit_defaults=True, gc=False):
     first_chunk_seconds: float | None = None
     max_gap_seconds: float | None = None
     events: int = 0
+    heartbeats: int = 0
+    overhead_seconds: float | None = None
     upstream_status: int | None = None
+    upstream_request_id: str | None = None
+    retries: int = 0
     retried: str | None = None
     client_retry: bool = False
     input_tokens: int | None = None
@@ -60,6 +66,7 @@ _json = msgspec.json.Encoder(enc_hook=str)
 
 def exchange_json(now: float, seen: ExchangeObservation) -> bytes:
     """The JSON line of an exchange that ended at `now`, Unix time in seconds."""
+    trace = seen.trace
     line = _ExchangeLine(
         _timestamp(now),
         "WARNING" if seen.outcome in FAULTS else "INFO",
@@ -75,6 +82,8 @@ def exchange_json(now: float, seen: ExchangeObservation) -> bytes:
         seen.request_bytes,
         seen.response_bytes,
         seen.attempts,
+        None if trace is None else trace.trace_id,
+        None if trace is None else trace.span_id,
         None if seen.model is None else _shortened(seen.model),
         seen.stream,
         seen.error_code,
@@ -85,7 +94,11 @@ def exchange_json(now: float, seen: ExchangeObservation) -> bytes:
         _rounded(seen.first_chunk_seconds),
         _rounded(seen.max_gap_seconds),
         seen.events,
+        seen.heartbeats,
+        _rounded(seen.overhead_seconds),
         seen.upstream_status,
+        None if seen.upstream_request_id is None else _shortened(seen.upstream_request_id),
+        len(seen.earlier),
         seen.retried,
         seen.client_retry,
         seen.input_tokens,
@@ -110,6 +123,7 @@ def exchange_console(now: float, seen: ExchangeObservation) -> bytes:
         "in": seen.input_tokens,
         "out": seen.output_tokens,
         "id": seen.request_id,
+        "trace": seen.trace.trace_id if seen.trace is not None and seen.outcome in FAULTS else None,
     }
     parts += [f"{name}={value}" for name, value in shown.items() if value is not None]
     return _console_line(now, "WARNING" if seen.outcome in FAULTS else "INFO", " ".join(parts))

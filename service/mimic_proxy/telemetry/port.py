@@ -1,10 +1,41 @@
 """What the running proxy tells of itself, and to whom. Nobody needs to listen."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from mimic_proxy.telemetry.observation import ExchangeObservation, Operation, RefreshObservation, SpanLink, Trace
+from mimic_proxy.telemetry.observation import (
+    ExchangeObservation,
+    Operation,
+    Outcome,
+    RefreshObservation,
+    SpanLink,
+    Trace,
+)
+from mimic_proxy.telemetry.propagation import Propagation
 from mimic_proxy.telemetry.readings import BreakerState, SpanCounts
+
+
+class WebSpans(Protocol):
+    """The span that an instrumentation has opened for the request that a web application answers now."""
+
+    def current(self) -> Trace | None:
+        """Where it stands; None where there is none."""
+        ...
+
+    def finish(self, outcome: Outcome, request_id: str, error_code: str | None) -> None:
+        """Says how the request ended; before the last byte of the answer, with which the span is closed."""
+        ...
+
+
+class NoSpans:
+    """Where nobody instruments."""
+
+    def current(self) -> Trace | None:
+        return None
+
+    def finish(self, outcome: Outcome, request_id: str, error_code: str | None) -> None:
+        """There is nothing to say it to."""
 
 
 def _to_nobody(what: object) -> None:
@@ -31,3 +62,9 @@ class Telemetry:
     begin_refresh: Callable[[SpanLink | None], SpanLink | None] = lambda trigger: None
     """Gives a refresh its span, by the sampled exchange that started it if one did."""
     spans: Callable[[], SpanCounts] = SpanCounts
+    instrument: Callable[[Any], None] = _to_nobody
+    """Gets each FastAPI application before it answers anything."""
+    web_spans: WebSpans = field(default_factory=NoSpans)
+    stopped: Callable[[float, int], None] = lambda began, running: None
+    """A graceful stop has ended: the moment it began, and how many exchanges ran then."""
+    propagation: Propagation = field(default_factory=Propagation)

@@ -1,9 +1,22 @@
 """An exchange's place in a trace, as header fields tell it (W3C Trace Context, level 1). Pure."""
 
+from dataclasses import dataclass
+
 from mimic_proxy.telemetry.observation import Trace
 
 DIGITS = 64
 """Hexadecimal digits that the ids of one exchange are made of: trace 32, SERVER span 16, CLIENT span 16."""
+
+
+@dataclass(frozen=True, slots=True)
+class Propagation:
+    """OTEL_PROPAGATORS: what passes between caller, Mimic and backend.
+
+    baggage: only if it is named there; the default of OpenTelemetry would carry users' data to a third party.
+    """
+
+    trace_context: bool = True
+    baggage: bool = False
 
 
 def unsampled(traceparent: bytes | None, digits: str) -> Trace:

@@ -250,7 +250,8 @@ class TokenSource:
     def _link(self, trace: Trace | None) -> None:
         """The refresh under way is what a sampled exchange waits for."""
         if trace is not None and trace.sampled and len(self._links) < MOST_LINKS:
-            self._links.append(SpanLink(trace.trace_id, trace.client_span_id, True))
+            # The SERVER span: an exchange that gets no token never has another.
+            self._links.append(SpanLink(trace.trace_id, trace.span_id, True))
 
     def _land(self, flight: asyncio.Task[Attempt], trigger: RefreshTrigger) -> None:
         self._flight = None

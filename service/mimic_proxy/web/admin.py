@@ -1,8 +1,9 @@
 """FastAPI app of the admin port: is it alive, is it ready, what does it count, how is it set, end it.
 
-`/livez`, `/readyz` and `/metrics` are for whoever reaches the port; `/config` and `/quit` are for this machine alone.
-The browser rule of the API port holds here too. An address is accepted as Host where it is the one that was dialled: a
-probe writes the pod's address there, and a name that an attacker's DNS rebinds is never an address.
+`/livez`, `/readyz` and `/metrics` are for whoever reaches the port; the status page (`/`, `/status`), `/config` and
+`/quit` are for this machine alone. The browser rule of the API port holds here too. An address is accepted as Host
+where it is the one that was dialled: a probe writes the pod's address there, and a name that an attacker's DNS rebinds
+is never an address.
 """
 
 import gzip
@@ -21,9 +22,16 @@ from mimic_proxy.errors import Forbidden, InvalidRequest, MethodNotAllowed, Mimi
 from mimic_proxy.relay.origins import OriginPolicy, judge
 from mimic_proxy.settings import Settings, redacted
 from mimic_proxy.web.errors import error_response, mimic_error
+from mimic_proxy.web.page import status_page
 
 STOP_MARGIN_SECONDS = 5.0
 """For what follows DRAIN_TIMEOUT: closing connections, the last log lines."""
+JSON_HEADERS = {
+    "content-type": "application/json",
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    "cross-origin-resource-policy": "same-origin",
+}
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -38,8 +46,10 @@ class AdminState:
     conditions: Callable[[], Sequence[tuple[str, bool, str]]]
     request_stop: Callable[[], None]
     registry: CollectorRegistry
+    status: Callable[[], bytes]
+    """What the status page shows now, as JSON."""
     settle: Callable[[], None] = lambda: None
-    """Counts what has happened but is not counted yet; called before each scrape."""
+    """Counts what has happened but is not counted yet; called before each look."""
 
 
 def create_admin(state: AdminState, settings: Settings) -> FastAPI:
@@ -51,6 +61,7 @@ def create_admin(state: AdminState, settings: Settings) -> FastAPI:
     )
     app.add_middleware(BrowserRule, policy=OriginPolicy(settings.allowed_hosts, settings.allowed_origins))
     stop_within = _stop_within(settings)
+    shown = status_page()
 
     async def livez(request: Request) -> Response:
         return JSONResponse({"live": True})
@@ -58,8 +69,8 @@ def create_admin(state: AdminState, settings: Settings) -> FastAPI:
     async def readyz(request: Request) -> Response:
         conditions = state.conditions()
         ready = all(holds for _, holds, _ in conditions)
-        shown = [{"name": name, "ok": holds, "reason": reason or None} for name, holds, reason in conditions]
-        return JSONResponse({"ready": ready, "conditions": shown}, status_code=200 if ready else 503)
+        told = [{"name": name, "ok": holds, "reason": reason or None} for name, holds, reason in conditions]
+        return JSONResponse({"ready": ready, "conditions": told}, status_code=200 if ready else 503)
 
     async def metrics(request: Request) -> Response:
         state.settle()
@@ -70,6 +81,15 @@ def create_admin(state: AdminState, settings: Settings) -> FastAPI:
             headers["content-encoding"] = "gzip"
         return Response(body, headers=headers)
 
+    async def page(request: Request) -> Response:
+        _from_this_machine(request)
+        return Response(shown.body, headers=shown.headers)
+
+    async def status(request: Request) -> Response:
+        _from_this_machine(request)
+        state.settle()
+        return Response(state.status(), headers=JSON_HEADERS)
+
     async def config(request: Request) -> Response:
         _from_this_machine(request)
         return JSONResponse(redacted(settings))
@@ -79,7 +99,8 @@ def create_admin(state: AdminState, settings: Settings) -> FastAPI:
         state.request_stop()
         return JSONResponse({"stopping": True, "within_seconds": stop_within}, status_code=202)
 
-    reading: dict[str, Handler] = {"/livez": livez, "/readyz": readyz, "/metrics": metrics, "/config": config}
+    probes: dict[str, Handler] = {"/livez": livez, "/readyz": readyz, "/metrics": metrics}
+    reading = probes | {"/": page, "/status": status, "/config": config}
     for path, handler in reading.items():
         app.add_api_route(path, handler, methods=["GET", "HEAD"], response_model=None)
     app.add_api_route("/quit", stop, methods=["POST"], response_model=None)
@@ -141,5 +162,5 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "GET").split(", ")
         return error_response(MethodNotAllowed(f"{request.method} is not allowed here.", allowed=allowed))
-    paths = "GET /livez /readyz /metrics /config, POST /quit"
+    paths = "GET / /status /livez /readyz /metrics /config, POST /quit"
     return error_response(UnknownRoute(f"The admin port does not serve this path. It has: {paths}."))

@@ -14,15 +14,20 @@ from mimic_proxy.relay.outcome import NO_STATUS_SENT, outcome_of_error, outcome_
 from mimic_proxy.relay.ports import Services
 from mimic_proxy.relay.request import CALLER_LEFT
 from mimic_proxy.relay.routes import match
-from mimic_proxy.telemetry.observation import ExchangeObservation, Outcome
+from mimic_proxy.telemetry.observation import ExchangeObservation, Operation, Outcome
+from mimic_proxy.telemetry.port import NoSpans, WebSpans
+from mimic_proxy.telemetry.propagation import unsampled
 from mimic_proxy.web.errors import FAILURE, error_response, mimic_error
-from mimic_proxy.web.models import Models, ModelsAnswer
+from mimic_proxy.web.models import BackendCall, Models, ModelsAnswer
+
+CALL = "mimic.call"
+"""Key of the scope: the BackendCall of a request."""
 
 logger = logging.getLogger("mimic.web")
 
 
-def create_api(services: Services, models: Models, version: str) -> FastAPI:
-    """The app; `services` and `models` are the process's own."""
+def create_api(services: Services, models: Models, version: str, spans: WebSpans | None = None) -> FastAPI:
+    """The app; `services` and `models` are the process's own. spans: what its instrumentation opens."""
     app = FastAPI(
         title="Mimic",
         version=version,
@@ -30,11 +35,11 @@ def create_api(services: Services, models: Models, version: str) -> FastAPI:
         redoc_url=None,
         exception_handlers={MimicError: mimic_error, HTTPException: _http_error},
     )
-    app.add_middleware(Observed, services=services)
+    app.add_middleware(Observed, services=services, spans=spans or NoSpans())
 
     @app.get("/v1/models", tags=["models"], summary="List the models")
     async def list_models(request: Request) -> Response:
-        return _answer(await models.list(_fields(request, services), request.scope["query_string"]))
+        return _answer(await models.list(*_asked(request, services)))
 
     @app.get("/v1/models/{model:path}", tags=["models"], summary="One model")
     async def one_model(request: Request, model: str) -> Response:
@@ -44,13 +49,19 @@ def create_api(services: Services, models: Models, version: str) -> FastAPI:
             # `..` and its like: the backend might see another route there than this one.
             raise refusal
         raw_id = raw_path.removeprefix(b"/v1/models/")
-        return _answer(await models.one(raw_id, _fields(request, services), request.scope["query_string"]))
+        return _answer(await models.one(raw_id, *_asked(request, services)))
 
     return app
 
 
-def _fields(request: Request, services: Services) -> RequestFields:
-    return read_request(list(request.headers.raw), services.request_names)
+def _asked(request: Request, services: Services) -> tuple[RequestFields, bytes, BackendCall]:
+    """What the caller's head says, its query, and where the call to the backend is noted."""
+    scope = request.scope
+    return _fields(scope, services), scope["query_string"], scope[CALL]
+
+
+def _fields(scope: Scope, services: Services) -> RequestFields:
+    return read_request(list(scope["headers"]), services.request_names)
 
 
 def _answer(answer: ModelsAnswer) -> Response:
@@ -81,16 +92,19 @@ async def _http_error(request: Request, error: Exception) -> Response:
 class Observed:
     """Makes one closing observation of each answer, and gives it an x-request-id."""
 
-    def __init__(self, app: ASGIApp, services: Services) -> None:
+    def __init__(self, app: ASGIApp, services: Services, spans: WebSpans) -> None:
         self.app = app
         self.services = services
+        self.spans = spans
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started = self.services.clock()
+        started, operation = self.services.clock(), _operation(scope)
+        self.services.in_web[operation] += 1
         request_id = _request_id(scope, self.services.new_trace)
+        scope[CALL] = asked = self._place(scope)
         status, sent = NO_STATUS_SENT, 0
         left: Callable[[], bool] = scope.get(CALLER_LEFT, _stays)
 
@@ -100,6 +114,7 @@ class Observed:
                 return
             if message["type"] == "http.response.start":
                 status = message["status"]
+                self._finish(scope, status, request_id)
                 kept = [item for item in message["headers"] if item[0].lower() != b"x-request-id"]
                 message = {**message, "headers": [*kept, (b"x-request-id", request_id), *_cors(scope)]}
             else:
@@ -116,7 +131,30 @@ class Observed:
                 scope[FAILURE] = fault
                 await error_response(fault)(scope, receive, send_observed)
         finally:
-            self.services.observe(_observation(scope, request_id, status, started, self.services.clock(), sent))
+            self.services.in_web[operation] -= 1
+            if status == NO_STATUS_SENT:
+                self._finish(scope, status, request_id)
+            ended = self.services.clock()
+            self.services.observe(_observation(scope, request_id, status, started, ended, sent, asked))
+
+    def _place(self, scope: Scope) -> BackendCall:
+        trace = self.spans.current()
+        if trace is not None:
+            return BackendCall(trace, traced=True)
+        lines = [(name, value) for name, value in scope["headers"] if name == b"traceparent"]
+        fields = read_request(lines, self.services.request_names)
+        return BackendCall(unsampled(fields.traceparent, self.services.new_trace()))
+
+    def _finish(self, scope: Scope, status: int, request_id: bytes) -> None:
+        """Before the answer: with its last byte the span is closed."""
+        error: MimicError | None = scope.get(FAILURE)
+        code = None if error is None else error.code
+        self.spans.finish(_outcome(status, error), request_id.decode("ascii"), code)
+
+
+def _operation(scope: Scope) -> Operation:
+    path: Any = scope.get("raw_path") or b""
+    return "models" if path == b"/v1/models" or path.startswith(b"/v1/models/") else "unmatched"
 
 
 def _stays() -> bool:
@@ -143,20 +181,34 @@ def _outcome(status: int, error: MimicError | None) -> Outcome:
 
 
 def _observation(
-    scope: Scope, request_id: bytes, status: int, started: float, ended: float, sent: int
+    scope: Scope, request_id: bytes, status: int, started: float, ended: float, sent: int, asked: BackendCall
 ) -> ExchangeObservation:
     path: Any = scope.get("raw_path") or b""
     error: MimicError | None = scope.get(FAILURE)
-    known = path == b"/v1/models" or path.startswith(b"/v1/models/")
+    route = "/v1/models" if path == b"/v1/models" else "/v1/models/{model}" if path.startswith(b"/v1/models/") else ""
+    tries, upstream = asked.tries, asked.tries.upstream
+    backend_id = None if upstream is None else upstream.request_id
     return ExchangeObservation(
         request_id=request_id.decode("ascii"),
-        operation="models" if known else "unmatched",
+        operation=_operation(scope),
         method=scope["method"],
         path=path.decode("ascii", "replace"),
+        route=route,
+        trace=asked.trace,
         status=status,
         outcome=_outcome(status, error),
         error_code=None if error is None else error.code,
         started=started,
         duration_seconds=ended - started,
+        token_wait_seconds=sum(wait.seconds for wait in asked.token_waits),
+        token_waits=asked.token_waits,
         response_bytes=sent,
+        sent=tries.sent,
+        upstream_head_seconds=tries.head_seconds,
+        attempts=tries.count,
+        earlier=tries.earlier,
+        error_type=tries.error_type,
+        upstream_status=None if upstream is None else upstream.status,
+        upstream_request_id=None if backend_id is None else backend_id.decode("ascii", "replace"),
+        retried=tries.earlier[-1].retry if tries.earlier else None,
     )

@@ -16,11 +16,12 @@ import msgspec
 
 from mimic_proxy.errors import MimicError, ModelNotFound, UpstreamAuthFailed, UpstreamBadResponse, UpstreamError
 from mimic_proxy.relay.body import UNREADABLE
-from mimic_proxy.relay.call import Answer, call
+from mimic_proxy.relay.call import Answer, Tries, call
 from mimic_proxy.relay.headers import RequestFields, head_end, head_start
 from mimic_proxy.relay.pool import Pool
 from mimic_proxy.relay.ports import Services
 from mimic_proxy.relay.target import operation_target
+from mimic_proxy.telemetry.observation import TokenWait, Trace
 from mimic_proxy.telemetry.propagation import trace_lines, unsampled
 from mimic_proxy.tokens.token import AccessToken
 
@@ -52,6 +53,19 @@ class ModelsAnswer:
     lines: Sequence[bytes] = ()
 
 
+class BackendCall:
+    """What one request of a caller has to do with the backend.
+
+    trace: where it stands. traced: spans of ours show it, so that the backend hears of them and not of the caller's.
+    """
+
+    def __init__(self, trace: Trace, *, traced: bool = False) -> None:
+        self.trace = trace
+        self.traced = traced
+        self.tries = Tries()
+        self.token_waits: tuple[TokenWait, ...] = ()
+
+
 class Models:
     """One for the process."""
 
@@ -77,16 +91,20 @@ class Models:
         if model not in self.worked and len(self.worked) < MOST_WORKED:
             self.worked[model] = None
 
-    async def list(self, fields: RequestFields, query: bytes) -> ModelsAnswer:
-        """All models. Raises MimicError."""
+    def _untraced(self, fields: RequestFields) -> BackendCall:
+        return BackendCall(unsampled(fields.traceparent, self.services.new_trace()))
+
+    async def list(self, fields: RequestFields, query: bytes, asked: BackendCall | None = None) -> ModelsAnswer:
+        """All models. asked: notes the call to the backend, if this request makes one. Raises MimicError."""
+        asked = asked or self._untraced(fields)
         if self.fixed:
             return ModelsAnswer(200, _as_list(self.fixed))
         if query:
-            return await self._fresh_list(fields, query)
+            return await self._fresh_list(fields, query, asked)
         if self.kept is not None and self.services.clock() - self.kept_at < self.cache_seconds:
             return _passed(self.kept)
         if self.flight is None:
-            self.flight = asyncio.create_task(self._fresh_list(fields, query))
+            self.flight = asyncio.create_task(self._fresh_list(fields, query, asked))
             self.flight.add_done_callback(self._landed)
         # Nobody's leaving ends the call for the others.
         return await asyncio.shield(self.flight)
@@ -96,10 +114,10 @@ class Models:
         if not flight.cancelled():
             flight.exception()
 
-    async def _fresh_list(self, fields: RequestFields, query: bytes) -> ModelsAnswer:
+    async def _fresh_list(self, fields: RequestFields, query: bytes, asked: BackendCall) -> ModelsAnswer:
         now = self.services.clock()
         try:
-            answer = await self._ask(b"/models", fields, query)
+            answer = await self._ask(b"/models", fields, query, asked)
         except MimicError:
             if self.kept is None:
                 raise
@@ -114,15 +132,21 @@ class Models:
             return _passed(self.kept)
         return _passed(answer)
 
-    async def one(self, raw_id: bytes, fields: RequestFields, query: bytes) -> ModelsAnswer:
-        """One model by its raw, still percent-encoded id. Raises MimicError, ModelNotFound among them."""
+    async def one(
+        self, raw_id: bytes, fields: RequestFields, query: bytes, asked: BackendCall | None = None
+    ) -> ModelsAnswer:
+        """One model by its raw, still percent-encoded id. asked: as for the list.
+
+        Raises MimicError, ModelNotFound among them.
+        """
+        asked = asked or self._untraced(fields)
         name = unquote(raw_id.decode("ascii", "replace"))
         if self.fixed:
             if name not in self.fixed:
                 raise _not_found(name)
             return ModelsAnswer(200, msgspec.json.encode(_as_model(name)))
         try:
-            answer = await self._ask(b"/models/" + raw_id, fields, query)
+            answer = await self._ask(b"/models/" + raw_id, fields, query, asked)
         except UpstreamError:
             found = self._in_kept(name)
             if found is None:
@@ -130,7 +154,7 @@ class Models:
             return ModelsAnswer(200, found)
         if answer.fields.status not in WITHOUT_ROUTE:
             return _passed(answer)
-        await self.list(fields, b"")
+        await self.list(fields, b"", asked)
         found = self._in_kept(name)
         if found is None and self.kept is None and name in self.worked:
             found = msgspec.json.encode(_as_model(name))
@@ -158,15 +182,20 @@ class Models:
                 status,
             )
 
-    async def _ask(self, suffix: bytes, fields: RequestFields, query: bytes) -> Answer:
+    async def _ask(
+        self, suffix: bytes, fields: RequestFields, query: bytes, asked: BackendCall | None = None
+    ) -> Answer:
         """One authorised GET; a refused token is replaced once."""
-        services = self.services
-        token = await self._token(None, 0.0)
+        asked = asked or self._untraced(fields)
+        services, tries = self.services, asked.tries
+        tries.forget()
+        token = await self._token(None, 0.0, asked)
         for last in (False, True):
-            head = self._head(suffix, fields, query, token)
+            head = self._head(suffix, fields, query, token, asked)
             sent_at = services.clock()
-            answer = await call(self.pool, head, timeout=self.timeout, limit=LONGEST_LIST_BYTES)
+            answer = await call(self.pool, head, timeout=self.timeout, limit=LONGEST_LIST_BYTES, tries=tries)
             if 300 <= answer.fields.status < 400:
+                tries.error_type = "other"
                 message = "The backend answered the models call with a redirect. Check CHAT_API_URL."
                 raise UpstreamBadResponse(message, error_type="other")
             if answer.fields.status != 401:
@@ -174,34 +203,44 @@ class Models:
                     services.tokens.accepted(token, services.clock())
                 return answer
             if not last:
-                token = await self._token(token, sent_at)
+                tries.repeated("unauthorized", services.clock())
+                token = await self._token(token, sent_at, asked)
         raise UpstreamAuthFailed(
             "The backend refused the access token again after it was refreshed. Check what it may access.",
             should_retry=False,
         )
 
-    def _head(self, suffix: bytes, fields: RequestFields, query: bytes, token: AccessToken) -> bytes:
+    def _head(
+        self, suffix: bytes, fields: RequestFields, query: bytes, token: AccessToken, asked: BackendCall
+    ) -> bytes:
         base = self.services.backends["chat"].base
         target = operation_target(base, suffix, query)
         start = head_start(b"GET", target, base.host_field, fields, token.field, identity=True)
-        trace = unsampled(fields.traceparent, self.services.new_trace())
-        lines = trace_lines(trace, fields.traceparent, fields.tracestate, traced=False)
+        lines = b""
+        if self.services.trace_upstream:
+            lines = trace_lines(asked.trace, fields.traceparent, fields.tracestate, traced=asked.traced)
         return start + head_end(lines, length=None, chunked=False)
 
-    async def _token(self, refused: AccessToken | None, sent_at: float) -> AccessToken:
-        tokens = self.services.tokens
+    async def _token(self, refused: AccessToken | None, sent_at: float, asked: BackendCall) -> AccessToken:
+        tokens, clock, trace = self.services.tokens, self.services.clock, asked.trace
         future: asyncio.Future[AccessToken | MimicError] = asyncio.get_running_loop().create_future()
 
         def ready(got: AccessToken | MimicError) -> None:
             if not future.done():
                 future.set_result(got)
 
-        got = tokens.obtain(ready) if refused is None else tokens.replace(refused, sent_at, ready)
+        if refused is None:
+            got = tokens.obtain(ready, trace)
+        else:
+            got = tokens.replace(refused, sent_at, ready, trace)
         if got is None:
+            since = clock()
             try:
                 got = await future
             finally:
                 tokens.leave(ready)
+                refresh = got.refresh if isinstance(got, AccessToken) else None
+                asked.token_waits += (TokenWait(since, clock() - since, refresh),)
         if isinstance(got, MimicError):
             raise got
         return got

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fakes.observations import exchange
 from mimic_proxy.telemetry.lines import LONGEST_TEXT, exchange_console, exchange_json, record_console, record_json
 from mimic_proxy.telemetry.logs import BATCH_BYTES, BATCH_SECONDS, ExchangeLog, LineWriter, LogFormat, configure
-from mimic_proxy.telemetry.observation import Outcome
+from mimic_proxy.telemetry.observation import Attempt, Outcome, Trace
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 250000, UTC).timestamp()
 
@@ -98,6 +98,29 @@ def test_an_exchange_is_one_json_line():
 def test_an_exchange_on_the_console_leaves_out_what_is_usual():
     line = exchange_console(NOON, exchange(status=504, outcome="timeout", timer="first_byte", upstream_status=None))
     assert b"WARNING POST /v1/chat/completions 504 timeout 0.250s timer=first_byte model=small id=req-1" in line
+
+
+def test_a_line_holds_trace_and_trouble_where_there_are_some():
+    lost = Attempt(100.0, 0.1, 401, 0.05, "unauthorized", "unauthorized")
+    seen = exchange(
+        trace=Trace("a" * 32, "b" * 16, "c" * 16),
+        attempts=2,
+        earlier=(lost,),
+        retried="unauthorized",
+        heartbeats=3,
+        upstream_request_id="up-1",
+        overhead_seconds=0.0012345678,
+    )
+    line = json.loads(exchange_json(NOON, seen))
+    assert (line["trace_id"], line["span_id"]) == ("a" * 32, "b" * 16)
+    assert (line["retries"], line["heartbeats"], line["upstream_request_id"]) == (1, 3, "up-1")
+    assert line["overhead_seconds"] == 0.001235
+
+
+def test_the_console_tells_the_trace_of_what_failed():
+    trace = Trace("a" * 32, "b" * 16, "c" * 16)
+    assert b"trace=" not in exchange_console(NOON, exchange(trace=trace))
+    assert b" trace=" + b"a" * 32 in exchange_console(NOON, exchange(trace=trace, outcome="timeout"))
 
 
 @given(st.text(max_size=LONGEST_TEXT * 2), st.text(max_size=LONGEST_TEXT * 2), st.sampled_from([*get_args(Outcome)]))

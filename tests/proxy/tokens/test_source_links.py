@@ -7,7 +7,7 @@ from mimic_proxy.tokens.token import AccessToken
 
 
 def trace(number: int, *, sampled: bool = True) -> Trace:
-    return Trace(f"{number:032x}", "a" * 16, f"{number:016x}", None, sampled)
+    return Trace(f"{number:032x}", f"{number:016x}", "c" * 16, None, sampled)
 
 
 class Spans:

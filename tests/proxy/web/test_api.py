@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,10 +11,12 @@ from fakes.caller import Response, request
 from fakes.transport import Line, turn
 from fakes.world import World
 from mimic_proxy.errors import ModelNotFound, UpstreamUnreachable
-from mimic_proxy.relay.headers import RequestFields
+from mimic_proxy.relay.headers import RequestFields, ResponseFields
 from mimic_proxy.relay.origins import OriginPolicy
+from mimic_proxy.telemetry.observation import Outcome, TokenWait, Trace
+from mimic_proxy.telemetry.port import WebSpans
 from mimic_proxy.web.api import create_api
-from mimic_proxy.web.models import ModelsAnswer
+from mimic_proxy.web.models import BackendCall, ModelsAnswer
 
 MODEL = b'{"id":"small"}'
 
@@ -28,13 +31,17 @@ class FakeModels:
         self.error: Exception | None = None
         self.gate = asyncio.Event()
         self.gate.set()
+        self.calls: list[BackendCall] = []
+        self.note: Callable[[BackendCall], None] = lambda asked: None
 
-    async def list(self, fields: RequestFields, query: bytes) -> ModelsAnswer:
-        return await self.one(b"", fields, query)
+    async def list(self, fields: RequestFields, query: bytes, asked: BackendCall) -> ModelsAnswer:
+        return await self.one(b"", fields, query, asked)
 
-    async def one(self, raw_id: bytes, fields: RequestFields, query: bytes) -> ModelsAnswer:
+    async def one(self, raw_id: bytes, fields: RequestFields, query: bytes, asked: BackendCall) -> ModelsAnswer:
         self.asked.append((raw_id, query))
         self.fields.append(fields)
+        self.calls.append(asked)
+        self.note(asked)
         await self.gate.wait()
         if self.error is not None:
             raise self.error
@@ -44,10 +51,10 @@ class FakeModels:
 class Api:
     """The application behind one caller's connection."""
 
-    def __init__(self, **how: Any) -> None:
+    def __init__(self, spans: WebSpans | None = None, **how: Any) -> None:
         self.world = World()
         self.models = FakeModels()
-        app = create_api(self.world.services, self.models, "1.2.3")  # type: ignore[arg-type]
+        app = create_api(self.world.services, self.models, "1.2.3", spans)  # type: ignore[arg-type]
         self.line = Line(self.world, app=app, **how)  # type: ignore[arg-type]
 
     async def ask(
@@ -222,6 +229,18 @@ async def test_an_observation_names_the_operation(api: Api, path: bytes, operati
     assert [seen.operation for seen in api.world.observations] == [operation]
 
 
+async def test_what_is_being_answered_is_counted_until_it_ends_however_it_ends(api: Api) -> None:
+    for error in (None, RuntimeError("a fault of ours")):
+        api.models.error = error
+        api.models.gate.clear()
+        await api.line.read(request(b"GET", b"/v1/models"))
+        await turn()
+        assert api.world.services.in_web == {"models": 1}
+        api.models.gate.set()
+        await turn()
+        assert api.world.services.in_web == {"models": 0}
+
+
 async def test_a_caller_who_leaves_before_the_answer_is_observed_as_such(api: Api) -> None:
     api.models.gate.clear()
     await api.line.read(request(b"GET", b"/v1/models"))
@@ -247,3 +266,86 @@ async def test_a_model_that_does_not_exist(api: Api) -> None:
 async def test_a_body_on_a_call_for_models_is_ignored(api: Api) -> None:
     assert (await api.ask(b"GET", b"/v1/models", body=b"{}")).status == 200
     assert (await api.ask(b"GET", b"/v1/models")).status == 200
+
+
+# ---- traces
+
+CALLERS = b"00-" + b"1" * 32 + b"-" + b"2" * 16 + b"-01"
+OURS = Trace("a" * 32, "b" * 16, "c" * 16, None, True)
+
+
+class Spans:
+    """A span that is open for each request, and what was said to it."""
+
+    def __init__(self) -> None:
+        self.said: list[tuple[str, str, str | None]] = []
+        self.sent_before: list[int] = []
+        self.sent: list[bytes] = []
+
+    def current(self) -> Trace | None:
+        return OURS
+
+    def finish(self, outcome: Outcome, request_id: str, error_code: str | None) -> None:
+        self.said.append((outcome, request_id, error_code))
+        self.sent_before.append(len(self.sent))
+
+
+async def test_without_spans_the_caller_s_trace_is_in_the_observation(api: Api) -> None:
+    await api.ask(b"GET", b"/v1/models", (b"traceparent", CALLERS))
+    (seen,) = api.world.observations
+    assert seen.trace is not None
+    assert (seen.trace.trace_id, seen.trace.parent_id, seen.trace.sampled) == ("1" * 32, "2" * 16, False)
+
+
+async def test_an_instrumented_request_stands_where_its_span_does() -> None:
+    spans = Spans()
+    api = Api(spans=spans)
+    spans.sent = api.line.transport.sent
+    await api.ask(b"GET", b"/v1/models", (b"x-request-id", b"mine"))
+    (seen,) = api.world.observations
+    assert (seen.trace, seen.route) == (OURS, "/v1/models")
+    assert (spans.said, spans.sent_before) == ([("completed", "mine", None)], [0]), "before its last byte"
+    assert api.models.calls[0].traced
+
+
+async def test_a_failed_request_tells_its_span_what_was_wrong() -> None:
+    spans = Spans()
+    api = Api(spans=spans)
+    api.models.error = UpstreamUnreachable("The backend cannot be reached.")
+    await api.ask(b"GET", b"/v1/models/small", (b"x-request-id", b"mine"))
+    assert spans.said == [("upstream_error", "mine", "upstream_unreachable")]
+    assert api.world.observations[0].route == "/v1/models/{model}"
+
+
+async def test_a_caller_who_left_is_told_to_the_span_once() -> None:
+    spans = Spans()
+    api = Api(spans=spans)
+    api.models.gate.clear()
+    task = asyncio.ensure_future(api.ask(b"GET", b"/v1/models", (b"x-request-id", b"mine")))
+    while not api.models.asked:
+        await asyncio.sleep(0)
+    api.line.transport.lose()
+    api.models.gate.set()
+    while not api.world.observations:
+        await asyncio.sleep(0)
+    task.cancel()
+    assert spans.said == [("client_disconnect", "mine", None)]
+
+
+async def test_the_call_to_the_backend_is_in_the_observation(api: Api) -> None:
+    def noted(asked: BackendCall) -> None:
+        asked.tries.begun(100.0)
+        asked.tries.answered(ResponseFields(401), 100.2)
+        asked.tries.repeated("unauthorized", 100.3)
+        asked.tries.begun(100.4)
+        upstream = ResponseFields(503)
+        upstream.request_id = b"up-1"
+        asked.tries.answered(upstream, 100.9)
+        asked.token_waits = (TokenWait(99.0, 0.5, None),)
+
+    api.models.note = noted
+    await api.ask(b"GET", b"/v1/models")
+    (seen,) = api.world.observations
+    assert (seen.attempts, seen.sent, seen.upstream_head_seconds) == (2, 100.4, pytest.approx(0.5))
+    assert (seen.upstream_status, seen.error_type, seen.upstream_request_id) == (503, "http_5xx", "up-1")
+    assert (seen.retried, len(seen.earlier), seen.token_wait_seconds) == ("unauthorized", 1, 0.5)

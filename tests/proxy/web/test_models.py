@@ -23,7 +23,8 @@ from mimic_proxy.errors import (
 from mimic_proxy.relay.headers import RequestFields, read_request
 from mimic_proxy.relay.pool import Pool
 from mimic_proxy.relay.ports import Backend as Target
-from mimic_proxy.web.models import MOST_WORKED, Models, ModelsAnswer
+from mimic_proxy.telemetry.observation import Trace
+from mimic_proxy.web.models import MOST_WORKED, BackendCall, Models, ModelsAnswer
 
 LIST = b'{ "object":"list", "data":[ {"id":"small","object":"model","vendor":{"n":1.50}}, {"id":"org/large", "x":2} ] }'
 NO_ROUTE = answer(404, b"404 page not found", [(b"content-type", b"text/plain")])
@@ -50,11 +51,13 @@ class Desk:
     def asked(self) -> list[bytes]:
         return [request.target for request in self.backend.requests]
 
-    async def one(self, raw_id: bytes, query: bytes = b"") -> ModelsAnswer:
-        return await self.models.one(raw_id, self.caller(), query)
+    async def one(self, raw_id: bytes, query: bytes = b"", asked: BackendCall | None = None) -> ModelsAnswer:
+        return await self.models.one(raw_id, self.caller(), query, asked)
 
-    async def list(self, query: bytes = b"", *pairs: tuple[bytes, bytes]) -> ModelsAnswer:
-        return await self.models.list(self.caller(*pairs), query)
+    async def list(
+        self, query: bytes = b"", *pairs: tuple[bytes, bytes], asked: BackendCall | None = None
+    ) -> ModelsAnswer:
+        return await self.models.list(self.caller(*pairs), query, asked)
 
 
 @pytest.fixture
@@ -405,3 +408,113 @@ async def test_who_is_cancelled_waits_for_no_token(desk: Desk) -> None:
         await task
     assert desk.world.tokens.waiting == []
     waiters[0](TokenUnavailable("Too late for this one.", retry_after=1))
+
+
+# ---- what is noted of the call to the backend
+
+TRACE = Trace("a" * 32, "b" * 16, "c" * 16, "d" * 16, True)
+CALLERS = b"00-" + b"a" * 32 + b"-" + b"d" * 16 + b"-01"
+
+
+async def test_the_call_to_the_backend_is_noted(desk: Desk) -> None:
+    asked = BackendCall(TRACE)
+    await desk.list(asked=asked)
+    tries = asked.tries
+    assert (tries.count, tries.earlier, tries.error_type, asked.token_waits) == (1, (), None, ())
+    assert tries.upstream is not None
+    assert tries.upstream.status == 200
+    assert tries.sent is not None
+    assert tries.head_seconds is not None
+    assert 0.0 <= tries.head_seconds < 5.0
+
+
+async def test_a_kept_list_is_no_call(desk: Desk) -> None:
+    await desk.list()
+    asked = BackendCall(TRACE)
+    await desk.list(asked=asked)
+    assert (asked.tries.count, asked.tries.sent) == (0, None)
+
+
+async def test_who_joins_the_call_of_another_makes_none(desk: Desk) -> None:
+    gate = asyncio.Event()
+    desk.backend.script = held(gate, reply(answer(200, LIST)))
+    first, second = BackendCall(TRACE), BackendCall(TRACE)
+    tasks = [asyncio.ensure_future(desk.list(asked=asked)) for asked in (first, second)]
+    await desk.backend.request()
+    gate.set()
+    await asyncio.gather(*tasks)
+    assert (first.tries.count, second.tries.count) == (1, 0)
+
+
+async def test_a_refused_token_is_noted_as_a_try_that_was_repeated(desk: Desk) -> None:
+    desk.backend.script = in_turn(reply(REFUSAL), reply(answer(200, LIST)))
+    asked = BackendCall(TRACE)
+    await desk.list(asked=asked)
+    (lost,) = asked.tries.earlier
+    assert (lost.retry, lost.error_type, lost.status) == ("unauthorized", "unauthorized", 401)
+    assert (asked.tries.count, asked.tries.error_type) == (2, None)
+
+
+async def test_a_dead_connection_is_noted_as_a_try_that_was_repeated(desk: Desk) -> None:
+    await desk.one(b"small")
+    desk.backend.script = in_turn(cut(), reply(answer(200, b"{}")))
+    asked = BackendCall(TRACE)
+    await desk.one(b"small", asked=asked)
+    (lost,) = asked.tries.earlier
+    assert (lost.retry, lost.error_type, lost.status, lost.head_seconds) == ("connect", "reset", None, None)
+    assert asked.tries.count == 2
+
+
+@pytest.mark.parametrize(
+    ("script", "error_type", "status"),
+    [
+        (reply(answer(500, b"{}")), "http_5xx", 500),
+        (reply(answer(429, b"{}")), "http_429", 429),
+        (reply(answer(403, b"{}")), None, 403),
+        (reply(answer(307, b"", [(b"location", b"https://elsewhere.example/")])), "other", 307),
+        (reply(b"nonsense\r\n\r\n"), "protocol", None),
+    ],
+)
+async def test_what_was_wrong_is_noted(desk: Desk, script: Script, error_type: str | None, status: int | None) -> None:
+    desk.backend.script = script
+    asked = BackendCall(TRACE)
+    await asyncio.gather(desk.list(asked=asked), return_exceptions=True)
+    upstream = asked.tries.upstream
+    assert (asked.tries.error_type, None if upstream is None else upstream.status) == (error_type, status)
+
+
+async def test_a_timer_that_ran_out_is_noted(backend: Backend, pools: Pools) -> None:
+    backend.script = hang()
+    asked = BackendCall(TRACE)
+    with pytest.raises(UpstreamTimeout):
+        await Desk(backend, pools(backend.url), timeout=0.02).list(asked=asked)
+    assert (asked.tries.count, asked.tries.error_type, asked.tries.head_seconds) == (1, "read_timeout", None)
+
+
+async def test_a_wait_for_the_token_is_noted(desk: Desk) -> None:
+    desk.world.tokens.held = None
+    asked = BackendCall(TRACE)
+    task = asyncio.ensure_future(desk.list(asked=asked))
+    while not desk.world.tokens.waiting:
+        await asyncio.sleep(0)
+    desk.world.clock.now += 2.0
+    desk.world.tokens.deliver()
+    await task
+    (wait,) = asked.token_waits
+    assert (wait.seconds, wait.refresh) == (2.0, None)
+
+
+@pytest.mark.parametrize(
+    ("traced", "expected"), [(False, CALLERS), (True, b"00-" + b"a" * 32 + b"-" + b"c" * 16 + b"-01")]
+)
+async def test_the_backend_hears_of_our_span_or_of_the_caller_s(desk: Desk, traced: bool, expected: bytes) -> None:
+    asked = BackendCall(TRACE, traced=traced)
+    await desk.list(b"", (b"traceparent", CALLERS), asked=asked)
+    assert (await desk.backend.request()).value(b"traceparent") == expected
+
+
+async def test_the_backend_hears_of_no_trace_where_it_is_not_to(desk: Desk) -> None:
+    desk.world.services.trace_upstream = False
+    await desk.list(b"", (b"traceparent", CALLERS), (b"tracestate", b"a=1"))
+    sent = await desk.backend.request()
+    assert (sent.value(b"traceparent"), sent.value(b"tracestate")) == (None, None)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fakes.backend import Backend
+from fakes.metered import Meter, Metered, metering
 from fakes.mimic import Mimic, Start, running, secrets_of, settings
 from fakes.token_service import TokenService
 
@@ -58,3 +59,31 @@ def start(tmp_path: Path, backend: Backend, tokens: TokenService) -> Start:
             yield process
 
     return begin
+
+
+@pytest.fixture
+def meter(tmp_path: Path) -> Meter:
+    """Start a metered Mimic of the test's own: `async with meter(PORT_SETTING="1")`."""
+
+    @asynccontextmanager
+    async def begin(**more: str) -> AsyncIterator[Metered]:
+        async with metering(tmp_path, **more) as found:
+            yield found
+            found.backend.reset()
+
+    return begin
+
+
+@pytest.fixture(scope="session")
+async def _shared_metered(anyio_backend: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Metered]:
+    async with metering(tmp_path_factory.mktemp("metered")) as found:
+        yield found
+
+
+@pytest.fixture
+async def metered(_shared_metered: Metered) -> AsyncIterator[Metered]:
+    """The shared process whose metrics are counted: the model `m` has answered before, nothing is repeated."""
+    _shared_metered.backend.reset()
+    yield _shared_metered
+    _shared_metered.mimic.judge()
+    _shared_metered.backend.reset()

@@ -1,0 +1,263 @@
+"""The spans of one relayed exchange (telemetry.md, 1.1 and 6): names, attributes, events, status. Pure.
+
+SERVER             POST /v1/chat/completions   all of it
+  INTERNAL         token wait                  before the first try, if it waited
+  CLIENT           chat small                  first try to last byte, if there was a try
+    INTERNAL       token wait                  between two tries
+    CLIENT         HTTP POST                   each try, if there was more than one
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mimic_proxy.relay.target import Base
+from mimic_proxy.telemetry.observation import ExchangeObservation, Outcome, TokenWait, Trace
+from mimic_proxy.telemetry.tracing.span import CLIENT, INTERNAL, SERVER, Event, Span, Value, short
+
+FAILED: frozenset[Outcome] = frozenset(
+    (
+        "upstream_error",
+        "token_error",
+        "timeout",
+        "idle_timeout",
+        "overloaded",
+        "circuit_open",
+        "internal_error",
+        "shutdown",
+    )
+)
+"""Outcomes that are not the caller's doing: their spans have the status ERROR."""
+METHODS = frozenset(("GET", "POST", "PUT", "DELETE", "HEAD", "PATCH", "OPTIONS", "TRACE", "CONNECT"))
+OPERATIONS = {
+    "/v1/chat/completions": ("chat", "chat_completions"),
+    "/v1/responses": ("chat", "responses"),
+    "/v1/completions": ("text_completion", None),
+    "/v1/embeddings": ("embeddings", None),
+}
+"""`gen_ai.operation.name` and `openai.api.type` of the routes that ask a model."""
+LEFT_BEFORE_AN_ANSWER = 499
+
+Clock = Callable[[float], int]
+"""A moment on the monotonic clock as nanoseconds of Unix time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """What spans are called.
+
+    genai: the CLIENT span speaks of the model, else of HTTP alone. model_label: a bounded name for a model.
+    every_try: each try gets a span, even if it was the only one. scheme: of the API port.
+    """
+
+    model_label: Callable[[str], str]
+    genai: bool = True
+    provider: str = "openai"
+    dialect: str = "openai"
+    every_try: bool = False
+    scheme: str = "http"
+
+
+def exchange_spans(
+    seen: ExchangeObservation, trace: Trace, base: Base, at: Clock, naming: Naming, new_id: Callable[[], str]
+) -> list[Span]:
+    """All spans of a sampled exchange that was relayed. base: where it went. new_id: 16 random hexadecimal digits."""
+    failed = (seen.error_code or seen.outcome) if seen.outcome in FAILED else None
+    spans = [_server(seen, trace, at, naming, failed)]
+    began = _first_try(seen)
+    if began is not None:
+        spans.append(_client(seen, trace, base, at, naming, failed, began))
+        if seen.attempts > 1 or naming.every_try:
+            spans += _tries(seen, trace, base, at, new_id)
+    for wait in seen.token_waits:
+        inside = began is not None and wait.started >= began
+        spans.append(_wait(wait, trace.trace_id, trace.client_span_id if inside else trace.span_id, at, new_id()))
+    return spans
+
+
+def backend_spans(
+    seen: ExchangeObservation, trace: Trace, base: Base, at: Clock, naming: Naming, new_id: Callable[[], str]
+) -> list[Span]:
+    """The spans of an operation whose SERVER span was made elsewhere: the call to the backend, if there was one."""
+    return exchange_spans(seen, trace, base, at, naming, new_id)[1:]
+
+
+def _first_try(seen: ExchangeObservation) -> float | None:
+    """Moment of the first try at the backend; None where none was made."""
+    if not seen.attempts:
+        return None
+    if seen.earlier:
+        return seen.earlier[0].started
+    if seen.sent is not None:
+        return seen.sent
+    # No connection came about. What came before that is known.
+    waits = seen.token_waits
+    return waits[-1].started + waits[-1].seconds if waits else seen.started + seen.queue_seconds
+
+
+def _server(seen: ExchangeObservation, trace: Trace, at: Clock, naming: Naming, failed: str | None) -> Span:
+    method = seen.method if seen.method in METHODS else "HTTP"
+    attributes: dict[str, Value] = {
+        "http.request.method": seen.method if seen.method in METHODS else "_OTHER",
+        "url.scheme": naming.scheme,
+        "url.path": short(seen.path),
+        "http.route": seen.route or None,
+        "http.response.status_code": None if seen.status == LEFT_BEFORE_AN_ANSWER else seen.status,
+        "error.type": seen.outcome if failed is not None else None,
+        "mimic.request_id": seen.request_id,
+        "mimic.outcome": seen.outcome,
+        "mimic.stream": seen.stream,
+        "mimic.client_retry": seen.client_retry,
+        "mimic.error_code": seen.error_code,
+        "mimic.timer": seen.timer,
+    }
+    return Span(
+        trace.trace_id,
+        trace.span_id,
+        trace.parent_id,
+        f"{method} {seen.route}" if seen.route else method,
+        SERVER,
+        at(seen.started),
+        at(seen.ended),
+        attributes,
+        failed,
+        (),
+        (),
+        trace.parent_id is not None,
+        trace.tracestate,
+    )
+
+
+def _client(
+    seen: ExchangeObservation, trace: Trace, base: Base, at: Clock, naming: Naming, failed: str | None, began: float
+) -> Span:
+    model_operation = OPERATIONS.get(seen.route) if naming.genai else None
+    if seen.operation == "models":
+        name = "models list"
+    elif model_operation is None:
+        name = seen.method
+    elif seen.model is None:
+        name = model_operation[0]
+    else:
+        name = f"{model_operation[0]} {naming.model_label(seen.model)}"
+    attributes: dict[str, Value] = {
+        "server.address": base.host,
+        "server.port": base.port,
+        "http.request.method": seen.method,
+        "http.response.status_code": seen.upstream_status,
+        "error.type": seen.error_type or (seen.outcome if failed is not None else None),
+        "mimic.dialect": naming.dialect,
+        "mimic.attempts": seen.attempts,
+        "mimic.upstream.request_id": short(seen.upstream_request_id),
+    }
+    if model_operation is not None:
+        _add_genai(attributes, seen, naming.provider, *model_operation)
+    if seen.events:
+        attributes["mimic.stream.events"] = seen.events
+        attributes["mimic.stream.bytes"] = seen.response_bytes
+        attributes["mimic.stream.max_gap"] = seen.max_gap_seconds
+    return Span(
+        trace.trace_id,
+        trace.client_span_id,
+        trace.span_id,
+        name,
+        CLIENT,
+        at(began),
+        at(seen.ended),
+        attributes,
+        failed,
+        _events(seen, at, began),
+        (),
+        False,
+        trace.tracestate,
+    )
+
+
+def _add_genai(
+    attributes: dict[str, Value], seen: ExchangeObservation, provider: str, operation: str, api_type: str | None
+) -> None:
+    """The conventions for generative AI: gen-ai-spans.md, openai.md. Nothing of what was said, only how."""
+    attributes["gen_ai.operation.name"] = operation
+    attributes["gen_ai.provider.name"] = provider
+    attributes["openai.api.type"] = api_type
+    attributes["gen_ai.request.model"] = short(seen.model)
+    attributes["gen_ai.response.id"] = short(seen.response_id)
+    attributes["gen_ai.response.model"] = short(seen.response_model)
+    attributes["gen_ai.response.finish_reasons"] = seen.finish_reasons or None
+    attributes["gen_ai.usage.input_tokens"] = seen.input_tokens
+    attributes["gen_ai.usage.output_tokens"] = seen.output_tokens
+    attributes["gen_ai.usage.cache_read.input_tokens"] = seen.cached_tokens
+    attributes["gen_ai.usage.reasoning.output_tokens"] = seen.reasoning_tokens
+    attributes["openai.response.system_fingerprint"] = short(seen.system_fingerprint)
+    if seen.stream:
+        attributes["gen_ai.request.stream"] = True
+        attributes["gen_ai.response.time_to_first_chunk"] = seen.first_chunk_seconds
+    asked = seen.parameters
+    if asked is None:
+        return
+    attributes["gen_ai.request.max_tokens"] = asked.max_tokens
+    attributes["gen_ai.request.temperature"] = asked.temperature
+    attributes["gen_ai.request.top_p"] = asked.top_p
+    attributes["gen_ai.request.frequency_penalty"] = asked.frequency_penalty
+    attributes["gen_ai.request.presence_penalty"] = asked.presence_penalty
+    attributes["mimic.request.stop_count"] = asked.stop_count
+    attributes["gen_ai.request.seed"] = asked.seed
+    attributes["gen_ai.request.choice.count"] = asked.choice_count if asked.choice_count != 1 else None
+    attributes["gen_ai.output.type"] = asked.output_type
+    attributes["gen_ai.request.encoding_formats"] = asked.encoding_formats
+    attributes["gen_ai.embeddings.dimension.count"] = asked.dimensions
+    attributes["openai.request.service_tier"] = asked.service_tier
+
+
+def _events(seen: ExchangeObservation, at: Clock, began: float) -> tuple[Event, ...]:
+    """In the order in which they happened."""
+    if not (seen.earlier or seen.first_chunk_seconds is not None or seen.error_frame):
+        return ()
+    events = []
+    for lost in seen.earlier:
+        said: dict[str, Value] = {
+            "mimic.retry.reason": lost.retry,
+            "http.response.status_code": lost.status,
+            "error.type": lost.error_type,
+        }
+        events.append(Event("retry", at(lost.started + lost.seconds), said))
+    ends = [wait.started + wait.seconds for wait in seen.token_waits if wait.started >= began]
+    events += [Event("token_refreshed", at(end)) for end in ends]
+    if seen.first_chunk_seconds is not None:
+        events.append(Event("first_chunk", at(seen.started + seen.first_chunk_seconds)))
+    if seen.error_frame:
+        # It is the last thing that a stream says.
+        events.append(Event("error_frame", at(seen.ended)))
+    return tuple(sorted(events, key=lambda event: event.at))
+
+
+def _tries(seen: ExchangeObservation, trace: Trace, base: Base, at: Clock, new_id: Callable[[], str]) -> list[Span]:
+    """Each ends with the head of its answer, or with what was wrong instead."""
+    tries = [
+        (lost.started, lost.started + (lost.seconds if lost.head_seconds is None else lost.head_seconds), lost)
+        for lost in seen.earlier
+    ]
+    found = [(began, ended, lost.status, lost.error_type) for began, ended, lost in tries]
+    if seen.sent is not None:
+        head = seen.upstream_head_seconds
+        ended = seen.ended if head is None else seen.sent + head
+        found.append((seen.sent, ended, seen.upstream_status, seen.error_type))
+    spans = []
+    for number, (began, ended, status, error_type) in enumerate(found):
+        attributes: dict[str, Value] = {
+            "server.address": base.host,
+            "server.port": base.port,
+            "http.request.method": seen.method,
+            "http.request.resend_count": number or None,
+            "http.response.status_code": status,
+            "error.type": error_type,
+        }
+        name = f"HTTP {seen.method}"
+        made = (trace.trace_id, new_id(), trace.client_span_id, name, CLIENT, at(began), at(ended), attributes)
+        spans.append(Span(*made, error_type))
+    return spans
+
+
+def _wait(wait: TokenWait, trace_id: str, parent_id: str, at: Clock, span_id: str) -> Span:
+    links = () if wait.refresh is None else (wait.refresh,)
+    times = at(wait.started), at(wait.started + wait.seconds)
+    return Span(trace_id, span_id, parent_id, "token wait", INTERNAL, *times, {}, None, (), links)

@@ -1,0 +1,205 @@
+"""What the status page shows, as one document: read from what is there, kept small, and never a secret in it."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from heapq import nsmallest
+from typing import Any
+
+import msgspec
+
+from mimic_proxy.relay.exchange import Exchange, State
+from mimic_proxy.relay.ports import Services
+from mimic_proxy.settings import Settings
+from mimic_proxy.telemetry.history import BUCKET_SECONDS, LONGEST_TEXT, EndedExchange, History, Point, Tally
+from mimic_proxy.telemetry.observation import RefreshObservation
+from mimic_proxy.tokens.state import TokenState
+from mimic_proxy.web.verdict import QUIET_SECONDS, WINDOW_SECONDS, Circumstances, judge, standings
+
+OLDEST_SHOWN = 10
+PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,99}")
+WAITS_FOR = {
+    State.NEW: "the request",
+    State.QUEUED: "a slot",
+    State.TOKEN: "the access token",
+    State.DIALLING: "a connection",
+    State.SENT: "the backend",
+    State.HEAD: "the first event",
+    State.STREAMING: "the end of the answer",
+}
+"""What an exchange waits for in each state, as a person says it."""
+
+Condition = tuple[str, bool, str]
+
+
+@dataclass(slots=True)
+class Watched:
+    """What the page looks at. started: Unix time; clock, wall: monotonic and Unix seconds."""
+
+    version: str
+    started: float
+    settings: Settings
+    services: Services
+    conditions: Callable[[], Sequence[Condition]]
+    token: Callable[[], TokenState]
+    history: History
+    api_port: int
+    """Known for sure once it listens: the settings may leave the choice to the system."""
+    clock: Callable[[], float]
+    wall: Callable[[], float]
+
+
+def document(watched: Watched) -> dict[str, Any]:
+    """The state of this moment. Times are Unix times, durations seconds."""
+    now, wall = watched.clock(), watched.wall()
+    offset = wall - now
+    history, services, settings = watched.history, watched.services, watched.settings
+    conditions, token, lately = watched.conditions(), watched.token(), history.tally(now, WINDOW_SECONDS)
+    seen = Circumstances(
+        now=wall,
+        conditions=conditions,
+        token=token,
+        token_failing_since=None if history.failing_since is None else history.failing_since + offset,
+        breaker_open=services.breaker.state == "open",
+        slots_in_use=services.slots.in_use,
+        slots_limit=settings.max_concurrency,
+        queue=services.slots.waiting,
+        causes=lately.causes,
+        last={cause: moment + offset for cause, moment in history.last.items()},
+        completed_lately=history.tally(now, QUIET_SECONDS).causes["completed"],
+    )
+    findings = judge(seen)
+    return {
+        "now": wall,
+        "version": watched.version,
+        "started": watched.started,
+        "api": {
+            "port": watched.api_port,
+            "tls": settings.tls_cert is not None,
+            "model": example_model(settings.models, history.exchanges),
+        },
+        "ready": all(holds for _, holds, _ in conditions),
+        "conditions": [{"name": name, "ok": holds, "reason": why or None} for name, holds, why in conditions],
+        "findings": findings,
+        "standings": standings(seen, findings),
+        "token": {
+            **_token(token),
+            "failing_since": seen.token_failing_since,
+            "refreshes": [_refresh(refresh, offset) for refresh in reversed(history.refreshes)],
+        },
+        "live": _live(services, settings, now),
+        "lately": _tally(lately),
+        "plots": _plots(history.points(now), now, wall),
+        "exchanges": [_exchange(kept, offset) for kept in reversed(history.exchanges)],
+        "failures": [_exchange(kept, offset) for kept in reversed(history.failures)],
+    }
+
+
+def example_model(configured: Sequence[str], recent: Iterable[EndedExchange]) -> str | None:
+    """A model for the examples that are there to be copied, None if none is known.
+
+    Callers choose names: one that could mean something to a shell or to a language is not offered.
+    """
+    used = [kept.model for kept in recent if kept.operation == "chat" and kept.outcome == "completed"]
+    return next((name for name in (*configured, *reversed(used)) if name and PLAIN_NAME.fullmatch(name)), None)
+
+
+def encoded(watched: Watched) -> bytes:
+    """The document as JSON."""
+    return msgspec.json.encode(document(watched))
+
+
+def _token(token: TokenState) -> dict[str, Any]:
+    """Field by field: what TokenState learns to hold some day is not shown by itself."""
+    return {
+        "required": token.required,
+        "held": token.held,
+        "generation": token.generation,
+        "issued": token.issued,
+        "expires": token.expires,
+        "lifetime_seconds": token.lifetime,
+        "next_refresh": token.next_refresh,
+        "in_flight": token.in_flight,
+        "waiters": token.waiters,
+        "coalesced": token.coalesced,
+        "last_result": token.last_result,
+        "consecutive_failures": token.consecutive_failures,
+        "trouble": token.trouble,
+    }
+
+
+def _refresh(seen: RefreshObservation, offset: float) -> dict[str, Any]:
+    return {
+        "started": seen.started + offset,
+        "trigger": seen.trigger,
+        "result": seen.result,
+        "status": seen.status,
+        "duration_seconds": seen.duration_seconds,
+        "lifetime_seconds": seen.lifetime_seconds,
+        "waiters": seen.waiters,
+    }
+
+
+def _live(services: Services, settings: Settings, now: float) -> dict[str, Any]:
+    running = [exchange for exchange in services.pulse.running() if isinstance(exchange, Exchange)]
+    oldest = nsmallest(OLDEST_SHOWN, running, key=lambda exchange: exchange.at.started)
+    return {
+        "exchanges": len(running),
+        "streams": sum(exchange.answer.stream for exchange in running),
+        "operations": Counter(exchange.operation for exchange in running),
+        "oldest": [_running(exchange, now) for exchange in oldest],
+        "slots": {"in_use": services.slots.in_use, "limit": settings.max_concurrency},
+        "queue": {"waiting": services.slots.waiting, "limit": settings.max_queue},
+        "buffered": {"bytes": services.budget.held, "limit": settings.max_buffered_bytes},
+        "breaker": services.breaker.state if settings.breaker_failures else "off",
+    }
+
+
+def _running(exchange: Exchange, now: float) -> dict[str, Any]:
+    model = exchange.model
+    return {
+        "request_id": exchange.answer.request_id.decode("ascii"),
+        "operation": exchange.operation,
+        "model": None if model is None else _sendable(model[:LONGEST_TEXT]),
+        "stream": exchange.answer.stream,
+        "waits_for": WAITS_FOR.get(exchange.state, "nothing"),
+        "age_seconds": now - exchange.at.started,
+        "answered_bytes": exchange.answer.size,
+    }
+
+
+def _tally(tally: Tally) -> dict[str, Any]:
+    return {
+        "seconds": WINDOW_SECONDS,
+        "calls": tally.calls,
+        "asked": tally.asked,
+        "failed": tally.failed,
+        "causes": {cause: count for cause, count in tally.causes.items() if count},
+        "p50": tally.p50,
+        "p95": tally.p95,
+        "first_p50": tally.first_p50,
+        "first_p95": tally.first_p95,
+    }
+
+
+def _plots(points: Iterable[Point], now: float, wall: float) -> dict[str, Any]:
+    """By columns, which is half of the bytes; the last value of each is of a bucket that has just begun."""
+    columns: Mapping[str, list[Any]] = {name: [] for name in Point.__struct_fields__}
+    for point in points:
+        for name, column in columns.items():
+            column.append(getattr(point, name))
+    return {"bucket_seconds": BUCKET_SECONDS, "last_seconds": now % BUCKET_SECONDS, "end": wall, **columns}
+
+
+def _exchange(kept: EndedExchange, offset: float) -> dict[str, Any]:
+    model = kept.model
+    shown: dict[str, Any] = msgspec.structs.asdict(kept)
+    shown["ended"] = kept.ended + offset
+    shown["model"] = None if model is None else _sendable(model)
+    return shown
+
+
+def _sendable(text: str) -> str:
+    """A name that holds half a surrogate pair is no UTF-8."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")

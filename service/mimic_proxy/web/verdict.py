@@ -1,0 +1,298 @@
+"""Is it us, the token service or the backend? The decision in words, from what was seen last. Pure.
+
+A finding tells what is wrong, whose matter it is and what to do; the first of them is the verdict. What the state of
+the process says (no token, stopping) counts from the moment it holds. What calls have shown counts for WINDOW_SECONDS,
+and is told as past once calls succeed again for QUIET_SECONDS.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from mimic_proxy.telemetry.history import Cause
+from mimic_proxy.telemetry.observation import RefreshResult
+from mimic_proxy.tokens.state import TokenState
+
+WINDOW_SECONDS = 300
+QUIET_SECONDS = 30
+BAD_SHARE = 0.05
+"""Of the calls, from which on a fault of the backend or of ours is more than a warning."""
+MANY = 20
+"""From so many calls on a share is told in percent."""
+CALLERS_SHARE = 0.5
+"""From which on it is told that calls fail by their callers' own doing."""
+
+Level = Literal["good", "warning", "bad"]
+Party = Literal["mimic", "token_service", "backend", "callers"]
+Standing = Literal["good", "warning", "bad", "unknown", "unused"]
+SEVERITY: dict[Level, int] = {"bad": 0, "warning": 1, "good": 2}
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that is to be told. Moments are Unix times."""
+
+    level: Level
+    party: Party
+    """Whose matter it is."""
+    sentence: str
+    """Without its full stop: the page says since when, in its reader's own time."""
+    advice: str = ""
+    since: float | None = None
+    until: float | None = None
+    """When it was seen last, if it seems to be over."""
+
+
+class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the decision rests on. Moments are Unix times, durations seconds."""
+
+    now: float
+    conditions: Sequence[tuple[str, bool, str]]
+    """Of readiness: name, whether it holds, why not."""
+    token: TokenState
+    token_failing_since: float | None = None
+    breaker_open: bool = False
+    slots_in_use: int = 0
+    slots_limit: int = 0
+    """0 is no limit."""
+    queue: int = 0
+    causes: Mapping[Cause, int]
+    """How the calls of the last WINDOW_SECONDS ended."""
+    last: Mapping[Cause, float]
+    """When a call ended so last."""
+    completed_lately: int = 0
+    """Calls that succeeded within the last QUIET_SECONDS."""
+
+
+class Told(msgspec.Struct, frozen=True):
+    """How a cause is put into words; {share} stands for `31 % of calls` or `3 of 7 calls`."""
+
+    party: Party
+    sentence: str
+    advice: str
+
+
+REFUSED: dict[RefreshResult, str] = {
+    "rejected": "The token service refuses the secret",
+    "http_error": "The token service answers with errors",
+    "timeout": "The token service is too slow to answer",
+    "unreachable": "The token service cannot be reached",
+    "bad_response": "The token service gives answers that cannot be used",
+}
+FAULTS: dict[Cause, Told] = {
+    "upstream_5xx": Told(
+        "backend",
+        "The backend answered 5xx to {share}",
+        "Mimic passes such answers on as they are. Ask the backend's owners, and give them a request id from below.",
+    ),
+    "unreachable": Told(
+        "backend",
+        "The backend could not be reached for {share}",
+        "Check its URL, its name in DNS, the network between and its certificate; `mimic-proxy check` tries them all.",
+    ),
+    "bad_response": Told(
+        "backend",
+        "The backend broke off or garbled its answer to {share}",
+        "Something between Mimic and the model may close connections too early. The error codes below tell more.",
+    ),
+    "error_event": Told(
+        "backend",
+        "The backend reported an error inside the stream of {share}",
+        "The caller got that event as it came. Ask the backend's owners.",
+    ),
+    "timeout": Told(
+        "backend",
+        "The backend was too slow for {share}",
+        "Either it is overloaded or the limit is too short: CONNECT_TIMEOUT, FIRST_BYTE_TIMEOUT, TOTAL_TIMEOUT.",
+    ),
+    "idle_timeout": Told(
+        "backend",
+        "The backend fell silent in the middle of {share}",
+        "It sent nothing for IDLE_TIMEOUT. If such pauses are normal for this model, set a longer one.",
+    ),
+    "token_refused": Told(
+        "backend",
+        "The backend refused the access token of {share}",
+        "Ask its owners what this account may use. A token that was refused with 401 had been replaced once already.",
+    ),
+    "throttled": Told(
+        "backend",
+        "The backend turned away {share} with 429, too many requests",
+        "Callers send more than its quota allows: slow them down, or ask its owners for more.",
+    ),
+    "circuit_open": Told(
+        "backend",
+        "The backend had failed repeatedly: Mimic held back {share}",
+        "Mimic tries it again by itself after BREAKER_COOLDOWN.",
+    ),
+    "no_token": Told(
+        "token_service",
+        "There was no access token for {share}",
+        "The last results of the token service, below, tell why.",
+    ),
+    "overloaded": Told(
+        "mimic",
+        "Mimic turned away {share}, being at its limits",
+        "Slots, queue or memory for bodies were full: raise MAX_CONCURRENCY, MAX_QUEUE or MAX_BUFFERED_BYTES, or add "
+        "replicas.",
+    ),
+    "internal_error": Told(
+        "mimic",
+        "Mimic itself failed {share}",
+        "That is a fault of Mimic's: its log says why. Please report it.",
+    ),
+}
+CALLERS: dict[Cause, Told] = {
+    "client_error": Told(
+        "callers",
+        "The backend refused {share} as wrong (4xx)",
+        "The requests are at fault: the model's name, or the body. The statuses below tell more, the answers most.",
+    ),
+    "refused_here": Told(
+        "callers",
+        "Mimic refused {share} as wrong",
+        "The requests are at fault: the path, the size, a web page that may not call. The codes below tell which.",
+    ),
+    "client_disconnect": Told(
+        "callers",
+        "Callers gave up {share} before the answer was complete",
+        "If that is not meant so, look at the callers' own timeouts.",
+    ),
+}
+
+
+def judge(seen: Circumstances) -> list[Finding]:
+    """What there is to tell, the worst first; never empty, and the first is the verdict."""
+    findings = [*_of_readiness(seen), *_of_the_token(seen), *_of_the_breaker(seen), *_of_calls(seen), *_of_slots(seen)]
+    if not any(finding.level != "good" for finding in findings):
+        findings.insert(0, _all_is_well(seen))
+    return sorted(findings, key=lambda finding: SEVERITY[finding.level])
+
+
+def standings(seen: Circumstances, findings: Sequence[Finding]) -> dict[Party, Standing]:
+    """How each of the three stands; unknown is who was not asked lately, unused who never is."""
+    found: dict[Party, Standing] = {"mimic": "good", "token_service": "good", "backend": "good"}
+    answered = seen.completed_lately or any(
+        seen.causes[cause] for cause in ("completed", "client_error", "throttled", "upstream_5xx")
+    )
+    if not answered:
+        found["backend"] = "unknown"
+    if not seen.token.required:
+        found["token_service"] = "unused"
+    elif seen.token.last_result is None:
+        found["token_service"] = "unknown"
+    for finding in reversed(findings):
+        if finding.level != "good" and finding.party in found:
+            found[finding.party] = finding.level
+    return found
+
+
+def _of_readiness(seen: Circumstances) -> Iterator[Finding]:
+    for name, holds, why in seen.conditions:
+        if holds or name == "token":
+            continue
+        if name == "serving":
+            yield Finding(
+                level="bad",
+                party="mimic",
+                sentence="Mimic is stopping",
+                advice="What runs may finish; new calls are refused and should go elsewhere.",
+            )
+        else:
+            yield Finding(level="bad", party="mimic", sentence=f"Mimic is not ready: {name}", advice=why)
+
+
+def _of_the_token(seen: Circumstances) -> Iterator[Finding]:
+    token = seen.token
+    if token.trouble is None:
+        if not token.held:
+            sentence = "The first access token is being fetched"
+            if token.generation:
+                sentence = "A new access token is being fetched, the last one is not valid any more"
+            yield Finding(level="warning", party="token_service", sentence=sentence, advice="Calls wait for it.")
+        return
+    level: Level = "warning" if token.held else "bad"
+    party: Party = "mimic"
+    if token.consecutive_failures and token.last_result is not None and token.last_result != "success":
+        sentence, party, since = REFUSED[token.last_result], "token_service", seen.token_failing_since
+    else:
+        # Nobody was asked: the secret is missing, used up, or cannot be sent.
+        sentence, since = "Mimic has no secret that it can use", None
+    advice = token.trouble
+    if token.held:
+        advice += " The present token serves on until it expires."
+    yield Finding(level=level, party=party, sentence=sentence, advice=advice, since=since)
+
+
+def _of_the_breaker(seen: Circumstances) -> Iterator[Finding]:
+    if seen.breaker_open:
+        yield Finding(
+            level="bad",
+            party="backend",
+            sentence="The backend failed repeatedly and is given a pause",
+            advice="Calls are refused for BREAKER_COOLDOWN; then one is let through as a try.",
+        )
+
+
+def _of_calls(seen: Circumstances) -> Iterator[Finding]:
+    asked = sum(seen.causes.values()) - seen.causes["shutdown"]
+    counted = asked - seen.causes["client_disconnect"]
+    for cause in sorted(FAULTS, key=lambda cause: -seen.causes[cause]):
+        # Without a token the state of the source has said it already.
+        if seen.causes[cause] and (cause != "no_token" or seen.token.held):
+            yield _fault(cause, seen, counted)
+    for cause, told in CALLERS.items():
+        total = asked if cause == "client_disconnect" else counted
+        if total and seen.causes[cause] >= CALLERS_SHARE * total:
+            yield Finding(
+                level="warning",
+                party=told.party,
+                sentence=_sentence(told, seen.causes[cause], total),
+                advice=told.advice,
+            )
+
+
+def _fault(cause: Cause, seen: Circumstances, counted: int) -> Finding:
+    told, count = FAULTS[cause], seen.causes[cause]
+    over = _is_over(cause, seen)
+    level: Level = "bad" if count >= BAD_SHARE * counted else "warning"
+    return Finding(
+        level="good" if over else level,
+        party=told.party,
+        sentence=_sentence(told, count, counted),
+        advice="" if over else told.advice,
+        until=seen.last.get(cause) if over else None,
+    )
+
+
+def _is_over(cause: Cause, seen: Circumstances) -> bool:
+    if cause == "no_token":
+        return True
+    last = seen.last.get(cause, seen.now)
+    return seen.now - last > QUIET_SECONDS and seen.completed_lately > 0
+
+
+def _of_slots(seen: Circumstances) -> Iterator[Finding]:
+    if seen.slots_limit and seen.slots_in_use >= seen.slots_limit and seen.queue:
+        calls = "1 call waits" if seen.queue == 1 else f"{seen.queue} calls wait"
+        yield Finding(
+            level="warning",
+            party="mimic",
+            sentence=f"All {seen.slots_limit} slots are taken and {calls}",
+            advice="Raise MAX_CONCURRENCY if the backend can take more, or add replicas.",
+        )
+
+
+def _all_is_well(seen: Circumstances) -> Finding:
+    calls = sum(seen.causes.values())
+    sentence = "All is well" if calls else "Ready, and no calls in the last 5 minutes"
+    return Finding(level="good", party="mimic", sentence=sentence)
+
+
+def _sentence(told: Told, count: int, total: int) -> str:
+    """A share of few calls, and one that is next to nothing, say more as numbers."""
+    if total >= MANY and 100 * count >= total:
+        share = f"{100 * count / total:.0f} % of calls"
+    else:
+        share = f"{count} of {total} calls" if total > 1 else "the only call"
+    return f"{told.sentence.format(share=share)} in the last 5 minutes"
