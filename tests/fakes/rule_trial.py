@@ -8,8 +8,8 @@ from pathlib import Path
 from fakes.tools import tool
 from mimic_proxy.telemetry.catalogue import CLOSED
 
-Values = Callable[[int], Sequence[float]]
-"""Samples of so many minutes, one each."""
+Values = Callable[[int], Sequence[float | None]]
+"""Samples of so many minutes, one each; None where there is none."""
 Series = Mapping[str, Values]
 """By the series as PromQL writes it, without the labels of the scrape."""
 Firing = set[tuple[str, str]]
@@ -20,10 +20,10 @@ def steady(value: float) -> Values:
     return steps({0: value})
 
 
-def steps(values: Mapping[int, float]) -> Values:
+def steps(values: Mapping[int, float]) -> Callable[[int], list[float]]:
     """A gauge that has each value from its minute on."""
 
-    def samples(minutes: int) -> Sequence[float]:
+    def samples(minutes: int) -> list[float]:
         return [values[max(start for start in values if start <= minute)] for minute in range(minutes)]
 
     return samples
@@ -40,6 +40,11 @@ def growing(per_minute: Mapping[int, float]) -> Values:
         return found
 
     return samples
+
+
+def born(first: int, value: float) -> Values:
+    """A counter that is not there before a minute, and begins with a value that it keeps."""
+    return lambda minutes: [None] * first + [value] * (minutes - first)
 
 
 def renewed(every: int) -> Values:
@@ -104,7 +109,7 @@ def trial(
     """
     minutes = max(minute for times in fires.values() for minute in times) + 2
     series = [
-        {"series": labelled(name, **scraped(pod)), "values": " ".join(f"{value:.12g}" for value in values(minutes))}
+        {"series": labelled(name, **scraped(pod)), "values": written(values(minutes))}
         for pod, wrong in pods.items()
         for name, values in wrong.items()
     ]
@@ -118,6 +123,11 @@ def trial(
         "evaluation_interval": f"{seconds}s",
         "tests": [{"interval": "1m", "input_series": series, "promql_expr_test": checks}],
     }
+
+
+def written(samples: Iterable[float | None]) -> str:
+    """As promtool reads them."""
+    return " ".join("_" if sample is None else f"{sample:.12g}" for sample in samples)
 
 
 def found(namespace: str) -> str:

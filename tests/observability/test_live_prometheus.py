@@ -27,6 +27,8 @@ pytestmark = pytest.mark.timeout(120)
 PODS = {"app-1": "shop", "app-2": "shop"}
 QUICK = {"FIRST_BYTE_TIMEOUT": "0.4", "IDLE_TIMEOUT": "0.4", "HEARTBEAT_AFTER": "0.1", "LOG_LEVEL": "INFO"}
 LIMITED = {"BREAKER_FAILURES": "2", "BREAKER_COOLDOWN": "600", "MAX_CONCURRENCY": "2", "MAX_QUEUE": "0"}
+TRACED = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_TRACES_SAMPLER": "always_on"}
+"""Nobody takes the spans; they are sampled all the same."""
 ROUNDS = 2
 """A series that begins with its first event shows no growth before its second."""
 INTERVAL = "500ms"
@@ -52,6 +54,7 @@ async def seen(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Seen]:
         fault = f"{sabotaged(folder / 'fault')}:{SERVICE}"
         first = one.settings(**QUICK, MAX_CONCURRENCY="4", AUTH_CODE_FILE=str(code), PYTHONPATH=fault)
         first.pop("AUTH_CODE")
+        first |= TRACED
         second = two.settings(**LIMITED, DRAIN_TIMEOUT="1", LOG_LEVEL="INFO")
         async with (
             running(first, folder / "app-1", stop=False) as busy,
@@ -166,6 +169,14 @@ async def test_alerts_that_wait_for_nothing_fire_with_words_that_can_be_read(see
     (alert,) = rule["alerts"]
     assert alert["state"] == "firing"
     assert "in namespace shop" in alert["annotations"]["summary"]
+
+
+@pytest.mark.parametrize("name", ["mimic_request_duration_seconds", "mimic_stream_time_to_first_chunk_seconds"])
+async def test_durations_and_first_chunks_lead_to_traces(name: str, seen: Seen):
+    found = await seen.prometheus.exemplars(f'{name}_bucket{{pod="app-1",operation="chat"}}')
+    ids = [exemplar["labels"]["trace_id"] for series in found for exemplar in series["exemplars"]]
+    assert ids
+    assert all(re.fullmatch("[0-9a-f]{32}", trace_id) for trace_id in ids)
 
 
 async def test_choices_of_the_variables_are_there(seen: Seen):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes.rule_trial import Firing, Series, Values, complaints, growing, healthy, renewed, steady, steps, trial
+from fakes.rule_trial import Firing, Series, Values, born, complaints, growing, healthy, renewed, steady, steps, trial
 from observability.places import RULES
 
 FILES = (RULES / "alerts.yaml", RULES / "absent.yaml")
@@ -86,6 +86,11 @@ TROUBLES: dict[str, tuple[Series, int, Firing]] = {
     ),
     "a fault of Mimic's own": (
         {'mimic_requests_total{outcome="internal_error"}': growing({0: 0, FROM: 1, FROM + 1: 0})},
+        14,
+        {("MimicInternalError", "warning")},
+    ),
+    "a fault that its series begins with": (
+        {'mimic_requests_total{outcome="internal_error",code="200"}': born(FROM, 1)},
         14,
         {("MimicInternalError", "warning")},
     ),
