@@ -23,7 +23,7 @@ from fakes.replies import (
     reply,
     stream_head,
 )
-from fakes.scrape import Series, events, exchange, one, times, total, unsent, usage, web
+from fakes.scrape import Series, attempt, events, exchange, one, times, total, unsent, usage, web
 
 FIRST = delta("one")
 FORM = [(b"content-type", b"multipart/form-data; boundary=x")]
@@ -113,12 +113,11 @@ async def test_a_caller_who_leaves_at_done_has_had_all(metered: Metered) -> None
 
 
 async def test_a_caller_who_leaves_before_the_models_are_told(metered: Metered) -> None:
-    gate = asyncio.Event()
-    metered.backend.script = held(gate, reply(answer(200, b'{"object":"list","data":[]}')))
+    metered.backend.script = hang()
     before = await metered.scrape()
     await leave(metered, request(b"GET", b"/v1/models?x"), b"", 0, Caller.close)
-    gate.set()
-    await before.then(metered.mimic, web("models", 499, GONE), gauges={})
+    await before.then(metered.mimic, web("models", 499, GONE), attempt("models", None), gauges={})
+    await metered.backend.until(lambda: not metered.backend.in_use)
 
 
 async def test_a_caller_who_leaves_the_queue(meter: Meter) -> None:

@@ -5,14 +5,17 @@ import os
 import signal
 from pathlib import Path
 
+import mimic_proxy
+from fakes.backend import Request
 from fakes.caller import STREAM_BODY, Caller, ask, chat, request
 from fakes.metered import Meter, Metered
 from fakes.replies import JSON_FIELDS, answer, chunk, delta, hang, head, held, ok, reply, stream_head
-from fakes.scrape import events, exchange, key, one, total, unsent, usage, web
+from fakes.scrape import attempt, events, exchange, key, one, total, unsent, usage, web
 
 SERVED = total(exchange("chat", 200), usage("chat", input=1, output=1))
 WAITED = one("mimic_upstream_slot_wait_seconds_count", pool="backend")
 FIRST = delta("one")
+SERVICE = str(Path(mimic_proxy.__file__).parent.parent)
 
 
 def refused(reason: str) -> dict[str, float]:
@@ -62,7 +65,7 @@ async def test_bodies_that_are_too_large_or_too_many(meter: Meter) -> None:
         metered.backend.script = held(gate, ok())
         before = await metered.scrape()
         assert (await ask(metered.port, chat(body * 2))).status == 413
-        chunked = chat(b"3e8\r\n" + b"x" * 1000 + b"\r\n3e8\r\n", [(b"transfer-encoding", b"chunked")])
+        chunked = chat((b"3e8\r\n" + b"x" * 1000 + b"\r\n") * 2, [(b"transfer-encoding", b"chunked")])
         assert (await ask(metered.port, chunked)).status == 413
         async with await Caller.connect(metered.port) as first:
             await first.send(chat(body))
@@ -103,69 +106,70 @@ def _closed() -> dict[str, float]:
 
 
 async def test_the_stop(meter: Meter) -> None:
-    """A call for the models that hangs keeps the process there for long enough to be looked at."""
-    async with meter(DRAIN_TIMEOUT="0.3") as metered:
-        before = await metered.scrape()
-        callers = [await Caller.connect(metered.port) for _ in range(5)]
+    """A caller that takes nothing of its answer keeps the process there for long enough to be looked at."""
+    async with meter(DRAIN_TIMEOUT="0.5") as metered:
+        large = head(200, [*JSON_FIELDS, (b"content-length", b"20000000")]) + b"x" * 15_000_000
         calls = (
-            (request(b"GET", b"/v1/models?x"), hang()),
-            (chat(), hang()),
-            (chat(STREAM_BODY), hang(stream_head() + chunk(FIRST))),
-            (chat(), hang(head(200, [*JSON_FIELDS, (b"content-length", b"99")]) + b"{")),
+            (chat(), hang(large), exchange("chat", 200, "shutdown")),
+            (chat(), hang(), exchange("chat", 503, "shutdown", upstream=None)),
+            (chat(STREAM_BODY), hang(stream_head() + chunk(FIRST)), exchange("chat", 200, "shutdown", stream=True)),
+            (request(b"GET", b"/v1/models?x"), hang(), total(web("models", 503, "shutdown"), attempt("models", None))),
         )
-        for number, (data, script) in enumerate(calls):
-            metered.backend.script = script
-            await callers[number].send(data)
+
+        async def play(request: Request) -> None:
+            await calls[int(request.value(b"x-number") or b"0")][1](request)
+
+        metered.backend.script = play
+        before = await metered.scrape()
+        callers = [await Caller.connect(metered.port, receive_buffer=32768) for _ in calls]
+        for number, (caller, (data, _, _)) in enumerate(zip(callers, calls, strict=True)):
+            await caller.send(data.replace(b"\r\n", b"\r\nx-number: %d\r\n" % number, 1))
             await metered.backend.request(number)
         await callers[2].head()
-        streamed = await callers[2].body_until(FIRST)
-        await callers[3].head()
-        await callers[3].data()
-        await callers[4].send(chat(b"{", [(b"content-length", b"100")]))
+        late = await Caller.connect(metered.port)
+        await late.send(chat(b"{", [(b"content-length", b"100")]))
         await metered.mimic.until(lambda: _runs(metered, 4))
         metered.mimic.signal(signal.SIGTERM)
-        assert (await callers[1].response()).status == 503
-        now = await metered.scrape()
+        streamed = b""
         while data := await callers[2].data():
             streamed += data
-        assert before.added(now) == total(
-            exchange("chat", 503, "shutdown", upstream=None),
-            exchange("chat", 200, "shutdown", stream=True),
-            events("chat", 1, len(streamed)),
-            exchange("chat", 200, "shutdown"),
-            unsent("chat", 503, "shutdown", model="other"),
-            refused("draining"),
-        )
-        assert now.gauges["mimic_draining"] == 1
-        assert now.gauges[key("mimic_ready", {"condition": "serving"})] == 0
-        assert now.running() == {"mimic_requests_in_flight{operation=models}": 1}
-        assert await metered.mimic.ended() == 0
-        print(metered.mimic.log[-3000:])
-        for caller in callers:
+        told = unsent("chat", 503, "shutdown", model="other"), refused("draining")
+        stopped = [expected for _, _, expected in calls]
+        shown = {"mimic_draining": 1.0, key("mimic_ready", {"condition": "serving"}): 0.0}
+        await before.then(metered.mimic, *told, *stopped, events("chat", 1, len(streamed)), gauges=shown)
+        assert [(await callers[number].response()).status for number in (1, 3)] == [503, 503]
+        for caller in (*callers, late):
             caller.close()
+        assert await metered.mimic.ended() == 0
 
 
 FAULT = """
 import mimic_proxy.relay.exchange as exchange
 import mimic_proxy.web.models as models
 
+read = exchange.read_fields
+
+
+def read_unless_told(body):
+    return read(body) if b"fault" not in body else 1 / 0
+
 
 def broken(*_):
-    raise ZeroDivisionError("provoked")
+    return 1 / 0
 
 
-exchange.read_fields = broken
+exchange.read_fields = read_unless_told
 models.Models.one = broken
 """
 
 
 async def test_faults_of_our_own(meter: Meter, tmp_path: Path) -> None:
+    """In a worker thread, in a callback of the parser, behind a head that is known, in the web application."""
     (tmp_path / "sitecustomize.py").write_text(FAULT)
-    path = os.pathsep.join([str(tmp_path), str(SERVICE)])
-    async with meter(PYTHONPATH=path) as metered:
+    async with meter(PYTHONPATH=os.pathsep.join([str(tmp_path), SERVICE]), stop=False) as metered:
         before = await metered.scrape()
-        large = chat(b'{"model":"m","x":"%s"}' % (b"x" * 1_100_000))
-        assert (await ask(metered.port, large)).status == 500
+        for body in (b'{"model":"m","x":"%s fault"}' % (b"x" * 1_100_000), *[b'{"model":"m","n":"fault"}'] * 2):
+            assert (await ask(metered.port, chat(body))).status == 500
         assert (await ask(metered.port, request(b"GET", b"/v1/models/m"), b"GET")).status == 500
-        faults = unsent("chat", 500, "internal_error", model="other"), web("models", 500, "internal_error")
-        await before.then(metered.mimic, *faults, gauges={})
+        faults = [unsent("chat", 500, "internal_error", model="other")] * 3
+        await before.then(metered.mimic, *faults, web("models", 500, "internal_error"), gauges={})
