@@ -92,7 +92,7 @@ class ExchangeCounts:
             seen.outcome,
             seen.upstream_status,
             seen.error_type,
-            seen.attempts > 0,
+            seen.attempts > len(seen.earlier),
             seen.model,
         )
         found = self._series.get(kind)
@@ -114,7 +114,8 @@ class ExchangeCounts:
         found.request_bodies = histograms["mimic_request_body_bytes"].child(operation)
         found.response_bodies = histograms["mimic_response_body_bytes"].child(operation)
         found.attempts = found.heads = None
-        if seen.attempts:
+        # Whoever waits for another token in vain, or leaves meanwhile, has made no attempt after the refused one.
+        if seen.attempts > len(seen.earlier):
             code = "" if seen.upstream_status is None else str(seen.upstream_status)
             found.attempts = counters["mimic_upstream_attempts_total"].child(operation, code, seen.error_type or "")
             if code:
@@ -166,10 +167,11 @@ class ExchangeCounts:
 
     def _count_rarities(self, seen: ExchangeObservation) -> None:
         counters, histograms, operation = self._counters, self._histograms, seen.operation
-        for attempt in seen.earlier:
+        for number, attempt in enumerate(seen.earlier, start=1):
             code = "" if attempt.status is None else str(attempt.status)
             counters["mimic_upstream_attempts_total"].add(operation, code, attempt.error_type or "")
-            counters["mimic_retries_total"].add(operation, attempt.retry)
+            if number < seen.attempts:
+                counters["mimic_retries_total"].add(operation, attempt.retry)
             if attempt.head_seconds is not None:
                 histograms["mimic_upstream_head_seconds"].child(operation, code).observe(attempt.head_seconds)
             if attempt.error_type == "unauthorized":

@@ -130,6 +130,16 @@ def test_repeated_attempts_waits_and_retries_add_exactly_this(metrics: Metrics):
     }
 
 
+def test_an_attempt_that_was_not_repeated_after_all_counts_once_and_as_no_retry(metrics: Metrics):
+    """The token that was waited for did not come."""
+    refused = Attempt(1.0, 0.1, 401, 0.1, "unauthorized", "unauthorized")
+    seen = exchange(outcome="token_error", status=503, attempts=1, earlier=(refused,), upstream_status=None)
+    added = changes(metrics, lambda: metrics.exchange(seen))
+    assert {key: amount for key, amount in added.items() if "attempts" in key[0] or "retries" in key[0]} == {
+        ("mimic_upstream_attempts_total", "operation=chat", "code=401", "error_type=unauthorized"): 1
+    }
+
+
 @pytest.mark.parametrize(
     ("seen", "added"),
     [
