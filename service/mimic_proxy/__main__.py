@@ -12,15 +12,18 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from mimic_proxy import demonstrate, quit
-from mimic_proxy.app import Mimic
-from mimic_proxy.check import check
-from mimic_proxy.listen import CannotListen
-from mimic_proxy.release import own_version
-from mimic_proxy.serve import in_a_loop, serve
-from mimic_proxy.settings import SettingsError, load, load_admin_port
-from mimic_proxy.telemetry.logs import LineWriter, configure
-from mimic_proxy.telemetry.port import Telemetry
+from mimic_proxy.telemetry.tracing.environment import importable
+
+with importable(os.environ):
+    from mimic_proxy import demonstrate, quit
+    from mimic_proxy.app import Mimic
+    from mimic_proxy.check import check
+    from mimic_proxy.listen import CannotListen
+    from mimic_proxy.release import own_version
+    from mimic_proxy.serve import in_a_loop, serve
+    from mimic_proxy.settings import SettingsError, load, load_admin_port
+    from mimic_proxy.telemetry.logs import LineWriter, configure
+    from mimic_proxy.telemetry.port import Telemetry
 
 OK, FAILED, WRONG_SETTINGS, CANNOT_LISTEN = 0, 1, 2, 3
 DOTENV = Path(".env")

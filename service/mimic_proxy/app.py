@@ -253,7 +253,8 @@ class Mimic:
 
     def request_stop(self) -> None:
         """Begin the graceful stop; harmless when it has begun."""
-        self.draining = True
+        # At once and not when the stop gets its turn: heads that are sent from now on say that the connection closes.
+        self.draining = self.services.draining = True
         self.stopping.set()
 
     def protocol_factory(self) -> Callable[..., RelayProtocol]:
@@ -396,7 +397,7 @@ def _settle_memory() -> None:
 
 async def _stop(mimic: Mimic, api: Server, api_task: "asyncio.Task[None]") -> None:
     settings = mimic.settings
-    mimic.draining = mimic.services.draining = True
+    mimic.request_stop()
     began, running = time.monotonic(), len(mimic.services.pulse)
     logger.info("Stopping: %d exchanges are running", running)
     if settings.drain_delay:

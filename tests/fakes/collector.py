@@ -40,7 +40,7 @@ class Reply:
 class Collector:
     """Answers with the next of `replies`, the last one for ever; keeps what it got."""
 
-    def __init__(self, *replies: Reply) -> None:
+    def __init__(self, *replies: Reply, port: int = 0) -> None:
         self.replies = list(replies) or [Reply()]
         self.posted: list[Posted] = []
         self.released = threading.Event()
@@ -67,7 +67,7 @@ class Collector:
             def log_message(self, format: str, *args: Any) -> None:
                 """Tests read the log of Mimic, not ours."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self._server.daemon_threads = True
         self._server.block_on_close = False
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True)

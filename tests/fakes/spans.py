@@ -30,10 +30,10 @@ def label(model: str) -> str:
 class Traced:
     """A Tracing, and what it has made."""
 
-    def __init__(self, sampler: Sampler | None = None, **naming: Any) -> None:
+    def __init__(self, sampler: Sampler | None = None, environ: dict[str, str] | None = None, **naming: Any) -> None:
         self.spans: list[Span] = []
         numbers = itertools.count(1)
-        self.environ: dict[str, str] = {}
+        self.environ = {} if environ is None else environ
         self.tracing = Tracing(
             TracingSettings("console", None, sampler or Sampler(), Batching(), Limits(), {"service.name": "test"}),
             Places(CHAT, EMBEDDINGS, TOKENS),

@@ -6,7 +6,7 @@ import pytest
 
 from mimic_proxy.telemetry.propagation import Propagation
 from mimic_proxy.telemetry.sampling import ALL
-from mimic_proxy.telemetry.tracing.environment import DEFAULTS, prepare
+from mimic_proxy.telemetry.tracing.environment import importable
 from mimic_proxy.telemetry.tracing.settings import (
     OTLP,
     Batching,
@@ -189,19 +189,17 @@ def test_baggage_passes_only_if_it_is_named(value: str, propagation: Propagation
     assert (found, len(problems)) == (propagation, wrong)
 
 
-def test_the_instrumentation_finds_defaults_and_the_environment_wins():
-    environ: dict[str, str] = {}
-    prepare(environ)
-    assert environ == DEFAULTS
-    environ = dict.fromkeys(DEFAULTS, "mine")
-    prepare(environ)
-    assert environ == dict.fromkeys(DEFAULTS, "mine")
-
-
 @pytest.mark.parametrize(("value", "left"), [("b3,tracecontext", "tracecontext"), ("jaeger", "none"), ("none", "none")])
-def test_what_would_break_the_import_of_the_sdk_is_taken_away(value: str, left: str):
-    environ = {"OTEL_PROPAGATORS": value, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "many", "OTEL_SPAN_LINK_COUNT_LIMIT": "7"}
-    prepare(environ)
-    assert environ["OTEL_PROPAGATORS"] == left
-    assert "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT" not in environ
-    assert environ["OTEL_SPAN_LINK_COUNT_LIMIT"] == "7"
+def test_what_would_break_the_import_of_opentelemetry_is_not_there_meanwhile(value: str, left: str):
+    written = {"OTEL_PROPAGATORS": value, "OTEL_SPAN_ATTRIBUTE_COUNT_LIMIT": "many", "OTEL_SPAN_LINK_COUNT_LIMIT": "7"}
+    environ = dict(written)
+    with importable(environ):
+        assert environ == {"OTEL_PROPAGATORS": left, "OTEL_SPAN_LINK_COUNT_LIMIT": "7"}
+    assert environ == written
+
+
+@pytest.mark.parametrize("value", ["", "tracecontext", "tracecontext,baggage"])
+def test_what_breaks_nothing_stays(value: str):
+    environ = {"OTEL_PROPAGATORS": value, "OTEL_ATTRIBUTE_COUNT_LIMIT": "5"}
+    with importable(environ):
+        assert environ == {"OTEL_PROPAGATORS": value, "OTEL_ATTRIBUTE_COUNT_LIMIT": "5"}

@@ -1,8 +1,8 @@
 """SERVER spans of the FastAPI apps: one for each request, without what a caller sent."""
 
 import os
+import sys
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
 
 import httpx2
 import pytest
@@ -14,7 +14,7 @@ from fakes.spans import Traced, said
 from mimic_proxy.telemetry.observation import Trace
 from mimic_proxy.telemetry.port import NoSpans
 from mimic_proxy.telemetry.sampling import Sampler
-from mimic_proxy.telemetry.tracing import tracer
+from mimic_proxy.telemetry.tracing.environment import DEFAULTS
 from mimic_proxy.telemetry.tracing.span import SERVER
 
 CALLERS = "00-" + "1" * 32 + "-" + "2" * 16 + "-01"
@@ -148,11 +148,14 @@ async def test_what_is_not_sampled_makes_no_span_and_still_has_a_place() -> None
 def test_without_instrumentation_everything_is_still_served(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(environ: Any) -> None:
-        monkeypatch.setitem(__import__("sys").modules, "mimic_proxy.telemetry.tracing.web", None)
-
-    monkeypatch.setattr(tracer, "prepare", broken)
+    monkeypatch.setitem(sys.modules, "mimic_proxy.telemetry.tracing.web", None)
     traced = Traced()
     traced.tracing.instrument(FastAPI())
     assert isinstance(traced.tracing.web_spans(), NoSpans)
     assert "cannot be instrumented" in caplog.text
+
+
+def test_the_instrumentation_finds_defaults_and_the_environment_wins() -> None:
+    assert Traced().environ == DEFAULTS
+    mine = dict.fromkeys(DEFAULTS, "mine")
+    assert Traced(environ=mine).environ == mine

@@ -183,6 +183,8 @@ async def test_answers_are_never_mixed_up(mimic: Mimic, backend: Backend) -> Non
 
     backend.script = split_echo
     await asyncio.gather(*(talk(number) for number in range(100)))
+    # What those who left had sent may still be on its way to the backend, which would take it for the next test's.
+    await mimic.until(mimic.is_idle)
 
 
 async def test_a_connection_whose_answer_was_given_up_is_not_used_again(mimic: Mimic, backend: Backend) -> None:

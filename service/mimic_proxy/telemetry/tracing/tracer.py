@@ -11,7 +11,7 @@ from mimic_proxy.relay.target import Base
 from mimic_proxy.telemetry.observation import ExchangeObservation, RefreshObservation, SpanLink, Trace
 from mimic_proxy.telemetry.port import NoSpans, WebSpans
 from mimic_proxy.telemetry.readings import SpanCounts
-from mimic_proxy.telemetry.tracing.environment import prepare
+from mimic_proxy.telemetry.tracing.environment import DEFAULTS, importable
 from mimic_proxy.telemetry.tracing.exchange import Naming, backend_spans, exchange_spans
 from mimic_proxy.telemetry.tracing.pipeline import Counts
 from mimic_proxy.telemetry.tracing.roots import refresh_span, root_span
@@ -138,13 +138,14 @@ class Tracing:
         return self._shutdown(seconds)
 
     def _instrument(self) -> "Instrumentation | None":
-        # In this order: the instrumentation reads the environment when it is imported.
-        prepare(self._environ)
+        for name, value in DEFAULTS.items():
+            self._environ.setdefault(name, value)
         try:
-            from mimic_proxy.telemetry.tracing.web import Instrumentation
+            with importable(self._environ):
+                from mimic_proxy.telemetry.tracing.web import Instrumentation
 
-            excluded = self._environ.get("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "")
-            return Instrumentation(self._sampler, self._resource, self._put, self._new_id, excluded)
+                excluded = self._environ.get("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "")
+                return Instrumentation(self._sampler, self._resource, self._put, self._new_id, excluded)
         except Exception:
             # Somebody else's code, of any version, led by any variable: no reason not to serve.
             logger.exception("FastAPI cannot be instrumented; what it answers makes no spans")
