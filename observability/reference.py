@@ -42,8 +42,8 @@ HEAD = """# Metrics
 
 Served at `/metrics` of the admin port (8001), in Prometheus's text format or OpenMetrics as the scraper asks. Exemplars
 (OpenMetrics only) stand on `mimic_request_duration_seconds` and `mimic_stream_time_to_first_chunk_seconds` and lead to
-the trace of a sampled call. Counters with labels of a closed list are there from the start, at 0; histograms appear with
-their first observation. One process shows a few hundred series, and never more than 4,000 whatever callers send.
+the trace of a sampled call. Counters with labels of a closed list are there from the start, at 0; histograms appear
+with their first observation. One process shows a few hundred series, and never more than 4,000 whatever callers send.
 
 This page is written by `make dashboards` from `service/mimic_proxy/telemetry/catalogue.py`.
 """
@@ -66,7 +66,7 @@ def _groups() -> Iterator[str]:
 def _buckets(metric: Metric) -> str:
     if not metric.bounds:
         return ""
-    return f" Buckets: {metric.bounds[0]:.12g} to {metric.bounds[-1]:.12g}, {len(metric.bounds)} of them."
+    return f" {len(metric.bounds)} buckets from {metric.bounds[0]:.12g} to {metric.bounds[-1]:.12g}."
 
 
 def _values() -> Iterator[str]:
