@@ -203,7 +203,8 @@ def attempt(operation: str, code: int | None, error_type: str = "") -> Series:
     """One try at the backend. code: of its head; None: none came."""
     shown = "" if code is None else str(code)
     tried = one("mimic_upstream_attempts_total", operation=operation, code=shown, error_type=error_type)
-    head = {} if code is None else one("mimic_upstream_head_seconds_count", operation=operation, code=shown)
+    kind = f"{shown[:1]}xx"
+    head = {} if code is None else one("mimic_upstream_head_seconds_count", operation=operation, code=kind)
     return total(tried, head)
 
 
