@@ -24,7 +24,7 @@ USUAL_STATUS: dict[Outcome, int] = {
 """The status that each outcome has most often: with it a child is there from the start."""
 USUAL_CODES = frozenset(
     {
-        *(200, 201, 202, 204, 206, 304, 499),
+        *(200, 201, 202, 204, 206, 301, 302, 304, 307, 308, 499),
         *(400, 401, 402, 403, 404, 405, 408, 409, 410, 413, 415, 422, 424, 429, 431),
         *(500, 501, 502, 503, 504, 529),
     }

@@ -47,40 +47,70 @@ def chat(body: bytes = BODY, query: bytes = b"?note=" + QUERY.encode()) -> bytes
     return request(b"POST", b"/v1/chat/completions" + query, body, CALLER_FIELDS)
 
 
-@pytest.fixture(params=FORMS)
-def planting(request: pytest.FixtureRequest, tmp_path: Path, backend: Backend, tokens: TokenService) -> Planting:
-    """A Mimic full of planted words, all that it tells switched on. Spans go to a collector, or to its output."""
-    form = str(request.param)
+@asynccontextmanager
+async def planting(
+    form: str, folder: Path, backend: Backend, tokens: TokenService, *, ready: bool = True, **more: str
+) -> AsyncIterator[Witness]:
+    """A Mimic full of planted words, all that it tells switched on. json: spans to a collector, else to its output."""
     tokens.auth_code = AUTH_CODE
+    with Collector() as collector:
+        environ = settings(
+            backend,
+            tokens,
+            LOG_FORMAT=form,
+            CHAT_API_URL=f"{backend.url}/v1?api-key={BASE_QUERY}",
+            OTEL_TRACES_EXPORTER="otlp" if form == "json" else "console",
+            OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+            OTEL_EXPORTER_OTLP_HEADERS=f"authorization={OTLP_KEY}",
+            OTEL_TRACES_SAMPLER="always_on",
+            OTEL_BSP_SCHEDULE_DELAY="50",
+            MIMIC_GENAI_METRICS="True",
+            TOKEN_MIN_REFRESH_INTERVAL="0.1",
+            RETRY_DEAD_CONNECTION="False",
+            **more,
+        )
+        async with running(environ, folder, ready=ready, stop=False) as mimic:
+            witness = Witness(mimic, tokens, collector)
+            yield witness
+            await witness.judge("at the end")
+            if mimic.exit_code is None:
+                mimic.signal(signal.SIGTERM)
+            await mimic.ended()
+            witness.judge_what_is_left()
+            _has_seen(witness, form)
 
-    @asynccontextmanager
-    async def begin(*, ready: bool = True, **more: str) -> AsyncIterator[Witness]:
-        with Collector() as collector:
-            environ = settings(
-                backend,
-                tokens,
-                LOG_FORMAT=form,
-                CHAT_API_URL=f"{backend.url}/v1?api-key={BASE_QUERY}",
-                OTEL_TRACES_EXPORTER="otlp" if form == "json" else "console",
-                OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
-                OTEL_EXPORTER_OTLP_HEADERS=f"authorization={OTLP_KEY}",
-                OTEL_TRACES_SAMPLER="always_on",
-                OTEL_BSP_SCHEDULE_DELAY="50",
-                MIMIC_GENAI_METRICS="True",
-                TOKEN_MIN_REFRESH_INTERVAL="0.1",
-                **more,
-            )
-            async with running(environ, tmp_path, ready=ready, stop=False) as mimic:
-                witness = Witness(mimic, tokens, collector)
-                yield witness
-                await witness.judge("at the end")
-                if mimic.exit_code is None:
-                    mimic.signal(signal.SIGTERM)
-                await mimic.ended()
-                witness.judge_what_is_left()
-                _has_seen(witness, form)
 
-    return begin
+@pytest.fixture(scope="module", params=FORMS)
+async def _shared(
+    request: pytest.FixtureRequest, anyio_backend: str, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[tuple[Witness, Backend]]:
+    folder = tmp_path_factory.mktemp("planted")
+    async with (
+        Backend() as backend,
+        TokenService() as tokens,
+        planting(str(request.param), folder, backend, tokens) as witness,
+    ):
+        yield witness, backend
+
+
+@pytest.fixture
+async def witness(_shared: tuple[Witness, Backend]) -> AsyncIterator[Witness]:
+    """Of a Mimic that some tests share; judged after each of them."""
+    yield _shared[0]
+    await _shared[0].judge()
+
+
+@pytest.fixture
+def told(_shared: tuple[Witness, Backend]) -> Backend:
+    """The backend behind it."""
+    _shared[1].reset()
+    return _shared[1]
+
+
+@pytest.fixture
+def plant(tmp_path: Path, backend: Backend, tokens: TokenService) -> Planting:
+    """The same, of the test's own: `async with plant("json", A_SETTING="1")`."""
+    return lambda form="json", **more: planting(form, tmp_path, backend, tokens, **more)
 
 
 def _has_seen(witness: Witness, form: str) -> None:
@@ -108,24 +138,23 @@ def echo(status: int, fields: list[tuple[bytes, bytes]]) -> Script:
     return play
 
 
-async def test_calls_that_succeed(planting: Planting, backend: Backend, tokens: TokenService) -> None:
-    async with planting() as witness:
-        port = witness.mimic.port
-        backend.script = reply(answer(200, COMPLETION))
-        for _ in range(2):
-            assert (await ask(port, chat())).status == 200
-        backend.script = reply(stream_head() + chunk(delta(ANSWER) + delta(ANSWER) + DONE) + LAST_CHUNK)
-        assert (await ask(port, chat(STREAM_BODY))).status == 200
-        backend.script = reply(answer(200, FILE.encode(), [(b"content-type", b"text/plain")]))
-        upload = b'--x\r\ncontent-disposition: form-data; name="file"\r\n\r\n%s\r\n--x--' % FILE.encode()
-        assert (await ask(port, request(b"POST", b"/v1/files", upload, FORM))).status == 200
-        download = request(b"GET", b"/v1/files/f/content?note=" + QUERY.encode(), fields=CALLER_FIELDS)
-        assert (await ask(port, download, b"GET")).status == 200
-        backend.script = reply(answer(200, b'{"object":"list","data":[]}'))
-        models = request(b"GET", b"/v1/models?note=" + QUERY.encode(), fields=CALLER_FIELDS)
-        assert (await ask(port, models, b"GET")).status == 200
-        embed = json.dumps({"model": "m", "input": PROMPT}).encode()
-        assert (await ask(port, request(b"POST", b"/v1/embeddings", embed, CALLER_FIELDS))).status == 200
+async def test_calls_that_succeed(witness: Witness, told: Backend) -> None:
+    port = witness.mimic.port
+    told.script = reply(answer(200, COMPLETION))
+    for _ in range(2):
+        assert (await ask(port, chat())).status == 200
+    told.script = reply(stream_head() + chunk(delta(ANSWER) + delta(ANSWER) + DONE) + LAST_CHUNK)
+    assert (await ask(port, chat(STREAM_BODY))).status == 200
+    told.script = reply(answer(200, FILE.encode(), [(b"content-type", b"text/plain")]))
+    upload = b'--x\r\ncontent-disposition: form-data; name="file"\r\n\r\n%s\r\n--x--' % FILE.encode()
+    assert (await ask(port, request(b"POST", b"/v1/files", upload, FORM))).status == 200
+    download = request(b"GET", b"/v1/files/f/content?note=" + QUERY.encode(), fields=CALLER_FIELDS)
+    assert (await ask(port, download, b"GET")).status == 200
+    told.script = reply(answer(200, b'{"object":"list","data":[]}'))
+    models = request(b"GET", b"/v1/models?note=" + QUERY.encode(), fields=CALLER_FIELDS)
+    assert (await ask(port, models, b"GET")).status == 200
+    embed = json.dumps({"model": "m", "input": PROMPT}).encode()
+    assert (await ask(port, request(b"POST", b"/v1/embeddings", embed, CALLER_FIELDS))).status == 200
 
 
 ECHOES = {
@@ -137,21 +166,20 @@ ECHOES = {
 }
 
 
-async def test_a_backend_that_tells_what_it_was_sent(planting: Planting, backend: Backend) -> None:
+async def test_a_backend_that_tells_what_it_was_sent(witness: Witness, told: Backend) -> None:
     """Its answers are the caller's; they stand in nothing else."""
-    async with planting() as witness:
-        for status, fields in ECHOES.values():
-            backend.script = echo(status, fields)
-            for body in (BODY, STREAM_BODY):
-                got = await ask(witness.mimic.port, chat(body))
-                assert (got.status, PROMPT.encode() in got.body) == (status, True)
-        await witness.judge("echoes")
-        backend.script = echo(401, [(b"content-type", b"application/json"), (b"www-authenticate", b"Bearer")])
-        await witness.ask("a token refused with an echo", chat(), code="upstream_auth_failed")
-        path = b"/v1/models?note=" + QUERY.encode()
-        got = await ask(witness.mimic.port, request(b"GET", path, fields=CALLER_FIELDS), b"GET")
-        assert got.status == 502
-        witness.answers.append(("a token refused to the models", got))
+    for status, fields in ECHOES.values():
+        told.script = echo(status, fields)
+        for body in (BODY, STREAM_BODY):
+            got = await ask(witness.mimic.port, chat(body))
+            assert (got.status, PROMPT.encode() in got.body) == (status, True)
+    await witness.judge("echoes")
+    told.script = echo(401, [(b"content-type", b"application/json"), (b"www-authenticate", b"Bearer")])
+    await witness.ask("a token refused with an echo", chat(), code="upstream_auth_failed")
+    path = b"/v1/models?note=" + QUERY.encode()
+    got = await ask(witness.mimic.port, request(b"GET", path, fields=CALLER_FIELDS), b"GET")
+    assert got.status == 502
+    witness.answers.append(("a token refused to the models", got))
 
 
 def repeating(make: Callable[[bytes, bytes], bytes]) -> Script:
@@ -178,16 +206,15 @@ BROKEN: dict[str, Callable[[bytes, bytes], bytes]] = {
 }
 
 
-async def test_a_backend_that_breaks(planting: Planting, backend: Backend) -> None:
-    async with planting(RETRY_DEAD_CONNECTION="False") as witness:
-        for why, make in BROKEN.items():
-            backend.script = repeating(make)
-            got = await ask(witness.mimic.port, chat(STREAM_BODY))
-            assert (why, got.status) == (why, 502)
-            witness.answers.append((why, got))
-        for last in (b"", event({"error": {"message": PROMPT, "code": 500}}), b"data: {" + PROMPT.encode()):
-            backend.script = repeating(lambda token, prompt, last=last: stream_head() + chunk(delta(ANSWER) + last))  # type: ignore[misc]
-            assert (await ask(witness.mimic.port, chat(STREAM_BODY))).status == 200
+async def test_a_backend_that_breaks(witness: Witness, told: Backend) -> None:
+    for why, make in BROKEN.items():
+        told.script = repeating(make)
+        got = await ask(witness.mimic.port, chat(STREAM_BODY))
+        assert (why, got.status) == (why, 502)
+        witness.answers.append((why, got))
+    for last in (b"", event({"error": {"message": PROMPT, "code": 500}}), b"data: {" + PROMPT.encode()):
+        told.script = repeating(lambda token, prompt, last=last: stream_head() + chunk(delta(ANSWER) + last))  # type: ignore[misc]
+        assert (await ask(witness.mimic.port, chat(STREAM_BODY))).status == 200
 
 
 CHUNKED = chat(PROMPT.encode()).replace(b"content-length: %d" % len(PROMPT), b"transfer-encoding: chunked")
@@ -204,12 +231,11 @@ WRONG: dict[str, tuple[bytes, str]] = {
 }
 
 
-async def test_callers_whose_requests_are_wrong(planting: Planting) -> None:
-    async with planting() as witness:
-        for why, (data, code) in WRONG.items():
-            await witness.ask(why, data, data.split(b" ")[0], code=code)
-        async with await Caller.connect(witness.mimic.port) as leaving:
-            await leaving.send(chat(BODY + b" " * 100)[:-50])
+async def test_callers_whose_requests_are_wrong(witness: Witness) -> None:
+    for why, (data, code) in WRONG.items():
+        await witness.ask(why, data, data.split(b" ")[0], code=code)
+    async with await Caller.connect(witness.mimic.port) as leaving:
+        await leaving.send(chat(BODY + b" " * 100)[:-50])
 
 
 TOKEN_ANSWERS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
@@ -234,8 +260,7 @@ TOKEN_ANSWERS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
 
 
 @pytest.mark.parametrize("why", TOKEN_ANSWERS)
-@pytest.mark.parametrize("planting", ["json"], indirect=True)
-async def test_a_token_service_that_tells_the_secret(planting: Planting, tokens: TokenService, why: str) -> None:
+async def test_a_token_service_that_tells_the_secret(plant: Planting, tokens: TokenService, why: str) -> None:
     make, code = TOKEN_ANSWERS[why]
 
     async def play(request: Request) -> None:
@@ -244,13 +269,13 @@ async def test_a_token_service_that_tells_the_secret(planting: Planting, tokens:
         request.connection.close()
 
     tokens.script = play
-    async with planting(ready=False) as witness:
+    async with plant(ready=False) as witness:
         await tokens.server.request()
         await eventually(lambda: "next try in" in witness.mimic.log, what="a failed refresh")
         await witness.ask(why, chat(), code=code)
 
 
-async def test_a_token_service_that_fails_later(planting: Planting, backend: Backend, tokens: TokenService) -> None:
+async def test_a_token_service_that_fails_later(plant: Planting, backend: Backend, tokens: TokenService) -> None:
     """Every generation of the token is looked for, and the refresh token that came with one."""
     backend.script = tokens.guard(reply(answer(200, COMPLETION)))
 
@@ -260,7 +285,7 @@ async def test_a_token_service_that_fails_later(planting: Planting, backend: Bac
         await request.send(answer(200, json.dumps({"data": granted}).encode()))
 
     tokens.script = generous
-    async with planting() as witness:
+    async with plant() as witness:
         for _ in range(3):
             tokens.revoke()
             assert (await ask(witness.mimic.port, chat())).status in (200, 502)
@@ -291,10 +316,11 @@ models.Models.one = unread
 """
 
 
-async def test_faults_of_our_own(planting: Planting, tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", FORMS)
+async def test_faults_of_our_own(plant: Planting, tmp_path: Path, form: str) -> None:
     """A traceback shows lines of code, not what they worked on."""
     (tmp_path / "sitecustomize.py").write_text(FAULTS)
-    async with planting(PYTHONPATH=os.pathsep.join([str(tmp_path), SERVICE])) as witness:
+    async with plant(form, PYTHONPATH=os.pathsep.join([str(tmp_path), SERVICE])) as witness:
         for body in (BODY, BODY, BODY + b" " * 1_100_000, BODY + "\N{SNOWMAN}".encode()):
             await witness.ask("a fault in a call", chat(body), code="internal_error")
         path = b"/v1/models/m?note=" + QUERY.encode()
@@ -304,8 +330,8 @@ async def test_faults_of_our_own(planting: Planting, tmp_path: Path) -> None:
         assert "Traceback (most recent call last)" in witness.mimic.log
 
 
-async def test_a_stop_in_the_middle(planting: Planting, backend: Backend) -> None:
-    async with planting(DRAIN_TIMEOUT="20") as witness:
+async def test_a_stop_in_the_middle(plant: Planting, backend: Backend) -> None:
+    async with plant(DRAIN_TIMEOUT="20") as witness:
         backend.script = hang(stream_head() + chunk(delta(ANSWER)))
         async with await Caller.connect(witness.mimic.port) as caller:
             await caller.send(chat(STREAM_BODY))
@@ -317,8 +343,7 @@ async def test_a_stop_in_the_middle(planting: Planting, backend: Backend) -> Non
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-@pytest.mark.parametrize("planting", ["json"], indirect=True)
-async def test_an_outbound_proxy_that_refuses(planting: Planting, backend: Backend, scheme: str) -> None:
+async def test_an_outbound_proxy_that_refuses(plant: Planting, backend: Backend, scheme: str) -> None:
     async with ConnectProxy({}) as between:
         body = f"{PROXY_USER} {PROXY_PASSWORD} is unknown".encode()
         between.refusal = answer(407, body, HTML)
@@ -328,7 +353,7 @@ async def test_an_outbound_proxy_that_refuses(planting: Planting, backend: Backe
             "NO_PROXY": "127.0.0.1",
             "EMBEDDING_API_URL": f"{scheme}://backend.invalid/v1",
         }
-        async with planting(**more) as witness:
+        async with plant(**more) as witness:
             got = await ask(witness.mimic.port, request(b"POST", b"/v1/embeddings", BODY, CALLER_FIELDS))
             if scheme == "https":
                 assert (got.status, got.error()["code"]) == (502, "upstream_unreachable")
