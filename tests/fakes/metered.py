@@ -35,12 +35,12 @@ Meter = Callable[..., AbstractAsyncContextManager[Metered]]
 
 
 @asynccontextmanager
-async def metering(folder: Path, **more: str) -> AsyncIterator[Metered]:
-    """A ready Mimic: the model `m` has answered once, and so has a label of its own."""
+async def metering(folder: Path, *, stop: bool = True, **more: str) -> AsyncIterator[Metered]:
+    """A ready Mimic: the model `m` has answered once, and so has a label of its own. stop: as in `running`."""
     async with Backend() as backend, TokenService() as tokens:
         # Whether a lost connection was a kept one is chance where tests share a process.
         environ = settings(backend, tokens, **{"RETRY_DEAD_CONNECTION": "False", **more})
-        async with running(environ, folder, secrets_of(tokens)) as mimic:
+        async with running(environ, folder, secrets_of(tokens), stop=stop) as mimic:
             backend.script = ok()
             assert (await ask(mimic.port, chat())).status == 200
             backend.reset()

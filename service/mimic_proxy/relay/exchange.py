@@ -645,9 +645,12 @@ class Exchange:
         if self._body.streamed or self.answer.committed:
             self._ask_to_repeat(got)
             return
+        if isinstance(got, MimicError):
+            self._fail(got)
+            return
         # The same token comes back where another exchange has just shown it to be good. If it is refused once more, it
         # was revoked in between: that is not yet a refusal of a fresh one.
-        same = got is not None and not isinstance(got, MimicError) and got.generation == token.generation
+        same = got is not None and got.generation == token.generation
         self._replayed = not same or len(self._attempts.retried) >= MOST_REPLAYS
         self._attempts.repeated("unauthorized", "unauthorized", self.at, self._upstream)
         self._upstream = None

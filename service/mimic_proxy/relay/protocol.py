@@ -194,7 +194,10 @@ class RelayProtocol(HttpToolsProtocol):
         if clean:
             known = self.services.heads.find(data)
             if known is not None and self.current is None and not self.final:
-                self._begin_known(*known)
+                try:
+                    self._begin_known(*known)
+                except Exception as error:  # noqa: BLE001 - as the parser does it with a fault in a callback
+                    self._fault(error)
                 return
             self.head_since = self.services.clock()
             self.begins_with = data
@@ -232,9 +235,7 @@ class RelayProtocol(HttpToolsProtocol):
 
     def _bad_request(self, error: httptools.HttpParserError) -> None:
         if isinstance(error, httptools.HttpParserCallbackError):
-            logger.error("A fault while reading a request; the connection is closed.", exc_info=error)
-            self.refused = True
-            self.transport.abort()
+            self._fault(error)
         elif self._discards:
             # Its answer has gone out: a second one would be taken for the next request's.
             self._close_gently()
@@ -243,6 +244,17 @@ class RelayProtocol(HttpToolsProtocol):
             self._refuse(InvalidRequest(f"The request's body is not valid HTTP/1.1 ({error})."))
         else:
             self._refuse(InvalidRequest(f"The request is not valid HTTP/1.1 ({error})."))
+
+    def _fault(self, error: Exception) -> None:
+        """A fault of ours ends the exchange that it hit, as such: neither its caller nor the backend is to blame."""
+        logger.error("A fault while reading a request; the connection is closed.", exc_info=error)
+        self.refused = True
+        exchange = self.exchange
+        if exchange is None:
+            self.transport.abort()
+        else:
+            exchange.reject(MimicError("Mimic could not serve this request; its log says why."))
+            self._close_gently()
 
     def _refuse(self, error: MimicError) -> None:
         """Answer what cannot be served and close. With an answer in flight nothing may be written."""

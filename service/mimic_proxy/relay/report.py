@@ -79,6 +79,9 @@ class Attempts:
         self.earlier += (Attempt(at.sent, seconds, status, head, error_type, why),)
         self.waited_seconds += seconds
         at.head = at.sent = 0.0
+        # An event that refused the token is none of the stream that follows, and no gap lies between the two.
+        self.events = 0
+        self.last_event = 0.0
 
 
 def observation(

@@ -3,8 +3,8 @@
 Metrics are counted by `metrics`, dashboards and rules are built and checked against what stands here. A counter's name
 carries its `_total`; units stand in the names.
 
-Labels whose values are a closed list are named in CLOSED; `code` is an HTTP status, `model` a bounded name (see
-`models`), `pool` and `key` come from the configuration.
+Labels whose values are a closed list are named in CLOSED; `code` is an HTTP status, or its class for one that is not
+usual (see `counts`), `model` a bounded name (see `models`), `pool` and `key` come from the configuration.
 """
 
 from dataclasses import dataclass
@@ -104,7 +104,7 @@ RELAY = (
     Metric(
         "mimic_upstream_head_seconds",
         "histogram",
-        "Request sent to the backend's response head, for each try.",
+        "Request sent to the backend's response head, for each try; code is the class of its status.",
         ("operation", "code"),
         DURATIONS,
     ),

@@ -22,6 +22,14 @@ USUAL_STATUS: dict[Outcome, int] = {
     "shutdown": 503,
 }
 """The status that each outcome has most often: with it a child is there from the start."""
+USUAL_CODES = frozenset(
+    {
+        *(200, 201, 202, 204, 206, 301, 302, 304, 307, 308, 499),
+        *(400, 401, 402, 403, 404, 405, 408, 409, 410, 413, 415, 422, 424, 429, 431),
+        *(500, 501, 502, 503, 504, 529),
+    }
+)
+"""Statuses that have a label of their own: those of Mimic, and those that backends of this kind are known to send."""
 STREAMED: tuple[Operation, ...] = ("chat", "passthrough")
 AT_THE_BACKEND: tuple[Operation, ...] = ("chat", "embeddings", "models", "passthrough")
 
@@ -46,6 +54,16 @@ class Counts:
 def boolean(value: bool) -> str:
     """As Prometheus's users write it."""
     return "true" if value else "false"
+
+
+def code(status: int) -> str:
+    """The label of a status. A backend may send any: those that are not usual are told by their class."""
+    return str(status) if status in USUAL_CODES else code_class(status)
+
+
+def code_class(status: int) -> str:
+    """2xx, 3xx, 4xx or 5xx: for histograms, whose every series is twenty."""
+    return f"{status // 100}xx"
 
 
 def _from_the_start(metric: Metric) -> Iterator[Key]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import get_args
 
 from mimic_proxy.telemetry.accumulators import Count, Distribution, Exemplar
-from mimic_proxy.telemetry.counts import Counts, boolean
+from mimic_proxy.telemetry.counts import Counts, boolean, code, code_class
 from mimic_proxy.telemetry.models import ModelLabels
 from mimic_proxy.telemetry.observation import ExchangeObservation, UsageType
 
@@ -92,7 +92,7 @@ class ExchangeCounts:
             seen.outcome,
             seen.upstream_status,
             seen.error_type,
-            seen.attempts > 0,
+            seen.attempts > len(seen.earlier),
             seen.model,
         )
         found = self._series.get(kind)
@@ -107,18 +107,20 @@ class ExchangeCounts:
         counters, histograms, operation = self._counters, self._histograms, seen.operation
         found = _Series()
         found.requests = counters["mimic_requests_total"].child(
-            operation, boolean(seen.stream), str(seen.status), seen.outcome
+            operation, boolean(seen.stream), code(seen.status), seen.outcome
         )
         found.durations = histograms["mimic_request_duration_seconds"].child(operation, seen.outcome)
         found.overheads = histograms["mimic_overhead_seconds"].child(operation)
         found.request_bodies = histograms["mimic_request_body_bytes"].child(operation)
         found.response_bodies = histograms["mimic_response_body_bytes"].child(operation)
         found.attempts = found.heads = None
-        if seen.attempts:
-            code = "" if seen.upstream_status is None else str(seen.upstream_status)
-            found.attempts = counters["mimic_upstream_attempts_total"].child(operation, code, seen.error_type or "")
-            if code:
-                found.heads = histograms["mimic_upstream_head_seconds"].child(operation, code)
+        # Whoever waits for another token in vain, or leaves meanwhile, has made no attempt after the refused one.
+        if seen.attempts > len(seen.earlier):
+            status = seen.upstream_status
+            shown = "" if status is None else code(status)
+            found.attempts = counters["mimic_upstream_attempts_total"].child(operation, shown, seen.error_type or "")
+            if status is not None:
+                found.heads = histograms["mimic_upstream_head_seconds"].child(operation, code_class(status))
         found.model_requests = found.tokens = found.first_chunks = None
         if operation in ("chat", "embeddings") or seen.model is not None:
             model = self._label(seen)
@@ -166,12 +168,15 @@ class ExchangeCounts:
 
     def _count_rarities(self, seen: ExchangeObservation) -> None:
         counters, histograms, operation = self._counters, self._histograms, seen.operation
-        for attempt in seen.earlier:
-            code = "" if attempt.status is None else str(attempt.status)
-            counters["mimic_upstream_attempts_total"].add(operation, code, attempt.error_type or "")
-            counters["mimic_retries_total"].add(operation, attempt.retry)
-            if attempt.head_seconds is not None:
-                histograms["mimic_upstream_head_seconds"].child(operation, code).observe(attempt.head_seconds)
+        for number, attempt in enumerate(seen.earlier, start=1):
+            status = attempt.status
+            shown = "" if status is None else code(status)
+            counters["mimic_upstream_attempts_total"].add(operation, shown, attempt.error_type or "")
+            if number < seen.attempts:
+                counters["mimic_retries_total"].add(operation, attempt.retry)
+            if attempt.head_seconds is not None and status is not None:
+                head = histograms["mimic_upstream_head_seconds"].child(operation, code_class(status))
+                head.observe(attempt.head_seconds)
             if attempt.error_type == "unauthorized":
                 self._count_unauthorized(attempt.status)
         if seen.error_type == "unauthorized" and seen.upstream_status is not None:

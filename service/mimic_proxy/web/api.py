@@ -1,5 +1,6 @@
 """FastAPI app of the API port: what is not relayed as bytes. All errors in the OpenAI shape."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +9,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mimic_proxy.errors import InvalidRequest, MethodNotAllowed, MimicError, UnknownRoute
+from mimic_proxy.errors import InvalidRequest, MethodNotAllowed, MimicError, ShuttingDown, UnknownRoute
 from mimic_proxy.relay.headers import REQUEST_ID, RequestFields, read_request
 from mimic_proxy.relay.outcome import NO_STATUS_SENT, outcome_of_error, outcome_of_status
 from mimic_proxy.relay.ports import Services
@@ -17,6 +18,7 @@ from mimic_proxy.relay.routes import match
 from mimic_proxy.telemetry.observation import ExchangeObservation, Operation, Outcome
 from mimic_proxy.telemetry.port import NoSpans, WebSpans
 from mimic_proxy.telemetry.propagation import unsampled
+from mimic_proxy.web.answering import Answering
 from mimic_proxy.web.errors import FAILURE, error_response, mimic_error
 from mimic_proxy.web.models import BackendCall, Models, ModelsAnswer
 
@@ -121,21 +123,34 @@ class Observed:
                 sent += len(message.get("body", b""))
             await send(message)
 
+        answering = Answering(_this_task(), left)
+        self.services.pulse.add(answering)
         try:
-            await self.app(scope, receive, send_observed)
-        except Exception:
-            # A fault of ours: it is told in the shape of all other errors, and the cause in the log.
-            logger.exception("A fault while answering %s", request_id.decode("ascii"))
-            if status == NO_STATUS_SENT and not left():
-                fault = MimicError("Mimic could not answer this; its log says why.")
-                scope[FAILURE] = fault
-                await error_response(fault)(scope, receive, send_observed)
+            error = await self._answered(scope, receive, send_observed, answering, request_id)
+            if error is not None and status == NO_STATUS_SENT and not left():
+                scope[FAILURE] = error
+                await error_response(error)(scope, receive, send_observed)
         finally:
+            self.services.pulse.discard(answering)
             self.services.in_web[operation] -= 1
             if status == NO_STATUS_SENT:
                 self._finish(scope, status, request_id)
             ended = self.services.clock()
             self.services.observe(_observation(scope, request_id, status, started, ended, sent, asked))
+
+    async def _answered(
+        self, scope: Scope, receive: Receive, send: Send, answering: Answering, request_id: bytes
+    ) -> MimicError | None:
+        """Runs the app; the error to answer with if it was ended or broke, whose cause then stands in the log."""
+        try:
+            await self.app(scope, receive, send)
+        except asyncio.CancelledError as cancelled:
+            answering.took(cancelled)
+            return ShuttingDown("Mimic is shutting down. Try again shortly.", retry_after=1)
+        except Exception:
+            logger.exception("A fault while answering %s", request_id.decode("ascii"))
+            return MimicError("Mimic could not answer this; its log says why.")
+        return None
 
     def _place(self, scope: Scope) -> BackendCall:
         trace = self.spans.current()
@@ -155,6 +170,12 @@ class Observed:
 def _operation(scope: Scope) -> Operation:
     path: Any = scope.get("raw_path") or b""
     return "models" if path == b"/v1/models" or path.startswith(b"/v1/models/") else "unmatched"
+
+
+def _this_task() -> "asyncio.Task[None]":
+    task = asyncio.current_task()
+    assert task is not None, "an ASGI application runs in a task"
+    return task
 
 
 def _stays() -> bool:

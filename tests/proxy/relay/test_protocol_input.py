@@ -219,3 +219,22 @@ async def test_a_fault_in_a_callback_closes_and_is_logged(caplog: pytest.LogCapt
         await line.read(chat())
     assert (line.transport.aborted, line.transport.sent) == (True, b"")
     assert "fault while reading" in caplog.text
+
+
+@pytest.mark.parametrize("calls", [1, 3])
+async def test_a_fault_in_an_exchange_is_answered_and_observed_as_ours(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    """Also where the head is a known one, which no parser reads."""
+    world = World(kept=0)
+    for _ in range(calls):
+        with monkeypatch.context() as patched, caplog.at_level(logging.ERROR, "mimic.relay"):
+            patched.setattr("mimic_proxy.relay.exchange.read_fields", lambda body: 1 / 0)
+            line = Line(world)
+            await line.read(chat())
+        (got,) = line.responses(b"POST")
+        assert (got.status, got.error()["code"]) == (500, "internal_error")
+        assert line.transport.closing or line.transport.eof_written
+    assert [seen.outcome for seen in world.observations] == ["internal_error"] * calls
+    assert caplog.text.count("ZeroDivisionError") >= calls
+    world.assert_all_given_back()

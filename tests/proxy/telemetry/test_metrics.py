@@ -71,7 +71,7 @@ def test_an_exchange_adds_exactly_this(metrics: Metrics):
         ("mimic_request_body_bytes_count", "operation=chat"): 1,
         ("mimic_response_body_bytes_count", "operation=chat"): 1,
         ("mimic_upstream_attempts_total", "operation=chat", "code=200", "error_type="): 1,
-        ("mimic_upstream_head_seconds_count", "operation=chat", "code=200"): 1,
+        ("mimic_upstream_head_seconds_count", "operation=chat", "code=2xx"): 1,
         ("mimic_model_requests_total", "operation=chat", "model=small", "outcome=completed"): 1,
         ("mimic_tokens_total", "operation=chat", "model=small", "type=input"): 9,
         ("mimic_tokens_total", "operation=chat", "model=small", "type=output"): 4,
@@ -120,13 +120,23 @@ def test_repeated_attempts_waits_and_retries_add_exactly_this(metrics: Metrics):
     assert {key: amount for key, amount in more.items() if key not in usual} == {
         ("mimic_upstream_attempts_total", "operation=chat", "code=401", "error_type=unauthorized"): 1,
         ("mimic_upstream_attempts_total", "operation=chat", "code=", "error_type=reset"): 1,
-        ("mimic_upstream_head_seconds_count", "operation=chat", "code=401"): 1,
+        ("mimic_upstream_head_seconds_count", "operation=chat", "code=4xx"): 1,
         ("mimic_retries_total", "operation=chat", "reason=unauthorized"): 1,
         ("mimic_retries_total", "operation=chat", "reason=connect"): 1,
         ("mimic_token_upstream_unauthorized_total", "kind=http"): 1,
         ("mimic_upstream_slot_wait_seconds_count", "pool=backend"): 1,
         ("mimic_token_wait_seconds_count",): 1,
         ("mimic_client_retries_total", "operation=chat"): 1,
+    }
+
+
+def test_an_attempt_that_was_not_repeated_after_all_counts_once_and_as_no_retry(metrics: Metrics):
+    """The token that was waited for did not come."""
+    refused = Attempt(1.0, 0.1, 401, 0.1, "unauthorized", "unauthorized")
+    seen = exchange(outcome="token_error", status=503, attempts=1, earlier=(refused,), upstream_status=None)
+    added = changes(metrics, lambda: metrics.exchange(seen))
+    assert {key: amount for key, amount in added.items() if "attempts" in key[0] or "retries" in key[0]} == {
+        ("mimic_upstream_attempts_total", "operation=chat", "code=401", "error_type=unauthorized"): 1
     }
 
 
@@ -319,6 +329,20 @@ def test_a_model_that_failed_first_gets_its_label_once_it_has_answered(metrics: 
         for name in ("other", "m")
     ]
     assert found == [1, 1]
+
+
+def test_statuses_that_nobody_knows_are_told_by_their_class(metrics: Metrics):
+    def act() -> None:
+        for status in (*range(200, 600), 201):
+            metrics.exchange(exchange(status=status, upstream_status=status))
+
+    added = changes(metrics, act)
+    tried = {key[2].removeprefix("code="): amount for key, amount in added.items() if "attempts" in key[0]}
+    assert {"201": 2, "429": 1, "529": 1, "2xx": 95, "5xx": 94}.items() <= tried.items()
+    assert len(tried) < 40
+    assert sum(tried.values()) == 401
+    heads = {key[2] for key in added if "head_seconds" in key[0]}
+    assert heads == {"code=2xx", "code=3xx", "code=4xx", "code=5xx"}
 
 
 def test_where_models_are_fixed_no_other_is_a_label():

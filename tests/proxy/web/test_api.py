@@ -251,6 +251,34 @@ async def test_a_caller_who_leaves_before_the_answer_is_observed_as_such(api: Ap
     assert (seen.outcome, seen.status) == ("client_disconnect", 499)
 
 
+async def test_what_is_being_answered_when_mimic_stops_is_told_so(api: Api) -> None:
+    api.models.gate.clear()
+    await api.line.read(request(b"GET", b"/v1/models"))
+    await turn()
+    (answering,) = api.world.services.pulse.running()
+    answering.drain()
+    answering.drain()
+    await turn()
+    (got,) = api.line.responses(b"GET")
+    assert (got.status, got.error()["code"], got.value(b"retry-after")) == (503, "shutting_down", b"1")
+    assert [seen.outcome for seen in api.world.observations] == ["shutdown"]
+    api.world.assert_all_given_back()
+
+
+async def test_nobody_works_on_for_a_caller_who_has_left(api: Api) -> None:
+    api.models.gate.clear()
+    await api.line.read(request(b"GET", b"/v1/models"))
+    await turn()
+    (answering,) = api.world.services.pulse.running()
+    answering.tick()
+    assert len(api.world.services.pulse) == 1
+    api.line.transport.lose()
+    answering.tick()
+    await turn()
+    assert [(seen.outcome, seen.status) for seen in api.world.observations] == [("client_disconnect", 499)]
+    api.world.assert_all_given_back()
+
+
 async def test_the_description_of_the_api(api: Api) -> None:
     document = json.loads((await api.ask(b"GET", b"/openapi.json")).body)
     assert (document["info"]["version"], sorted(document["paths"])) == ("1.2.3", ["/v1/models", "/v1/models/{model}"])

@@ -66,8 +66,8 @@ def meter(tmp_path: Path) -> Meter:
     """Start a metered Mimic of the test's own: `async with meter(PORT_SETTING="1")`."""
 
     @asynccontextmanager
-    async def begin(**more: str) -> AsyncIterator[Metered]:
-        async with metering(tmp_path, **more) as found:
+    async def begin(*, stop: bool = True, **more: str) -> AsyncIterator[Metered]:
+        async with metering(tmp_path, stop=stop, **more) as found:
             yield found
             found.backend.reset()
 
