@@ -161,7 +161,7 @@ def test_the_demo_serves_what_it_prints_and_quit_ends_it(tmp_path: Path):
         assert f'OpenAI(base_url="http://localhost:{port}/v1"' in said
         answer = post(f"http://127.0.0.1:{port}/v1/chat/completions", CHAT)
         assert answer["object"] == "chat.completion"
-        admin_port = said.rpartition("/readyz")[0].rpartition(":")[2]
+        admin_port = said.rpartition("/ in a browser")[0].rpartition(":")[2]
         ended = ran("quit", tmp_path, {"ADMIN_PORT": admin_port})
         assert (ended.returncode, ended.stdout.splitlines()[-1]) == (OK, "Mimic has ended.")
         assert process.wait(PATIENCE_SECONDS) == OK
@@ -188,7 +188,7 @@ def test_plain_asyncio_serves_too(tmp_path: Path):
 
 def test_the_python_that_the_demo_prints_works(tmp_path: Path):
     with demo(tmp_path) as (_, said, _):
-        code = said[said.index("  from openai") : said.index("Ready or not")]
+        code = said[said.index("  from openai") : said.index("How it is")]
         plain = "\n".join(line.removeprefix("  ") for line in code.splitlines())
         ended = subprocess.run([sys.executable, "-c", plain], capture_output=True, text=True, check=False)
         assert (ended.returncode, ended.stderr) == (OK, "")

@@ -8,7 +8,7 @@ from fakes.backend import Request
 from fakes.caller import CHAT_BODY, STREAM_BODY, Caller, ask, chat, request
 from fakes.metered import Metered
 from fakes.replies import COMPLETION, DONE, LAST_CHUNK, STORY, answer, chunk, delta, head, held, ok, reply, stream_head
-from fakes.scrape import Scrape, Series, events, exchange, total, unsent, usage, web
+from fakes.scrape import Scrape, Series, attempt, events, exchange, total, unsent, usage, web
 
 EMBEDDING = b'{"object":"list","data":[],"model":"m","usage":{"prompt_tokens":7,"total_tokens":7}}'
 EMBEDDING_BODY = b'{"model":"m","input":"a prompt that nobody may log"}'
@@ -141,8 +141,8 @@ async def test_models_and_what_is_not_served(metered: Metered) -> None:
     before = await metered.scrape()
     expected: list[Series] = []
     for method, path, added in (
-        (b"GET", b"/v1/models?now", web("models", 200)),
-        (b"GET", b"/v1/models/m", web("models", 200)),
+        (b"GET", b"/v1/models?now", total(web("models", 200), attempt("models", 200))),
+        (b"GET", b"/v1/models/m", total(web("models", 200), attempt("models", 200))),
         (b"DELETE", b"/v1/models/m", web("models", 405, "client_error")),
         (b"GET", b"/v1/nonsense", web("unmatched", 404, "client_error")),
         (b"GET", b"/v1/chat/completions/a/b", web("unmatched", 404, "client_error")),
@@ -164,7 +164,7 @@ async def test_a_call_for_models_is_in_flight_until_it_is_answered(metered: Mete
         assert (await metered.scrape()).running() == {"mimic_requests_in_flight{operation=models}": 1}
         gate.set()
         assert (await caller.response(b"GET")).status == 200
-    await before.then(metered.mimic, web("models", 200), gauges={})
+    await before.then(metered.mimic, web("models", 200), attempt("models", 200), gauges={})
 
 
 @pytest.mark.parametrize("body", [b"{", b"[]", b'"text"', b""])

@@ -159,7 +159,7 @@ async def test_total_of_a_list_of_models(hasty: Metered) -> None:
     hasty.backend.script = hang()
     before = await hasty.scrape()
     assert (await ask(hasty.port, request(b"GET", b"/v1/models?x"), b"GET")).status == 504
-    await before.then(hasty.mimic, web("models", 504, "timeout"), gauges={})
+    await before.then(hasty.mimic, web("models", 504, "timeout"), attempt("models", None, "read_timeout"), gauges={})
 
 
 async def test_connect(meter: Meter) -> None:
