@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test check format bench trial conformance lock build clean
+.PHONY: help run serve test check format bench trial conformance dashboards lock build clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,11 +25,12 @@ serve: $(VENV)/.installed ## the proxy in front of the backend that .env names
 test: $(VENV)/.installed-dev ## all tests that need nothing but this machine
 	$(BIN)/python -m pytest $(ARGS)
 
-check: $(VENV)/.installed-dev ## lint, format, types, import contracts
+check: $(VENV)/.installed-dev ## lint, format, types, import contracts, dashboards and rules up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/python -m observability --check
 
 format: $(VENV)/.installed-dev ## put the code into shape
 	$(BIN)/ruff check --fix .
@@ -40,6 +41,9 @@ conformance: $(VENV)/.installed-dev ## the suites of the official SDKs, through 
 
 bench: $(VENV)/.installed-dev ## Mimic against its peers, side by side
 	$(BIN)/python -m bench $(ARGS)
+
+dashboards: $(VENV)/.installed-dev ## the chart's dashboards and rules, built anew from observability/
+	$(BIN)/python -m observability
 
 trial: $(VENV)/.installed-dev ## real models behind it (compiles one runtime, downloads two models)
 	$(BIN)/python -m tests.trial $(ARGS)
@@ -57,7 +61,7 @@ build: $(VENV)/.installed-dev ## source distribution and wheel, in dist/
 
 clean: ## what the targets above have made
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
-	find service operator tests bench -name __pycache__ -type d -prune -exec rm -rf {} +
+	find service operator tests bench observability -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.python:
 	@test -n "$(PYTHON)" || { echo "Mimic needs Python 3.11 or newer, and none was found; PYTHON=/path/to/python names one."; exit 1; }

@@ -19,7 +19,8 @@ from fakes.token_service import TokenService
 PORT_TAKEN = 3
 """Exit code of a process that could not bind."""
 PROMPT = "a prompt that nobody may log"
-_SERVICE = Path(mimic_proxy.__file__).parent.parent
+SERVICE = Path(mimic_proxy.__file__).parent.parent
+"""Where the package is found."""
 _POLL_SECONDS = 0.01
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
@@ -64,7 +65,7 @@ class Mimic:
         self.admin_port = int(environ.get("ADMIN_PORT", 0)) or free_port()
         fixed = {
             "PATH": os.environ.get("PATH", ""),
-            "PYTHONPATH": str(_SERVICE),
+            "PYTHONPATH": str(SERVICE),
             "PYTHONUNBUFFERED": "1",
             "HOST": "127.0.0.1",
             "ADMIN_HOST": "127.0.0.1",
