@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
-from observability import boards, rules
-from observability.places import DASHBOARDS, RULES
+from observability import boards, reference, rules
+from observability.places import DASHBOARDS, REFERENCE, RULES
 
 
 def wanted() -> dict[Path, str]:
@@ -12,12 +12,13 @@ def wanted() -> dict[Path, str]:
     return {
         **{DASHBOARDS / name: text for name, text in boards.files().items()},
         **{RULES / name: text for name, text in rules.files().items()},
+        REFERENCE: reference.page(),
     }
 
 
 def stale(files: dict[Path, str]) -> list[Path]:
     """Those that are missing or differ, and those that nobody writes any more."""
-    present = {*DASHBOARDS.glob("*.json"), *RULES.glob("*.yaml")}
+    present = {*DASHBOARDS.glob("*.json"), *RULES.glob("*.yaml"), *([REFERENCE] if REFERENCE.exists() else [])}
     differing = {path for path, text in files.items() if path not in present or path.read_text("utf-8") != text}
     return sorted(differing | (present - files.keys()))
 

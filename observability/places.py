@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Literal
 
-CHART = Path(__file__).parent.parent / "helm" / "mimic"
+ROOT = Path(__file__).parent.parent
+CHART = ROOT / "helm" / "mimic"
 DASHBOARDS = CHART / "dashboards"
 RULES = CHART / "rules"
+REFERENCE = ROOT / "docs" / "reference" / "metrics.md"
 
 Board = Literal["mimic-overview", "mimic-tokens", "mimic-streams"]
 """Uids of the dashboards: links, alerts and bookmarks name them, so they never change."""

@@ -1,0 +1,85 @@
+"""docs/reference/metrics.md: the catalogue as tables for people. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from mimic_proxy.telemetry.catalogue import (
+    CLOSED,
+    GENAI,
+    PLAIN_RESULTS,
+    PROCESS,
+    REASONS,
+    RELAY,
+    RESILIENCE,
+    STREAM,
+    TOKEN,
+    Metric,
+)
+
+GROUPS: Mapping[str, tuple[str, Sequence[Metric]]] = {
+    "Relay": ("What callers asked for, and how it ended.", RELAY),
+    "Streams": ("Server-sent events. An event is one `data:` frame; a chunk is one read that brought some.", STREAM),
+    "Tokens": (
+        "The access token and the calls for it. With `GRANT=static` or `none` there is no token service and "
+        "`mimic_token_required` is 0.",
+        TOKEN,
+    ),
+    "Limits": ("Slots, the queue before them, and breakers.", RESILIENCE),
+    "Process": ("Beside these there are `process_*` and `python_gc_*`, as every Python process shows them.", PROCESS),
+    "Generative AI": (
+        "OpenTelemetry's own names, with `MIMIC_GENAI_METRICS=True` only. The conventions are still in development and "
+        "change; Mimic's own names above do not.",
+        GENAI,
+    ),
+}
+FREE_LABELS = {
+    "code": "HTTP status; empty where no head came",
+    "model": "a name of `MODELS`, or one that the backend has answered to; at most eight, all others are `other`",
+    "pool": "`backend`",
+    "to": "`closed`, `half_open`, `open`",
+    "hash": "twelve digits of a digest",
+}
+HEAD = """# Metrics
+
+Served at `/metrics` of the admin port (8001), in Prometheus's text format or OpenMetrics as the scraper asks. Exemplars
+(OpenMetrics only) stand on `mimic_request_duration_seconds` and `mimic_stream_time_to_first_chunk_seconds` and lead to
+the trace of a sampled call. Counters with labels of a closed list are there from the start, at 0; histograms appear
+with their first observation. One process shows a few hundred series, and never more than 4,000 whatever callers send.
+
+This page is written by `make dashboards` from `service/mimic_proxy/telemetry/catalogue.py`.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    return "\n".join((HEAD, *_groups(), *_values()))
+
+
+def _groups() -> Iterator[str]:
+    for title, (about, metrics) in GROUPS.items():
+        yield f"## {title}\n\n{about}\n\n| name | kind | labels | meaning |\n| --- | --- | --- | --- |"
+        for metric in metrics:
+            labels = ", ".join(f"`{label}`" for label in metric.labels)
+            yield f"| `{metric.name}` | {metric.kind} | {labels} | {metric.help}{_buckets(metric)} |"
+        yield ""
+
+
+def _buckets(metric: Metric) -> str:
+    if not metric.bounds:
+        return ""
+    return f" {len(metric.bounds)} buckets from {metric.bounds[0]:.12g} to {metric.bounds[-1]:.12g}."
+
+
+def _values() -> Iterator[str]:
+    yield "## Values of labels\n\n| label | values |\n| --- | --- |"
+    for label, values in CLOSED.items():
+        yield f"| `{label}` | {_listed(values)} |"
+    for name, values in REASONS.items():
+        yield f"| `reason` of `{name}` | {_listed(values)} |"
+    yield f"| `result` of reloads and spans | {_listed(PLAIN_RESULTS)} |"
+    for label, meaning in FREE_LABELS.items():
+        yield f"| `{label}` | {meaning} |"
+    yield ""
+
+
+def _listed(values: Sequence[str]) -> str:
+    return ", ".join(f"`{value}`" if value else "empty" for value in values)
