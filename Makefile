@@ -34,8 +34,7 @@ test-compiled: $(VENV)/.installed-dev ## the proxy's tests with its hot modules 
 # Tests that read or replace what an object of a compiled class does not show.
 LOOK_INSIDE = test_app.py::test_changed_certificates_retire_connections_and_unusable_ones_do_not \
 	relay/test_headers.py::test_whatever_the_caller_sends_the_backend_gets_one_clean_head \
-	relay/test_heads.py::test_what_is_recognised_is_what_the_parser_would_have_read \
-	relay/test_uvicorn_surface.py::test_the_surface_lists_all_that_is_used_and_nothing_else
+	relay/test_heads.py::test_what_is_recognised_is_what_the_parser_would_have_read
 
 check: $(VENV)/.installed-dev ## lint, format, types, import contracts
 	$(BIN)/ruff check .
