@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench import backend, envoy
 from bench.environment import ROOT, Place
@@ -33,9 +34,17 @@ class Contestant:
 
 def line_up(place: Place, backend_port: int, tokens: TokenService) -> list[Contestant]:
     """All contestants, Mimic first; their configuration files are written, their processes not yet started."""
+    pure = ROOT / "service"
+    best = place.compiled or pure
+
+    def mimic(name: str, title: str, level: str, package: Path) -> Contestant:
+        return _mimic(place, backend_port, tokens, name=name, title=title, level=level, package=package)
+
+    uncompiled = [mimic("mimic-pure", "Mimic, not compiled", "WARNING", pure)] if place.compiled is not None else []
     return [
-        _mimic(place, backend_port, tokens, name="mimic", title="Mimic", level="INFO"),
-        _mimic(place, backend_port, tokens, name="mimic-quiet", title="Mimic, no log lines", level="WARNING"),
+        mimic("mimic", "Mimic", "INFO", best),
+        mimic("mimic-quiet", "Mimic, no log lines", "WARNING", best),
+        *uncompiled,
         _asgi(place, backend_port),
         _envoy(place, backend_port, tokens),
         _nginx(place, backend_port),
@@ -67,10 +76,12 @@ def _post(url: str, want: str) -> Answer | None:
     return ask(url, json.dumps(call).encode(), headers)
 
 
-def _mimic(place: Place, backend_port: int, tokens: TokenService, *, name: str, title: str, level: str) -> Contestant:
+def _mimic(
+    place: Place, backend_port: int, tokens: TokenService, *, name: str, title: str, level: str, package: Path
+) -> Contestant:
     port, admin_port = free_port(), free_port()
     environ = {
-        "PYTHONPATH": str(ROOT / "service"),
+        "PYTHONPATH": str(package),
         "PORT": str(port),
         "ADMIN_PORT": str(admin_port),
         "TOKEN_URL": f"http://127.0.0.1:{tokens.port}/token",

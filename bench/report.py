@@ -72,6 +72,7 @@ def table(findings: Sequence[Finding]) -> str:
     """The table that is printed: one block per kind of call, one for start and memory, then the targets."""
     blocks = [_load_block(findings, "chat", "chat, requests/s"), _load_block(findings, "stream", "stream, events/s")]
     blocks.append(_start_block(findings))
+    blocks.append(_ran_as(findings))
     blocks.append("\n".join(_verdict_line(verdict) for verdict in verdicts(findings)))
     failed = {finding.title: _failures(finding) for finding in findings if _failures(finding)}
     if failed:
@@ -107,6 +108,12 @@ def _load_block(findings: Sequence[Finding], want: str, heading: str) -> str:
         cells.append(f"{statistics.median(load.cpu_us for load in loads):>9.1f}" if finding.start else f"{'-':>9}")
         lines.append(f"{finding.title:<24}" + "".join(cells))
     return "\n".join(lines)
+
+
+def _ran_as(findings: Sequence[Finding]) -> str:
+    if any(finding.name == "mimic-pure" for finding in findings):
+        return "Mimic ran compiled, except where it says not."
+    return "Mimic ran as pure Python, since this machine has no C compiler or no Python.h; compiled it is faster."
 
 
 def _start_block(findings: Sequence[Finding]) -> str:
