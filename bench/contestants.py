@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import backend, envoy
+from bench.collector import Collector
 from bench.environment import ROOT, Place
 from bench.processes import Answer, BenchError, Command, ask, free_port
 from bench.token_service import TokenService
 
 AUTH_CODE = "bench-authorization-code"
 FIXED_TOKEN = "fixed-token"
+QUIET = {"LOG_LEVEL": "WARNING"}
 PATH = "/v1/chat/completions"
 
 
@@ -32,19 +34,24 @@ class Contestant:
     credential: Callable[[], set[str]] | None
 
 
-def line_up(place: Place, backend_port: int, tokens: TokenService) -> list[Contestant]:
+def line_up(place: Place, backend_port: int, tokens: TokenService, collector: Collector) -> list[Contestant]:
     """All contestants, Mimic first; their configuration files are written, their processes not yet started."""
     pure = ROOT / "service"
     best = place.compiled or pure
 
-    def mimic(name: str, title: str, level: str, package: Path) -> Contestant:
-        return _mimic(place, backend_port, tokens, name=name, title=title, level=level, package=package)
+    def mimic(name: str, title: str, package: Path, **environ: str) -> Contestant:
+        return _mimic(place, backend_port, tokens, name=name, title=title, package=package, environ=environ)
 
-    uncompiled = [mimic("mimic-pure", "Mimic, not compiled", "WARNING", pure)] if place.compiled is not None else []
+    def traced(share: str) -> dict[str, str]:
+        return {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_TRACES_SAMPLER_ARG": share}
+
+    pure_too = [mimic("mimic-pure", "Mimic, quiet, not compiled", pure, **QUIET)] if place.compiled is not None else []
     return [
-        mimic("mimic", "Mimic", "INFO", best),
-        mimic("mimic-quiet", "Mimic, no log lines", "WARNING", best),
-        *uncompiled,
+        mimic("mimic", "Mimic", best),
+        mimic("mimic-traced", "Mimic, 10 % traced", best, **traced("0.1")),
+        mimic("mimic-traced-all", "Mimic, all traced", best, **traced("1.0")),
+        mimic("mimic-quiet", "Mimic, no log lines", best, **QUIET),
+        *pure_too,
         _asgi(place, backend_port),
         _envoy(place, backend_port, tokens),
         _nginx(place, backend_port),
@@ -77,7 +84,14 @@ def _post(url: str, want: str) -> Answer | None:
 
 
 def _mimic(
-    place: Place, backend_port: int, tokens: TokenService, *, name: str, title: str, level: str, package: Path
+    place: Place,
+    backend_port: int,
+    tokens: TokenService,
+    *,
+    name: str,
+    title: str,
+    package: Path,
+    environ: Mapping[str, str],
 ) -> Contestant:
     port, admin_port = free_port(), free_port()
     environ = {
@@ -88,7 +102,7 @@ def _mimic(
         "AUTH_CODE": AUTH_CODE,
         "CHAT_API_URL": f"http://127.0.0.1:{backend_port}/v1",
         "EMBEDDING_API_URL": f"http://127.0.0.1:{backend_port}/v1",
-        "LOG_LEVEL": level,
+        **environ,
     }
 
     def ready() -> bool:
