@@ -17,7 +17,7 @@ COMPILED = TARGETS["wheel"]["hooks"]["custom"]["compile"]
 NEVER_WEAKLY_REFERRED_TO = {
     "mimic_proxy.relay.headers.Names",
     "mimic_proxy.relay.upstream.Connection",
-    "mimic_proxy.telemetry.metrics._Rendered",
+    "mimic_proxy.relay.protocol.RelayProtocol",
 }
 
 

@@ -42,8 +42,8 @@ from mimic_proxy.relay.slots import Budget, Slots
 from mimic_proxy.relay.target import Base, parse_base
 from mimic_proxy.reload import Watch, Watcher, secret_files
 from mimic_proxy.settings import Settings, SettingsError, config_hash
+from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.lag import LagMeter
-from mimic_proxy.telemetry.observation import ExchangeObservation
 from mimic_proxy.telemetry.port import Telemetry
 from mimic_proxy.telemetry.readings import Readings
 from mimic_proxy.tls import ClientTLS, client_context, server_context
@@ -471,4 +471,4 @@ def _limits(settings: Settings) -> Limits:
 
 
 def _new_trace() -> str:
-    return f"{random.getrandbits(256):064x}"
+    return random.getrandbits(256).to_bytes(32, "big").hex()

@@ -12,12 +12,13 @@ from mimic_proxy.app import outbound_url
 from mimic_proxy.relay.target import parse_base
 from mimic_proxy.release import own_build
 from mimic_proxy.settings import Settings
+from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.genai_counts import Address, GenAICounts
 from mimic_proxy.telemetry.history import History
 from mimic_proxy.telemetry.logs import ExchangeLog
 from mimic_proxy.telemetry.metrics import Metrics
 from mimic_proxy.telemetry.models import ModelLabels
-from mimic_proxy.telemetry.observation import ExchangeObservation, Operation, RefreshObservation
+from mimic_proxy.telemetry.observation import Operation, RefreshObservation
 from mimic_proxy.telemetry.port import Telemetry
 from mimic_proxy.telemetry.readings import Readings
 from mimic_proxy.telemetry.tracing.create import create_tracing, propagation

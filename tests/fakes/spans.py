@@ -4,7 +4,8 @@ import itertools
 from typing import Any
 
 from mimic_proxy.relay.target import parse_base
-from mimic_proxy.telemetry.observation import ExchangeObservation, SpanLink, Trace
+from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
+from mimic_proxy.telemetry.observation import SpanLink, Trace
 from mimic_proxy.telemetry.sampling import Sampler
 from mimic_proxy.telemetry.tracing.exchange import Naming
 from mimic_proxy.telemetry.tracing.pipeline import Counts

@@ -25,7 +25,7 @@ from mimic_proxy.relay.pulse import Pulse
 from mimic_proxy.relay.routes import Route, match
 from mimic_proxy.relay.slots import Budget, Slots
 from mimic_proxy.relay.target import parse_base
-from mimic_proxy.telemetry.observation import ExchangeObservation
+from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 
 BASE = "http://backend.test/v1"
 FORM = [(b"content-type", b"multipart/form-data; boundary=b")]

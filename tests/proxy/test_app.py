@@ -30,7 +30,8 @@ from mimic_proxy.listen import CannotListen
 from mimic_proxy.relay.ports import Limits
 from mimic_proxy.relay.target import parse_base
 from mimic_proxy.settings import SettingsError, load
-from mimic_proxy.telemetry.observation import ExchangeObservation, RefreshObservation
+from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
+from mimic_proxy.telemetry.observation import RefreshObservation
 from mimic_proxy.telemetry.port import Telemetry
 
 NOWHERE = {

@@ -30,7 +30,6 @@ class Shown(msgspec.Struct, frozen=True, gc=False):
 
 
 NO_USAGE = Usage(None, None, None, None)
-NOTHING_SHOWN = Shown(NO_USAGE)
 MOST_REASONS = 16
 
 

@@ -13,8 +13,6 @@ T = TypeVar("T")
 LONGEST_TEXT = 256
 """Of the names and ids that an answer gives itself."""
 
-_NOTHING = Usage(None, None, None, None)
-
 
 class UsageObject(msgspec.Struct, gc=False):
     """`usage`: chat, completions and embeddings say prompt and completion, all others input and output."""
@@ -135,13 +133,13 @@ def usage_of(usage: UsageObject | None) -> Usage | None:
     """The counts of a usage object, None if there are none in it."""
     if usage is None:
         return None
-    counts = Usage(
-        _count(usage.prompt_tokens, usage.input_tokens),
-        _count(usage.completion_tokens, usage.output_tokens),
-        _detail("cached_tokens", usage.prompt_tokens_details, usage.input_tokens_details),
-        _detail("reasoning_tokens", usage.completion_tokens_details, usage.output_tokens_details),
-    )
-    return None if counts == _NOTHING else counts
+    into = _count(usage.prompt_tokens, usage.input_tokens)
+    out = _count(usage.completion_tokens, usage.output_tokens)
+    cached = _detail("cached_tokens", usage.prompt_tokens_details, usage.input_tokens_details)
+    reasoning = _detail("reasoning_tokens", usage.completion_tokens_details, usage.output_tokens_details)
+    if into is None and out is None and cached is None and reasoning is None:
+        return None
+    return Usage(into, out, cached, reasoning)
 
 
 def _count(first: object, second: object) -> int | None:
@@ -152,9 +150,12 @@ def _count(first: object, second: object) -> int | None:
 
 
 def _detail(name: str, first: object, second: object) -> int | None:
-    if first is None and second is None:
-        return None
-    return _count(*(group.get(name) if isinstance(group, dict) else None for group in (first, second)))
+    for group in (first, second):
+        if type(group) is dict:
+            count = group.get(name)
+            if type(count) is int and count >= 0:
+                return count
+    return None
 
 
 def read(decode: Callable[[bytes], T], data: bytes) -> T | None:

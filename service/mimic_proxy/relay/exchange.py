@@ -43,7 +43,8 @@ from mimic_proxy.relay.outgoing import outgoing_head, wants_usage
 from mimic_proxy.relay.ports import CallerPort, Cancellable, ConnectionPort, Request, Services
 from mimic_proxy.relay.report import Attempts, observation
 from mimic_proxy.relay.routes import Route
-from mimic_proxy.telemetry.observation import ExchangeObservation, Operation, Outcome, RequestParameters
+from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
+from mimic_proxy.telemetry.observation import Operation, Outcome, RequestParameters
 from mimic_proxy.telemetry.propagation import trace_lines, unsampled
 from mimic_proxy.tokens.token import AccessToken
 

@@ -18,7 +18,8 @@ from mimic_proxy.relay.outbox import Outbox
 from mimic_proxy.relay.pulse import Pulse
 from mimic_proxy.relay.slots import Budget, Slots
 from mimic_proxy.relay.target import Base
-from mimic_proxy.telemetry.observation import ExchangeObservation, Operation, Trace
+from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
+from mimic_proxy.telemetry.observation import Operation, Trace
 from mimic_proxy.tokens.token import AccessToken
 
 TokenWaiter = Callable[[AccessToken | MimicError], None]

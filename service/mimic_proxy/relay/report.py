@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from mimic_proxy.dialects.base import NOTHING_SHOWN, Shown, StreamFacts
+from mimic_proxy.dialects.base import Shown, StreamFacts
 from mimic_proxy.errors import MimicError, ShuttingDown, UpstreamTimeout
 from mimic_proxy.relay.answer import Answer
 from mimic_proxy.relay.body import BodyFields
@@ -12,11 +12,11 @@ from mimic_proxy.relay.inbound import RequestBody
 from mimic_proxy.relay.outcome import error_type_of_status, outcome_of_error
 from mimic_proxy.relay.ports import Request, ignored
 from mimic_proxy.relay.routes import Route
+from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.observation import (
     AdmissionRefusal,
     Attempt,
     ErrorType,
-    ExchangeObservation,
     Outcome,
     RequestParameters,
     RetryReason,
@@ -106,61 +106,84 @@ def observation(
     waits: bool,
 ) -> ExchangeObservation:
     """One record of all that telemetry shows of an exchange. `waits`: it ended while it waited for the backend."""
-    shown = shown or NOTHING_SHOWN
-    usage = shown.usage
     duration = now - request.started
     waited = attempts.token_seconds + attempts.waited_seconds
     if at.sent:
         waited += (now if waits else at.upstream) - at.sent
     if not body.streamed:
         waited += (at.body if body.complete else now) - request.started
-    return ExchangeObservation(
+    seen = ExchangeObservation(
         request_id=answer.request_id.decode("ascii"),
         operation=route.operation,
         method=request.method.decode("ascii"),
         path=request.path.decode("ascii", "replace"),
-        route=route.template,
-        trace=trace,
-        model=fields.model,
-        stream=facts is not None or fields.stream,
         status=answer.status,
         outcome=outcome,
-        error_code=error.code if error is not None else None,
-        error_type=_error_type(error, answer, upstream, facts) if attempts.count else None,
-        refused=_refused(error, attempts) if error is not None else None,
-        timer=error.timer if isinstance(error, UpstreamTimeout) else attempts.timer,
         started=request.started,
         duration_seconds=duration,
-        overhead_seconds=duration - waited if duration > waited else 0.0,
-        queue_seconds=attempts.queue_seconds,
-        token_wait_seconds=attempts.token_seconds,
-        token_waits=attempts.token_waits,
-        sent=at.sent or None,
-        upstream_head_seconds=at.head - at.sent if at.head else None,
-        first_chunk_seconds=attempts.first_content - request.started if attempts.first_content else None,
-        max_gap_seconds=attempts.max_gap if facts is not None else None,
-        send_blocked_seconds=attempts.stalled_seconds,
-        events=attempts.events,
-        heartbeats=attempts.heartbeats,
-        error_frame=facts is not None and facts.error_frame,
-        request_bytes=body.received,
-        response_bytes=answer.size,
-        attempts=attempts.count,
-        earlier=attempts.earlier,
-        upstream_status=upstream.status if upstream is not None else None,
-        upstream_request_id=_id(upstream),
-        retried=attempts.retried[-1] if attempts.retried else None,
-        client_retry=request.fields.client_retry,
-        input_tokens=usage.input,
-        output_tokens=usage.output,
-        cached_tokens=usage.cached,
-        reasoning_tokens=usage.reasoning,
-        response_id=shown.id,
-        response_model=shown.model,
-        finish_reasons=shown.finish_reasons,
-        system_fingerprint=shown.system_fingerprint,
-        parameters=parameters,
     )
+    seen.route = route.template
+    seen.trace = trace
+    seen.model = fields.model
+    seen.stream = facts is not None or fields.stream
+    seen.overhead_seconds = duration - waited if duration > waited else 0.0
+    seen.request_bytes = body.received
+    seen.response_bytes = answer.size
+    seen.client_retry = request.fields.client_retry
+    seen.parameters = parameters
+    _tell_attempts(seen, at, attempts, upstream)
+    if error is not None:
+        seen.error_code = error.code
+        seen.refused = _refused(error, attempts)
+    if attempts.count:
+        seen.error_type = _error_type(error, answer, upstream, facts)
+    seen.timer = error.timer if isinstance(error, UpstreamTimeout) else attempts.timer
+    if facts is not None:
+        _tell_stream(seen, attempts, facts)
+    if shown is not None:
+        _tell_shown(seen, shown)
+    return seen
+
+
+def _tell_attempts(seen: ExchangeObservation, at: Moments, attempts: Attempts, upstream: ResponseFields | None) -> None:
+    seen.attempts = attempts.count
+    seen.queue_seconds = attempts.queue_seconds
+    seen.token_wait_seconds = attempts.token_seconds
+    seen.send_blocked_seconds = attempts.stalled_seconds
+    seen.heartbeats = attempts.heartbeats
+    if attempts.token_waits:
+        seen.token_waits = attempts.token_waits
+    if attempts.earlier:
+        seen.earlier = attempts.earlier
+        seen.retried = attempts.retried[-1]
+    if at.sent:
+        seen.sent = at.sent
+    if at.head:
+        seen.upstream_head_seconds = at.head - at.sent
+    if upstream is not None:
+        seen.upstream_status = upstream.status
+        if upstream.request_id is not None:
+            seen.upstream_request_id = upstream.request_id.decode("ascii", "replace")
+
+
+def _tell_stream(seen: ExchangeObservation, attempts: Attempts, facts: StreamFacts) -> None:
+    seen.events = attempts.events
+    seen.max_gap_seconds = attempts.max_gap
+    seen.error_frame = facts.error_frame
+    if attempts.first_content:
+        seen.first_chunk_seconds = attempts.first_content - seen.started
+
+
+def _tell_shown(seen: ExchangeObservation, shown: Shown) -> None:
+    usage = shown.usage
+    seen.input_tokens = usage.input
+    seen.output_tokens = usage.output
+    seen.cached_tokens = usage.cached
+    seen.reasoning_tokens = usage.reasoning
+    seen.response_id = shown.id
+    seen.response_model = shown.model
+    seen.finish_reasons = shown.finish_reasons
+    seen.system_fingerprint = shown.system_fingerprint
 
 
 def _error_type(
@@ -184,22 +207,19 @@ def _refused(error: MimicError, attempts: Attempts) -> AdmissionRefusal | None:
     return error.admission
 
 
-def _id(upstream: ResponseFields | None) -> str | None:
-    return None if upstream is None or upstream.request_id is None else upstream.request_id.decode("ascii", "replace")
-
-
 def refusal(
     error: MimicError, request_id: bytes, method: bytes, url: bytes, *, started: float, now: float
 ) -> ExchangeObservation:
     """The observation of a request that never became an exchange: malformed, too large, or from a web page."""
-    return ExchangeObservation(
+    seen = ExchangeObservation(
         request_id=request_id.decode("ascii"),
         operation="unmatched",
         method=method.decode("ascii"),
         path=url.partition(b"?")[0].decode("ascii", "replace"),
         status=error.status,
         outcome=outcome_of_error(error),
-        error_code=error.code,
         started=started,
         duration_seconds=now - started,
     )
+    seen.error_code = error.code
+    return seen

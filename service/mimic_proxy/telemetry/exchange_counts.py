@@ -9,8 +9,9 @@ from typing import get_args
 
 from mimic_proxy.telemetry.accumulators import Count, Distribution, Exemplar
 from mimic_proxy.telemetry.counts import Counts, boolean, code, code_class
+from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.models import ModelLabels
-from mimic_proxy.telemetry.observation import ExchangeObservation, UsageType
+from mimic_proxy.telemetry.observation import UsageType
 
 MOST_KINDS = 2048
 POOL = "backend"

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 
 from mimic_proxy.telemetry.catalogue import GENAI
 from mimic_proxy.telemetry.counts import Counts
+from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.models import ModelLabels
-from mimic_proxy.telemetry.observation import ExchangeObservation, Operation
+from mimic_proxy.telemetry.observation import Operation
 
 OPERATIONS: dict[Operation, str] = {"chat": "chat", "embeddings": "embeddings"}
 """Values of `gen_ai.operation.name`; other operations have none."""

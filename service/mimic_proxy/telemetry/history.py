@@ -13,7 +13,8 @@ from typing import Literal, get_args
 
 import msgspec
 
-from mimic_proxy.telemetry.observation import ExchangeObservation, Operation, Outcome, RefreshObservation
+from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
+from mimic_proxy.telemetry.observation import Operation, Outcome, RefreshObservation
 
 BUCKET_SECONDS = 5
 BUCKETS = 180

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import msgspec
 
-from mimic_proxy.telemetry.observation import ExchangeObservation
+from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 
 LONGEST_TEXT = 256
 """Of what a caller chose, such as a path or the name of a model."""

@@ -11,8 +11,8 @@ import threading
 from collections.abc import Callable
 from typing import Literal, Protocol
 
+from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.lines import FAULTS, exchange_console, exchange_json, record_console, record_json
-from mimic_proxy.telemetry.observation import ExchangeObservation
 
 BATCH_SECONDS = 0.1
 BATCH_BYTES = 65536

@@ -17,9 +17,10 @@ from mimic_proxy.telemetry import catalogue
 from mimic_proxy.telemetry.accumulators import Counter, Exemplar, Histogram
 from mimic_proxy.telemetry.counts import STREAMED, Counts
 from mimic_proxy.telemetry.exchange_counts import POOL, ExchangeCounts
+from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.genai_counts import GenAICounts
 from mimic_proxy.telemetry.models import ModelLabels
-from mimic_proxy.telemetry.observation import ExchangeObservation, Operation, RefreshObservation
+from mimic_proxy.telemetry.observation import Operation, RefreshObservation
 from mimic_proxy.telemetry.readings import BreakerState, Readings
 from mimic_proxy.tokens.state import TokenState
 

@@ -1,4 +1,7 @@
-"""What one exchange or one token refresh has shown; telemetry makes metrics, spans and log lines of it."""
+"""What one token refresh has shown, and the words and parts that observations are made of.
+
+The exchange's stands in `exchange_observation`.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -102,81 +105,6 @@ class RequestParameters(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     encoding_formats: tuple[str, ...] | None = None
     dimensions: int | None = None
     service_tier: str | None = None
-
-
-class ExchangeObservation(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """One finished exchange. Times are seconds on the monotonic clock, sizes are bytes.
-
-    A struct, since a frozen dataclass of this size takes 3 us to make.
-    """
-
-    request_id: str
-    operation: Operation
-    method: str
-    path: str
-    """The raw path without the query, as the caller sent it."""
-    route: str = ""
-    """The path with its variable parts named; empty where no route was found."""
-    trace: Trace | None = None
-    model: str | None = None
-    stream: bool = False
-    status: int
-    """The status that was sent; 499 when the caller left before one was."""
-    outcome: Outcome
-    error_code: str | None = None
-    """`code` of the error that Mimic originated, if it did."""
-    error_type: ErrorType | None = None
-    """What was wrong with the last attempt; None where nothing was, or none was made."""
-    refused: AdmissionRefusal | None = None
-    """Why it was not let in, if it was not."""
-    timer: str | None = None
-    """Which of connect, first_byte, idle, send, total, body, queue fired, if one did."""
-    started: float
-    duration_seconds: float
-    overhead_seconds: float | None = None
-    """The part of the duration in which nobody was waited for: not token, backend or caller. None: not told apart."""
-    queue_seconds: float = 0.0
-    token_wait_seconds: float = 0.0
-    token_waits: tuple[TokenWait, ...] = ()
-    sent: float | None = None
-    """Moment in which the last attempt was sent."""
-    upstream_head_seconds: float | None = None
-    """Start of the last attempt to its head; None without a head."""
-    first_chunk_seconds: float | None = None
-    """Start to the first event with content that was forwarded; streams only."""
-    max_gap_seconds: float | None = None
-    send_blocked_seconds: float = 0.0
-    """How long the caller took nothing of a stream."""
-    events: int = 0
-    heartbeats: int = 0
-    error_frame: bool = False
-    """The backend reported an error inside its stream."""
-    mode: StreamMode = "native"
-    request_bytes: int = 0
-    response_bytes: int = 0
-    attempts: int = 0
-    earlier: tuple[Attempt, ...] = ()
-    """The attempts before the last, each of which was repeated."""
-    upstream_status: int | None = None
-    upstream_request_id: str | None = None
-    retried: RetryReason | None = None
-    client_retry: bool = False
-    """The caller's SDK says that this is a retry of its own (x-stainless-retry-count > 0)."""
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cached_tokens: int | None = None
-    reasoning_tokens: int | None = None
-    response_id: str | None = None
-    response_model: str | None = None
-    finish_reasons: tuple[str, ...] = ()
-    system_fingerprint: str | None = None
-    parameters: RequestParameters | None = None
-    """Read for sampled exchanges only."""
-
-    @property
-    def ended(self) -> float:
-        """Moment of the end."""
-        return self.started + self.duration_seconds
 
 
 @dataclass(frozen=True, slots=True)

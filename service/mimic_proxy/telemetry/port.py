@@ -4,14 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from mimic_proxy.telemetry.observation import (
-    ExchangeObservation,
-    Operation,
-    Outcome,
-    RefreshObservation,
-    SpanLink,
-    Trace,
-)
+from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
+from mimic_proxy.telemetry.observation import Operation, Outcome, RefreshObservation, SpanLink, Trace
 from mimic_proxy.telemetry.propagation import Propagation
 from mimic_proxy.telemetry.readings import BreakerState, SpanCounts
 

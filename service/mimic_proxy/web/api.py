@@ -15,7 +15,8 @@ from mimic_proxy.relay.outcome import NO_STATUS_SENT, outcome_of_error, outcome_
 from mimic_proxy.relay.ports import Services
 from mimic_proxy.relay.request import CALLER_LEFT
 from mimic_proxy.relay.routes import match
-from mimic_proxy.telemetry.observation import ExchangeObservation, Operation, Outcome
+from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
+from mimic_proxy.telemetry.observation import Operation, Outcome
 from mimic_proxy.telemetry.port import NoSpans, WebSpans
 from mimic_proxy.telemetry.propagation import unsampled
 from mimic_proxy.web.answering import Answering
@@ -210,28 +211,31 @@ def _observation(
     error: MimicError | None = scope.get(FAILURE)
     route = "/v1/models" if path == b"/v1/models" else "/v1/models/{model}" if path.startswith(b"/v1/models/") else ""
     tries, upstream = asked.tries, asked.tries.upstream
-    backend_id = None if upstream is None else upstream.request_id
-    return ExchangeObservation(
+    seen = ExchangeObservation(
         request_id=request_id.decode("ascii"),
         operation=_operation(scope),
         method=scope["method"],
         path=path.decode("ascii", "replace"),
-        route=route,
-        trace=asked.trace,
         status=status,
         outcome=_outcome(status, error),
-        error_code=None if error is None else error.code,
         started=started,
         duration_seconds=ended - started,
-        token_wait_seconds=sum(wait.seconds for wait in asked.token_waits),
-        token_waits=asked.token_waits,
-        response_bytes=sent,
-        sent=tries.sent,
-        upstream_head_seconds=tries.head_seconds,
-        attempts=tries.count,
-        earlier=tries.earlier,
-        error_type=tries.error_type,
-        upstream_status=None if upstream is None else upstream.status,
-        upstream_request_id=None if backend_id is None else backend_id.decode("ascii", "replace"),
-        retried=tries.earlier[-1].retry if tries.earlier else None,
     )
+    seen.route = route
+    seen.trace = asked.trace
+    seen.error_code = None if error is None else error.code
+    seen.token_wait_seconds = sum(wait.seconds for wait in asked.token_waits)
+    seen.token_waits = asked.token_waits
+    seen.response_bytes = sent
+    seen.sent = tries.sent
+    seen.upstream_head_seconds = tries.head_seconds
+    seen.attempts = tries.count
+    seen.earlier = tries.earlier
+    seen.error_type = tries.error_type
+    if upstream is not None:
+        seen.upstream_status = upstream.status
+        if upstream.request_id is not None:
+            seen.upstream_request_id = upstream.request_id.decode("ascii", "replace")
+    if tries.earlier:
+        seen.retried = tries.earlier[-1].retry
+    return seen

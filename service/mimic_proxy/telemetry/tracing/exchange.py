@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mimic_proxy.relay.target import Base
-from mimic_proxy.telemetry.observation import ExchangeObservation, Outcome, TokenWait, Trace
+from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
+from mimic_proxy.telemetry.observation import Outcome, TokenWait, Trace
 from mimic_proxy.telemetry.tracing.span import CLIENT, INTERNAL, SERVER, Event, Span, Value, short
 
 FAILED: frozenset[Outcome] = frozenset(

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mimic_proxy.relay.target import Base
-from mimic_proxy.telemetry.observation import ExchangeObservation, RefreshObservation, SpanLink, Trace
+from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
+from mimic_proxy.telemetry.observation import RefreshObservation, SpanLink, Trace
 from mimic_proxy.telemetry.port import NoSpans, WebSpans
 from mimic_proxy.telemetry.readings import SpanCounts
 from mimic_proxy.telemetry.tracing.environment import DEFAULTS, importable
