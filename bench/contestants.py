@@ -4,14 +4,17 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench import backend, envoy
+from bench.collector import Collector
 from bench.environment import ROOT, Place
 from bench.processes import Answer, BenchError, Command, ask, free_port
 from bench.token_service import TokenService
 
 AUTH_CODE = "bench-authorization-code"
 FIXED_TOKEN = "fixed-token"
+QUIET = {"LOG_LEVEL": "WARNING"}
 PATH = "/v1/chat/completions"
 
 
@@ -31,11 +34,24 @@ class Contestant:
     credential: Callable[[], set[str]] | None
 
 
-def line_up(place: Place, backend_port: int, tokens: TokenService) -> list[Contestant]:
+def line_up(place: Place, backend_port: int, tokens: TokenService, collector: Collector) -> list[Contestant]:
     """All contestants, Mimic first; their configuration files are written, their processes not yet started."""
+    pure = ROOT / "service"
+    best = place.compiled or pure
+
+    def mimic(name: str, title: str, package: Path, **environ: str) -> Contestant:
+        return _mimic(place, backend_port, tokens, name=name, title=title, package=package, environ=environ)
+
+    def traced(share: str) -> dict[str, str]:
+        return {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_TRACES_SAMPLER_ARG": share}
+
+    pure_too = [mimic("mimic-pure", "Mimic, quiet, not compiled", pure, **QUIET)] if place.compiled is not None else []
     return [
-        _mimic(place, backend_port, tokens, name="mimic", title="Mimic", level="INFO"),
-        _mimic(place, backend_port, tokens, name="mimic-quiet", title="Mimic, no log lines", level="WARNING"),
+        mimic("mimic", "Mimic", best),
+        mimic("mimic-traced", "Mimic, 10 % traced", best, **traced("0.1")),
+        mimic("mimic-traced-all", "Mimic, all traced", best, **traced("1.0")),
+        mimic("mimic-quiet", "Mimic, no log lines", best, **QUIET),
+        *pure_too,
         _asgi(place, backend_port),
         _envoy(place, backend_port, tokens),
         _nginx(place, backend_port),
@@ -67,17 +83,26 @@ def _post(url: str, want: str) -> Answer | None:
     return ask(url, json.dumps(call).encode(), headers)
 
 
-def _mimic(place: Place, backend_port: int, tokens: TokenService, *, name: str, title: str, level: str) -> Contestant:
+def _mimic(
+    place: Place,
+    backend_port: int,
+    tokens: TokenService,
+    *,
+    name: str,
+    title: str,
+    package: Path,
+    environ: Mapping[str, str],
+) -> Contestant:
     port, admin_port = free_port(), free_port()
     environ = {
-        "PYTHONPATH": str(ROOT / "service"),
+        "PYTHONPATH": str(package),
         "PORT": str(port),
         "ADMIN_PORT": str(admin_port),
         "TOKEN_URL": f"http://127.0.0.1:{tokens.port}/token",
         "AUTH_CODE": AUTH_CODE,
         "CHAT_API_URL": f"http://127.0.0.1:{backend_port}/v1",
         "EMBEDDING_API_URL": f"http://127.0.0.1:{backend_port}/v1",
-        "LOG_LEVEL": level,
+        **environ,
     }
 
     def ready() -> bool:

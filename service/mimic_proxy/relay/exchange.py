@@ -81,8 +81,6 @@ class Exchange:
     """See the module's text. Made by the caller's protocol for each request on a relay route."""
 
     # What most exchanges never change stands here: an instance is made for every request.
-    state = State.NEW
-    _fields: BodyFields = NO_FIELDS
     _parameters: RequestParameters | None = None
     _parsing = False
     _slot = False
@@ -103,6 +101,9 @@ class Exchange:
 
     def __init__(self, services: Services, caller: CallerPort, request: Request, route: Route) -> None:
         fields = request.fields
+        # These two are set here, since a compiled class has only literals for defaults.
+        self.state = State.NEW
+        self._fields = NO_FIELDS
         self._services = services
         self._caller = caller
         self._request = request

@@ -11,8 +11,6 @@ parser and all checks once is recognised by its bytes and not parsed again: a qu
 
 import re
 
-import msgspec
-
 from mimic_proxy.relay.ports import Request
 from mimic_proxy.relay.routes import Route
 
@@ -23,13 +21,16 @@ MOST_DIGITS = 9
 LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,%d})\r\n" % MOST_DIGITS)
 
 
-class Known(msgspec.Struct, frozen=True, gc=False):
+class Known:
     """What a head stands for, the length aside, and its bytes before and behind the length."""
 
-    request: Request
-    route: Route
-    before: bytes
-    behind: bytes
+    __slots__ = ("before", "behind", "request", "route")
+
+    def __init__(self, request: Request, route: Route, before: bytes, behind: bytes) -> None:
+        self.request = request
+        self.route = route
+        self.before = before
+        self.behind = behind
 
 
 class Heads:

@@ -75,6 +75,8 @@ logger = logging.getLogger("mimic.relay")
 class RelayProtocol(HttpToolsProtocol):
     """One caller's connection; the CallerPort of its exchange."""
 
+    url: bytes
+
     def __init__(
         self,
         services: Services,
@@ -525,12 +527,15 @@ class RelayProtocol(HttpToolsProtocol):
             self.waiting_bytes -= len(piece)
             if self.exchange is not None:
                 self.exchange.caller_data(piece)
-            elif inbound is self.current and inbound.route is None:
+            elif self._answers(inbound) and inbound.route is None:
                 self._feed_cycle(piece)
-        if inbound.complete and inbound is self.current:
+        if inbound.complete and self._answers(inbound):
             self._complete_current()
         elif not inbound.complete:
             self._parse_ahead()
+
+    def _answers(self, inbound: Inbound) -> bool:
+        return self.current is inbound
 
     @property
     def _over(self) -> bool:

@@ -47,8 +47,10 @@ class Attempts:
     max_gap = 0.0
     first_content = 0.0
     """Moment of the first event with content; 0.0 before it."""
-    gap: Callable[[float], None] = staticmethod(ignored)
-    """Is told of each gap between events as it ends."""
+
+    def __init__(self) -> None:
+        self.gap: Callable[[float], None] = ignored
+        """Is told of each gap between events as it ends."""
 
     def event_seen(self, now: float, events: int, content: bool) -> None:
         """A read of the stream brought the count of its events to `events`."""

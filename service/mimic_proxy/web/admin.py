@@ -57,6 +57,8 @@ def create_admin(state: AdminState, settings: Settings) -> FastAPI:
     app = FastAPI(
         title="Mimic, admin port",
         openapi_url=None,
+        # The instrumentation makes the spans; FastAPI's own would stand beside them.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         exception_handlers={MimicError: mimic_error, HTTPException: _http_error},
     )
     app.add_middleware(BrowserRule, policy=OriginPolicy(settings.allowed_hosts, settings.allowed_origins))

@@ -35,6 +35,8 @@ def create_api(services: Services, models: Models, version: str, spans: WebSpans
         version=version,
         description="The OpenAI API on localhost, carried to the configured backend with a valid access token.",
         redoc_url=None,
+        # The instrumentation makes the spans; FastAPI's own would stand beside them.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
         exception_handlers={MimicError: mimic_error, HTTPException: _http_error},
     )
     app.add_middleware(Observed, services=services, spans=spans or NoSpans())
