@@ -1,13 +1,18 @@
 """Known words in every place that holds something confidential, and a look at all that Mimic shows."""
 
 import base64
-from collections.abc import Iterable, Mapping
+import json
+import signal
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import quote
 
+from fakes.backend import Backend
 from fakes.caller import Response, ask, request
 from fakes.collector import Collector
-from fakes.mimic import Mimic
+from fakes.mimic import Mimic, running, settings
 from fakes.replies import Fields
 from fakes.token_service import TokenService
 
@@ -112,3 +117,60 @@ class Witness:
 
 def _raw(got: Response) -> bytes:
     return b"\n".join([*(name + b": " + value for name, value in got.headers), got.body])
+
+
+FORMS = ("json", "console")
+BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": PROMPT}]}).encode()
+
+
+def chat(body: bytes = BODY, query: bytes = b"?note=" + QUERY.encode()) -> bytes:
+    """A call for a completion, full of planted words."""
+    return request(b"POST", b"/v1/chat/completions" + query, body, CALLER_FIELDS)
+
+
+Planting = Callable[..., AbstractAsyncContextManager[Witness]]
+
+
+@asynccontextmanager
+async def planting(
+    form: str, folder: Path, backend: Backend, tokens: TokenService, *, ready: bool = True, **more: str
+) -> AsyncIterator[Witness]:
+    """A Mimic full of planted words, all that it tells switched on. json: spans to a collector, else to its output."""
+    tokens.auth_code = AUTH_CODE
+    with Collector() as collector:
+        environ = settings(
+            backend,
+            tokens,
+            LOG_FORMAT=form,
+            CHAT_API_URL=f"{backend.url}/v1?api-key={BASE_QUERY}",
+            OTEL_TRACES_EXPORTER="otlp" if form == "json" else "console",
+            OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
+            OTEL_EXPORTER_OTLP_HEADERS=f"authorization={OTLP_KEY}",
+            OTEL_TRACES_SAMPLER="always_on",
+            OTEL_BSP_SCHEDULE_DELAY="50",
+            MIMIC_GENAI_METRICS="True",
+            TOKEN_MIN_REFRESH_INTERVAL="0.1",
+            RETRY_DEAD_CONNECTION="False",
+            **more,
+        )
+        async with running(environ, folder, ready=ready, stop=False) as mimic:
+            witness = Witness(mimic, tokens, collector)
+            yield witness
+            await witness.judge("at the end")
+            if mimic.exit_code is None:
+                mimic.signal(signal.SIGTERM)
+            await mimic.ended()
+            witness.judge_what_is_left()
+            _has_seen(witness, form)
+
+
+def _has_seen(witness: Witness, form: str) -> None:
+    """Nothing was skipped: there were lines, and spans, of what was looked at."""
+    assert "mimic.relay" in witness.mimic.log or form == "console"
+    assert "DEBUG" in witness.mimic.log
+    if form == "json":
+        assert witness.collector is not None
+        assert witness.collector.spans
+        assert all(posted.headers["authorization"] == OTLP_KEY for posted in witness.collector.posted)
+    else:
+        assert '"trace_id"' in witness.mimic.log or '"traceId"' in witness.mimic.log

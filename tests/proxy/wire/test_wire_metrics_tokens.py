@@ -84,7 +84,6 @@ async def test_the_first_token(start: Start) -> None:
     ("script", "result", "code"),
     [
         (reply(answer(401, b"{}")), "rejected", 502),
-        (reply(answer(400, b'{"error":"invalid_grant"}')), "rejected", 502),
         (reply(answer(503, b"down", LATER)), "http_error", 503),
     ],
 )

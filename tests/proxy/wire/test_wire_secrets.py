@@ -4,7 +4,6 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -12,72 +11,31 @@ import pytest
 import mimic_proxy
 from fakes.backend import Backend, Request, Script
 from fakes.caller import Caller, ask, request
-from fakes.collector import Collector
 from fakes.connect_proxy import ConnectProxy
-from fakes.mimic import eventually, running, settings
+from fakes.mimic import eventually
 from fakes.planted import (
     ANSWER,
-    AUTH_CODE,
-    BASE_QUERY,
+    BODY,
     CALLER_FIELDS,
     FILE,
-    OTLP_KEY,
+    FORMS,
     PROMPT,
     PROXY_PASSWORD,
     PROXY_USER,
     QUERY,
-    REFRESH_TOKEN,
+    Planting,
     Witness,
+    chat,
+    planting,
 )
 from fakes.replies import DONE, LAST_CHUNK, answer, chunk, delta, event, hang, head, reply, stream_head
 from fakes.token_service import TokenService
 
-FORMS = ("json", "console")
 SERVICE = str(Path(mimic_proxy.__file__).parent.parent)
-BODY = json.dumps({"model": "m", "messages": [{"role": "user", "content": PROMPT}]}).encode()
 STREAM_BODY = BODY[:-1] + b',"stream":true}'
 FORM = [(b"content-type", b"multipart/form-data; boundary=x"), *CALLER_FIELDS]
 COMPLETION = json.dumps({"model": "m", "choices": [{"message": {"content": ANSWER}}], "usage": {}}).encode()
 HTML = [(b"content-type", b"text/html")]
-
-Planting = Callable[..., AbstractAsyncContextManager[Witness]]
-
-
-def chat(body: bytes = BODY, query: bytes = b"?note=" + QUERY.encode()) -> bytes:
-    return request(b"POST", b"/v1/chat/completions" + query, body, CALLER_FIELDS)
-
-
-@asynccontextmanager
-async def planting(
-    form: str, folder: Path, backend: Backend, tokens: TokenService, *, ready: bool = True, **more: str
-) -> AsyncIterator[Witness]:
-    """A Mimic full of planted words, all that it tells switched on. json: spans to a collector, else to its output."""
-    tokens.auth_code = AUTH_CODE
-    with Collector() as collector:
-        environ = settings(
-            backend,
-            tokens,
-            LOG_FORMAT=form,
-            CHAT_API_URL=f"{backend.url}/v1?api-key={BASE_QUERY}",
-            OTEL_TRACES_EXPORTER="otlp" if form == "json" else "console",
-            OTEL_EXPORTER_OTLP_ENDPOINT=collector.url,
-            OTEL_EXPORTER_OTLP_HEADERS=f"authorization={OTLP_KEY}",
-            OTEL_TRACES_SAMPLER="always_on",
-            OTEL_BSP_SCHEDULE_DELAY="50",
-            MIMIC_GENAI_METRICS="True",
-            TOKEN_MIN_REFRESH_INTERVAL="0.1",
-            RETRY_DEAD_CONNECTION="False",
-            **more,
-        )
-        async with running(environ, folder, ready=ready, stop=False) as mimic:
-            witness = Witness(mimic, tokens, collector)
-            yield witness
-            await witness.judge("at the end")
-            if mimic.exit_code is None:
-                mimic.signal(signal.SIGTERM)
-            await mimic.ended()
-            witness.judge_what_is_left()
-            _has_seen(witness, form)
 
 
 @pytest.fixture(scope="module", params=FORMS)
@@ -111,18 +69,6 @@ def told(_shared: tuple[Witness, Backend]) -> Backend:
 def plant(tmp_path: Path, backend: Backend, tokens: TokenService) -> Planting:
     """The same, of the test's own: `async with plant("json", A_SETTING="1")`."""
     return lambda form="json", **more: planting(form, tmp_path, backend, tokens, **more)
-
-
-def _has_seen(witness: Witness, form: str) -> None:
-    """Nothing was skipped: there were lines, and spans, of what was looked at."""
-    assert "mimic.relay" in witness.mimic.log or form == "console"
-    assert "DEBUG" in witness.mimic.log
-    if form == "json":
-        assert witness.collector is not None
-        assert witness.collector.spans
-        assert all(posted.headers["authorization"] == OTLP_KEY for posted in witness.collector.posted)
-    else:
-        assert '"trace_id"' in witness.mimic.log or '"traceId"' in witness.mimic.log
 
 
 def echo(status: int, fields: list[tuple[bytes, bytes]]) -> Script:
@@ -236,65 +182,6 @@ async def test_callers_whose_requests_are_wrong(witness: Witness) -> None:
         await witness.ask(why, data, data.split(b" ")[0], code=code)
     async with await Caller.connect(witness.mimic.port) as leaving:
         await leaving.send(chat(BODY + b" " * 100)[:-50])
-
-
-TOKEN_ANSWERS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "refused": (lambda code: answer(401, b'{"error":"invalid code %s"}' % code), "token_rejected"),
-    "refused as OAuth does": (
-        lambda code: answer(400, b'{"error":"invalid_grant","error_description":"%s is old"}' % code),
-        "token_rejected",
-    ),
-    "down": (lambda code: answer(500, b"<html>%s</html>" % code, HTML), "token_unavailable"),
-    "no JSON": (lambda code: answer(200, b'{"data":{"access_token":"%s"' % code), "token_unavailable"),
-    "another shape": (lambda code: answer(200, b'{"%s":{"token":"%s"}}' % (code, code)), "token_unavailable"),
-    "no token for a field": (
-        lambda code: answer(200, b'{"access_token":"%s\\r\\nx: %s"}' % (code, code)),
-        "token_unavailable",
-    ),
-    "a redirect": (
-        lambda code: head(302, [(b"location", b"/?code=" + code), (b"content-length", b"0")]),
-        "token_unavailable",
-    ),
-    "no HTTP": (lambda code: code + b"\r\n\r\n", "token_unavailable"),
-}
-
-
-@pytest.mark.parametrize("why", TOKEN_ANSWERS)
-async def test_a_token_service_that_tells_the_secret(plant: Planting, tokens: TokenService, why: str) -> None:
-    make, code = TOKEN_ANSWERS[why]
-
-    async def play(request: Request) -> None:
-        await request.whole.wait()
-        await request.send(make(json.loads(request.body)["code"].encode()))
-        request.connection.close()
-
-    tokens.script = play
-    async with plant(ready=False) as witness:
-        await tokens.server.request()
-        await eventually(lambda: "next try in" in witness.mimic.log, what="a failed refresh")
-        await witness.ask(why, chat(), code=code)
-
-
-async def test_a_token_service_that_fails_later(plant: Planting, backend: Backend, tokens: TokenService) -> None:
-    """Every generation of the token is looked for, and the refresh token that came with one."""
-    backend.script = tokens.guard(reply(answer(200, COMPLETION)))
-
-    async def generous(request: Request) -> None:
-        await request.whole.wait()
-        granted = {**tokens.new_token(), "refresh_token": REFRESH_TOKEN, "scope": REFRESH_TOKEN}
-        await request.send(answer(200, json.dumps({"data": granted}).encode()))
-
-    tokens.script = generous
-    async with plant() as witness:
-        for _ in range(3):
-            tokens.revoke()
-            assert (await ask(witness.mimic.port, chat())).status in (200, 502)
-        assert len(tokens.issued) > 1
-        tokens.revoke()
-        tokens.script = reply(answer(401, AUTH_CODE.encode()))
-        got = await ask(witness.mimic.port, chat())
-        assert got.status in (502, 503)
-        witness.answers.append(("a refresh that is refused", got))
 
 
 FAULTS = """
