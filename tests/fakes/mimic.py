@@ -34,12 +34,14 @@ async def eventually(condition: Callable[[], bool], seconds: float = PATIENCE_SE
         await asyncio.sleep(_POLL_SECONDS)
 
 
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
+def free_port(other_than: int = 0) -> int:
+    """A port that was free a moment ago; the system may well hand out the same one twice in a row."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+        if port != other_than:
+            return port
 
 
 def settings(backend: Backend, tokens: TokenService, **more: str) -> dict[str, str]:
@@ -62,7 +64,7 @@ class Mimic:
         self._log = folder / "mimic.log"
         self._judged = 0
         self.port = int(environ.get("PORT", 0)) or free_port()
-        self.admin_port = int(environ.get("ADMIN_PORT", 0)) or free_port()
+        self.admin_port = int(environ.get("ADMIN_PORT", 0)) or free_port(other_than=self.port)
         fixed = {
             "PATH": os.environ.get("PATH", ""),
             "PYTHONPATH": str(SERVICE),

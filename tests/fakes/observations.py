@@ -33,7 +33,7 @@ def exchange(**seen: object) -> ExchangeObservation:
     """A completed chat exchange but for what is given."""
     found = ExchangeObservation(**{name: seen.pop(name, value) for name, value in REQUIRED.items()})
     for name, value in {**USUAL, **seen}.items():
-        assert name in ExchangeObservation.__annotations__, f"an observation has no {name}"
+        assert hasattr(ExchangeObservation, name), f"an observation has no {name}"
         setattr(found, name, value)
     return found
 

@@ -29,6 +29,7 @@ from mimic_proxy.errors import InvalidRequest
 from mimic_proxy.listen import CannotListen
 from mimic_proxy.relay.ports import Limits
 from mimic_proxy.relay.target import parse_base
+from mimic_proxy.relay.upstream import Connection
 from mimic_proxy.settings import SettingsError, load
 from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.observation import RefreshObservation
@@ -353,18 +354,19 @@ async def test_changed_certificates_retire_connections_and_unusable_ones_do_not(
     file = tmp_path / "ca.pem"
     trustme.CA().cert_pem.write_to_path(str(file))
     mimic = seen.mimic({**NOWHERE, "CA_BUNDLE": str(file)})
-    retired: list[object] = []
-    for pool in mimic.pools.values():
-        pool.retire = lambda: retired.append(1)  # type: ignore[method-assign]
+    (pool,) = mimic.pools.values()
+    kept = Connection(pool, retires=1e9)
+    pool.connections.add(kept)
     before = mimic.tls()
     file.write_text("no certificate")
     with caplog.at_level(logging.WARNING, "mimic"):
         mimic.certificates_changed()
-    assert (retired, mimic.tls()) == ([], before)
+    assert (kept.retires, mimic.tls()) == (1e9, before)
     assert "the old ones stay" in caplog.text
     trustme.CA().cert_pem.write_to_path(str(file))
     mimic.certificates_changed()
-    assert (retired, mimic.tls() is before) == ([1], False)
+    assert (kept.retires, mimic.tls() is before) == (0.0, False)
+    pool.connections.clear()
     await mimic.close()
 
 

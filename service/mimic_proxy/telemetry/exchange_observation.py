@@ -107,7 +107,7 @@ class ExchangeObservation:
         self.duration_seconds = duration_seconds
 
     def __repr__(self) -> str:
-        shown = (f"{name}={getattr(self, name)!r}" for name in type(self).__annotations__)
+        shown = [f"{name}={getattr(self, name)!r}" for name in dir(self) if not name.startswith("_")]
         return f"ExchangeObservation({', '.join(shown)})"
 
     @property

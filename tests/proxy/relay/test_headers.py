@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fakes.inside import inside
 from mimic_proxy.errors import InvalidRequest
 from mimic_proxy.relay.headers import (
     MAX_NAMES,
@@ -265,7 +266,7 @@ def test_whatever_the_caller_sends_the_backend_gets_one_clean_head(pairs: Pairs)
         fields = read_request([HOST, *pairs], names)
     except InvalidRequest:
         return
-    assert vars(read_request([HOST, *pairs], names)) == vars(fields), "a spelling is judged the same each time"
+    assert inside(read_request([HOST, *pairs], names)) == inside(fields), "a spelling is judged the same each time"
     lower = [name for name, _ in sent(fields)]
     for name in (b"host", b"authorization", b"traceparent", b"content-length"):
         assert lower.count(name) == 1

@@ -11,7 +11,7 @@ from uvicorn.protocols.http import httptools_impl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import Server, ServerState
 
-from mimic_proxy.relay import protocol
+from mimic_proxy import relay
 from mimic_proxy.relay.protocol import UVICORN_SURFACE, RelayProtocol
 
 CYCLE_ARGUMENTS = {
@@ -47,7 +47,8 @@ async def app(scope: object, receive: object, send: object) -> None:
 
 def used_of_self() -> set[str]:
     """Names that RelayProtocol reads or writes on itself and does not bring along."""
-    tree = ast.parse(Path(protocol.__file__).read_text("utf-8"))
+    # Not `protocol.__file__`: compiled, that is no source.
+    tree = ast.parse(Path(relay.__file__).with_name("protocol.py").read_text("utf-8"))
     (kind,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "RelayProtocol")
     (init,) = (node for node in kind.body if isinstance(node, ast.FunctionDef) and node.name == "__init__")
     used, own = set(), {node.name for node in kind.body if isinstance(node, ast.FunctionDef)}
