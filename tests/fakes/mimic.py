@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ PROMPT = "a prompt that nobody may log"
 SERVICE = Path(mimic_proxy.__file__).parent.parent
 """Where the package is found."""
 _POLL_SECONDS = 0.01
+_GIVEN_OUT: deque[int] = deque(maxlen=64)
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -34,13 +36,14 @@ async def eventually(condition: Callable[[], bool], seconds: float = PATIENCE_SE
         await asyncio.sleep(_POLL_SECONDS)
 
 
-def free_port(other_than: int = 0) -> int:
-    """A port that was free a moment ago; the system may well hand out the same one twice in a row."""
+def free_port() -> int:
+    """A port that was free a moment ago. Not one of the last: the system may well give out the same twice in a row."""
     while True:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port: int = probe.getsockname()[1]
-        if port != other_than:
+        if port not in _GIVEN_OUT:
+            _GIVEN_OUT.append(port)
             return port
 
 
@@ -64,7 +67,7 @@ class Mimic:
         self._log = folder / "mimic.log"
         self._judged = 0
         self.port = int(environ.get("PORT", 0)) or free_port()
-        self.admin_port = int(environ.get("ADMIN_PORT", 0)) or free_port(other_than=self.port)
+        self.admin_port = int(environ.get("ADMIN_PORT", 0)) or free_port()
         fixed = {
             "PATH": os.environ.get("PATH", ""),
             "PYTHONPATH": str(SERVICE),
