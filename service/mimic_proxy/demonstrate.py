@@ -5,8 +5,9 @@ import socket
 
 from fastapi import FastAPI
 
-from mimic_proxy.app import Mimic, admin_server
+from mimic_proxy.app import Mimic
 from mimic_proxy.check import Say, obtained
+from mimic_proxy.running import admin_server
 from mimic_proxy.serve import logged, serving
 from mimic_proxy.settings import NAMES, Settings
 from mimic_proxy.telemetry.logs import LineWriter

@@ -224,3 +224,19 @@ class CircuitOpen(Unavailable):
 class ShuttingDown(Unavailable):
     code = "shutting_down"
     admission = "draining"
+
+
+LONGEST_REASON = 200
+
+
+def innermost_reason(error: BaseException) -> str:
+    """What the operating system, TLS or a proxy said, from the innermost cause that says anything.
+
+    For errors of connections alone: those of requests may quote a header field.
+    """
+    said, cause = str(error), error.__cause__ or error.__context__
+    while cause is not None:
+        if isinstance(cause, OSError) and str(cause):
+            said = str(cause)
+        cause = cause.__cause__ or cause.__context__
+    return said[:LONGEST_REASON] or type(error).__name__

@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import TypeVar
 
-from mimic_proxy.app import Mimic, run
+from mimic_proxy.app import Mimic
 from mimic_proxy.check import resolved_urls
 from mimic_proxy.listen import CannotListen
 from mimic_proxy.listeners import Listeners
 from mimic_proxy.release import own_version
+from mimic_proxy.running import run
 from mimic_proxy.settings import Settings, SettingsError
 from mimic_proxy.telemetry.history import History
 from mimic_proxy.telemetry.logs import ExchangeLog, LineWriter, configure

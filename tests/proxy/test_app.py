@@ -23,13 +23,14 @@ from fakes.listener import closed
 from fakes.observations import exchange
 from fakes.replies import answer, chunk, delta, hang, ok, reply, stream_head
 from fakes.token_service import TokenService
-from mimic_proxy import app
-from mimic_proxy.app import Mimic, api_server, run
+from mimic_proxy import running as serving
+from mimic_proxy.app import Mimic
 from mimic_proxy.errors import InvalidRequest
 from mimic_proxy.listen import CannotListen
 from mimic_proxy.relay.ports import Limits
 from mimic_proxy.relay.target import parse_base
 from mimic_proxy.relay.upstream import Connection
+from mimic_proxy.running import api_server, run
 from mimic_proxy.settings import SettingsError, load
 from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.observation import RefreshObservation
@@ -75,7 +76,7 @@ async def tokens() -> AsyncIterator[TokenService]:
 @pytest.fixture(autouse=True)
 def memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a process does to its garbage collector at the start is not for this one."""
-    monkeypatch.setattr(app, "_settle_memory", lambda: None)
+    monkeypatch.setattr(serving, "_settle_memory", lambda: None)
 
 
 @asynccontextmanager
@@ -429,7 +430,7 @@ async def test_a_server_that_breaks_ends_the_process_with_its_error(
     async def serve(server: Any, sockets: Any = None) -> None:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr(app._Server, "serve", serve)
+    monkeypatch.setattr(serving._Server, "serve", serve)
     mimic = seen.mimic({**NOWHERE, "PORT": "0", "ADMIN_PORT": "0", "HOST": "127.0.0.1", "ADMIN_HOST": "127.0.0.1"})
     with pytest.raises(RuntimeError, match="server of ours") as raised:
         await run(mimic, FastAPI(), "1.2.3")

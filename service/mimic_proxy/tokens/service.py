@@ -10,6 +10,7 @@ import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from mimic_proxy.errors import innermost_reason
 from mimic_proxy.tokens.answer import Failure, TokenAnswer
 from mimic_proxy.tokens.recipe import TokenRequest
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 Post = Callable[[TokenRequest], Awaitable[TokenAnswer | Failure]]
 
 MAX_ANSWER_BYTES = 1024 * 1024
-MAX_REASON_LENGTH = 200
 
 
 class TokenService:
@@ -47,7 +47,7 @@ class TokenService:
         except httpx2.RemoteProtocolError:
             return Failure("bad_response", "closed the connection without an answer, or did not speak HTTP/1.1")
         except (httpx2.ConnectError, httpx2.ProxyError, httpx2.ReadError, httpx2.WriteError) as error:
-            return Failure("unreachable", f"could not be reached: {_reason(error)}")
+            return Failure("unreachable", f"could not be reached: {innermost_reason(error)}")
         except (httpx2.TransportError, httpx2.InvalidURL, OSError, ValueError) as error:
             # Their messages may quote a header field: the name of the class has to do.
             return Failure("unreachable", f"could not be called ({type(error).__name__})")
@@ -100,13 +100,3 @@ def _decoded(body: bytes, encoding: str) -> bytes | None:
     except zlib.error:
         return None
     return decoded if decoder.eof and len(decoded) <= MAX_ANSWER_BYTES else None
-
-
-def _reason(error: BaseException) -> str:
-    """What the operating system, TLS or the proxy said, from the innermost cause that says anything."""
-    said, cause = str(error), error.__cause__ or error.__context__
-    while cause is not None:
-        if isinstance(cause, OSError) and str(cause):
-            said = str(cause)
-        cause = cause.__cause__ or cause.__context__
-    return said[:MAX_REASON_LENGTH] or type(error).__name__

@@ -9,6 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from mimic_proxy.errors import innermost_reason
 from mimic_proxy.telemetry.tracing.settings import OTLP
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ RETRIED = frozenset((429, 502, 503, 504))
 """Statuses that say: try again."""
 FIRST_PAUSE_SECONDS = 0.5
 MOST_ANSWER_BYTES = 65536
-LONGEST_REASON = 200
 
 
 class Sender:
@@ -85,7 +85,7 @@ class Sender:
         except httpx2.TimeoutException:
             return f"the collector did not answer within {self._otlp.timeout:g} s", None
         except httpx2.TransportError as error:
-            return f"the collector could not be reached: {_reason(error)}", 0.0
+            return f"the collector could not be reached: {innermost_reason(error)}", 0.0
         except (httpx2.InvalidURL, OSError, ValueError) as error:
             # Their messages may quote a header field, or the path of a key: the name of the class has to do.
             return f"the collector could not be called ({type(error).__name__})", None
@@ -106,13 +106,3 @@ def _asked(headers: "httpx2.Headers") -> float:
     """Seconds that Retry-After asks for; its form as a date counts as none."""
     value = headers.get("retry-after", "").strip()
     return float(value) if value.isascii() and value.isdigit() and len(value) < 7 else 0.0
-
-
-def _reason(error: BaseException) -> str:
-    """What the operating system or TLS said, from the innermost cause."""
-    said, cause = str(error), error.__cause__ or error.__context__
-    while cause is not None:
-        if isinstance(cause, OSError) and str(cause):
-            said = str(cause)
-        cause = cause.__cause__ or cause.__context__
-    return said[:LONGEST_REASON] or type(error).__name__
