@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fakes.loop import LoopFaults
 from mimic_proxy.reload import Watch, Watcher, secret_files
 from mimic_proxy.settings import SecretRef, Settings
 
@@ -121,9 +122,9 @@ async def test_files_that_belong_together_are_told_of_together(tmp_path: Path, f
     assert (pair.count, single.count) == (2, 1)
 
 
-async def test_a_callback_that_fails_stops_no_other(file: Path) -> None:
+async def test_a_callback_that_fails_stops_no_other(file: Path, loop_faults: LoopFaults) -> None:
     failures: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context["exception"]))
+    loop_faults(lambda _, context: failures.append(context["exception"]))
 
     def fail() -> None:
         raise RuntimeError("broken")

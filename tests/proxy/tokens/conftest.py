@@ -132,6 +132,7 @@ class Scene:
         self.chance = 0.0
         self.observations: list[RefreshObservation] = []
         self.observe = self.observations.append
+        self.sources: list[TokenSource] = []
 
     turn = staticmethod(turn)
     caller = Caller
@@ -144,7 +145,7 @@ class Scene:
     def source(
         self, grant: Grant | None = None, *, default_lifetime: float = 300, floor: float = 5, **ports: Any
     ) -> TokenSource:
-        return TokenSource(
+        made = TokenSource(
             self.auth_code() if grant is None else grant,
             TokenPolicy("Authorization", "Bearer {token}", default_lifetime, floor),
             post=self.service,
@@ -155,6 +156,8 @@ class Scene:
             call_later=self.clock.call_later,
             **ports,
         )
+        self.sources.append(made)
+        return made
 
     async def started(self, grant: Grant | None = None, *, floor: float = 5) -> TokenSource:
         """A source after its first refresh."""
@@ -178,8 +181,12 @@ class Scene:
 
 
 @pytest.fixture
-def scene() -> Scene:
-    return Scene()
+async def scene() -> AsyncIterator[Scene]:
+    made = Scene()
+    yield made
+    # A flight that still hangs would be reported to whatever test runs when it is collected.
+    for source in made.sources:
+        await source.close()
 
 
 @dataclass

@@ -1,10 +1,10 @@
 """Whoever waits is told once, and not for ever too late."""
 
-import asyncio
 from typing import Any
 
 import pytest
 
+from fakes.loop import LoopFaults
 from mimic_proxy.errors import TokenUnavailable
 from mimic_proxy.tokens.waiters import Waiters
 
@@ -85,9 +85,9 @@ async def test_an_older_answer_does_not_reach_one_that_waits_anew(scene: Any, wa
     assert (told, len(waiters)) == ([RESULT], 1)
 
 
-async def test_one_that_fails_harms_no_other(scene: Any, waiters: Waiters) -> None:
+async def test_one_that_fails_harms_no_other(scene: Any, waiters: Waiters, loop_faults: LoopFaults) -> None:
     failures: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: failures.append(context["exception"]))
+    loop_faults(lambda _, context: failures.append(context["exception"]))
 
     def fail(_: object) -> None:
         raise RuntimeError("broken")
