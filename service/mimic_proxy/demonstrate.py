@@ -26,6 +26,10 @@ HONOURED = frozenset(
         "LOG_FORMAT",
         "DRAIN_DELAY",
         "DRAIN_TIMEOUT",
+        "MIMIC_GENAI_METRICS",
+        "MIMIC_GENAI_PROVIDER",
+        "MIMIC_GENAI_SPANS",
+        "MIMIC_TRACE_UPSTREAM",
     }
 )
 """Settings of the user's that count in a demo: where it listens and what it tells. All others are about a backend."""

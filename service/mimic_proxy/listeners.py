@@ -32,7 +32,9 @@ class Listeners:
     def __init__(self, settings: Settings, log: ExchangeLog, read: Callable[[], Readings]) -> None:
         """read: what the gauges show, whenever somebody scrapes."""
         models = ModelLabels(settings.models)
-        genai = GenAICounts(models, ModelLabels(), _servers(settings)) if settings.mimic_genai_metrics else None
+        genai = None
+        if settings.mimic_genai_metrics:
+            genai = GenAICounts(models, ModelLabels(), _servers(settings), settings.mimic_genai_provider)
         build = own_build()
         passing = propagation(os.environ)
         self.log = log
@@ -47,6 +49,7 @@ class Listeners:
             naming=Naming(
                 model_label=models.label,
                 genai=settings.mimic_genai_spans,
+                provider=settings.mimic_genai_provider,
                 dialect=settings.dialect,
                 every_try=settings.log_level == "DEBUG",
                 scheme="http" if settings.tls_cert is None else "https",

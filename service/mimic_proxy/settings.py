@@ -153,6 +153,8 @@ class Settings:
     mimic_genai_spans: Flag = True
     """CLIENT spans speak of models and tokens; else of HTTP alone."""
     mimic_genai_metrics: Flag = False
+    mimic_genai_provider: Text = "openai"
+    """`gen_ai.provider.name`: whose flavour of telemetry this is, not who runs the model."""
 
     warnings: tuple[str, ...] = ()
     """Sentences for the log that do not stop the start; no setting."""

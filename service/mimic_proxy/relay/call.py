@@ -122,10 +122,12 @@ class _Call:
             self.result.set_exception(error)
 
 
-async def call(pool: Pool, request: bytes, *, timeout: float, limit: int, tries: Tries | None = None) -> Answer:
+async def call(
+    pool: Pool, request: bytes, *, timeout: float, limit: int, tries: Tries | None = None, repeat: bool = True
+) -> Answer:
     """Send one whole request (head and body) and return the whole answer.
 
-    Safe to repeat: a loss on a kept connection before any answer is tried once on a fresh one.
+    Safe to repeat: a loss on a kept connection before any answer is tried once on a fresh one, unless `repeat` is off.
     timeout: seconds for all of it, 0 for none. limit: bytes of the answer's body. tries: notes what was tried.
     Raises MimicError.
     """
@@ -142,7 +144,7 @@ async def call(pool: Pool, request: bytes, *, timeout: float, limit: int, tries:
                 try:
                     return await gather.result
                 except UpstreamBadResponse as error:
-                    if kept is None or kept.answered or error.error_type != "reset":
+                    if not repeat or kept is None or kept.answered or error.error_type != "reset":
                         raise
                     tries.repeated("connect", pool.clock())
                 finally:

@@ -8,20 +8,20 @@ from mimic_proxy.telemetry.accumulators import Counter, Histogram, Key
 from mimic_proxy.telemetry.catalogue import CLOSED, PLAIN_RESULTS, REASONS, Metric
 from mimic_proxy.telemetry.observation import Operation, Outcome
 
-USUAL_STATUS: dict[Outcome, int] = {
-    "completed": 200,
-    "client_error": 400,
-    "upstream_error": 502,
-    "token_error": 503,
-    "timeout": 504,
-    "idle_timeout": 200,
-    "client_disconnect": 499,
-    "overloaded": 503,
-    "circuit_open": 503,
-    "internal_error": 500,
-    "shutdown": 503,
+USUAL_STATUSES: dict[Outcome, tuple[int, ...]] = {
+    "completed": (200,),
+    "client_error": (400,),
+    "upstream_error": (500, 502, 503),
+    "token_error": (502, 503),
+    "timeout": (504,),
+    "idle_timeout": (200,),
+    "client_disconnect": (499,),
+    "overloaded": (503,),
+    "circuit_open": (503,),
+    "internal_error": (500,),
+    "shutdown": (503,),
 }
-"""The status that each outcome has most often: with it a child is there from the start."""
+"""The statuses that each outcome mostly has: with them children are there from the start."""
 USUAL_CODES = frozenset(
     {
         *(200, 201, 202, 204, 206, 301, 302, 304, 307, 308, 499),
@@ -94,5 +94,5 @@ def _from_the_start(metric: Metric) -> Iterator[Key]:
 def _usual_requests() -> Iterator[Key]:
     for operation in get_args(Operation):
         for stream in (False, True) if operation in STREAMED else (False,):
-            for outcome, status in USUAL_STATUS.items():
-                yield operation, boolean(stream), str(status), outcome
+            for outcome, statuses in USUAL_STATUSES.items():
+                yield from ((operation, boolean(stream), str(status), outcome) for status in statuses)

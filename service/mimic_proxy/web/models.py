@@ -193,7 +193,9 @@ class Models:
         for last in (False, True):
             head = self._head(suffix, fields, query, token, asked)
             sent_at = services.clock()
-            answer = await call(self.pool, head, timeout=self.timeout, limit=LONGEST_LIST_BYTES, tries=tries)
+            repeat = services.retry_dead_connection
+            limit = LONGEST_LIST_BYTES
+            answer = await call(self.pool, head, timeout=self.timeout, limit=limit, tries=tries, repeat=repeat)
             if 300 <= answer.fields.status < 400:
                 tries.error_type = "other"
                 message = "The backend answered the models call with a redirect. Check CHAT_API_URL."

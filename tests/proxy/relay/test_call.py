@@ -61,6 +61,15 @@ async def test_a_kept_connection_that_was_dead_costs_one_more_try(backend: Backe
     assert len(backend.connections) == 2
 
 
+async def test_where_dead_connections_are_not_retried_the_loss_is_told(backend: Backend, pools: Pools) -> None:
+    pool = pools(backend.url)
+    await one_kept(pool)
+    backend.script = in_turn(cut(), reply(OK))
+    with pytest.raises(UpstreamBadResponse, match="before it answered"):
+        await call(pool, REQUEST, timeout=5.0, limit=1 << 20, repeat=False)
+    assert len(backend.connections) == 1
+
+
 async def test_a_fresh_connection_that_dies_costs_no_more_tries(backend: Backend, pools: Pools) -> None:
     backend.script = cut()
     with pytest.raises(UpstreamBadResponse, match="before it answered"):

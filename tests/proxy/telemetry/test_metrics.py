@@ -168,8 +168,9 @@ def test_who_is_turned_away_is_counted_by_why(metrics: Metrics, seen: dict[str, 
 
 def test_every_outcome_is_there_before_its_first_exchange(metrics: Metrics):
     """A rate does not see the exchange that a series begins with."""
-    labels = {"operation": "chat", "stream": "true", "code": "504", "outcome": "timeout"}
-    assert value(metrics, "mimic_requests_total", **labels) == 0
+    for code, outcome in (("504", "timeout"), ("500", "upstream_error"), ("502", "token_error")):
+        labels = {"operation": "chat", "stream": "true", "code": code, "outcome": outcome}
+        assert value(metrics, "mimic_requests_total", **labels) == 0
 
 
 def test_durations_fall_into_buckets_with_inclusive_upper_bounds(metrics: Metrics):
@@ -369,6 +370,14 @@ def test_gaps_breaker_reloads_and_lag_are_counted_as_they_come(metrics: Metrics)
         ("mimic_config_reloads_total", "result=failure"): 1,
         ("mimic_event_loop_lag_seconds_count",): 1,
     }
+
+
+def test_the_provider_of_the_generative_ai_set_is_a_setting():
+    servers: dict[Operation, tuple[str, str]] = {"chat": ("backend.test", "443")}
+    counts = GenAICounts(ModelLabels(), ModelLabels(), servers, "azure.ai.openai")
+    counts.count(exchange())
+    (labels,) = counts.counts.histograms["gen_ai_client_operation_duration_seconds"].series
+    assert labels[1] == "azure.ai.openai"
 
 
 def genai() -> Metrics:
