@@ -35,6 +35,7 @@ FREE_LABELS = {
     "code": "HTTP status; empty where no head came",
     "model": "a name of `MODELS`, or one that the backend has answered to; at most eight, all others are `other`",
     "pool": "`backend`",
+    "condition": "those of `/readyz`, and `backend`: 0 while its breaker is open, which makes nothing unready",
     "to": "`closed`, `half_open`, `open`",
     "hash": "twelve digits of a digest",
 }

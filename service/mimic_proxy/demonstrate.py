@@ -1,13 +1,14 @@
 """`mimic-proxy demo`: an embedded backend and a Mimic in front of it, in one process and one event loop."""
 
 import asyncio
+import logging
 import socket
 
 from fastapi import FastAPI
 
 from mimic_proxy.app import Mimic
 from mimic_proxy.check import Say, obtained
-from mimic_proxy.running import admin_server
+from mimic_proxy.running import web_server
 from mimic_proxy.serve import logged, serving
 from mimic_proxy.settings import NAMES, Settings
 from mimic_proxy.telemetry.logs import LineWriter
@@ -73,7 +74,9 @@ def demonstrate(settings: Settings, backend: FastAPI, listener: socket.socket, m
     """
 
     async def demonstrating(output: LineWriter) -> None:
-        server = admin_server(backend)
+        # The backend breaks off where a caller asks it to: uvicorn takes that for a fault of the application's.
+        logging.getLogger("uvicorn.error").addFilter(lambda record: "without completing response" not in record.msg)
+        server = web_server(backend)
         serving_backend = asyncio.create_task(server.serve([listener]))
         greetings: list[asyncio.Task[None]] = []
 

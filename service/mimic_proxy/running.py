@@ -14,6 +14,7 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Literal
 
 from fastapi import FastAPI
 from uvicorn import Config, Server
@@ -25,6 +26,7 @@ from mimic_proxy.settings import SettingsError
 from mimic_proxy.telemetry.lag import LagMeter
 from mimic_proxy.tls import server_context
 from mimic_proxy.web.api import create_api
+from mimic_proxy.web.guarded import GuardedProtocol
 
 STOP_GRACE_SECONDS = 1.0
 GC_THRESHOLD = 20_000
@@ -66,9 +68,19 @@ def api_server(mimic: Mimic, version: str) -> Server:
     return _Server(config)
 
 
-def admin_server(app: FastAPI) -> Server:
-    """The server of the admin port."""
-    return _Server(Config(app, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False))
+def web_server(app: FastAPI, protocol: type[asyncio.Protocol] | Literal["auto"] = "auto") -> Server:
+    """A server for an application of ours; `protocol`: uvicorn's own choice, or a class."""
+    return _Server(
+        Config(
+            app,
+            http=protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+        )
+    )
 
 
 async def run(mimic: Mimic, admin_app: FastAPI, version: str, on_ready: Callable[[str], None] | None = None) -> None:
@@ -77,7 +89,8 @@ async def run(mimic: Mimic, admin_app: FastAPI, version: str, on_ready: Callable
     Raises CannotListen.
     """
     settings = mimic.settings
-    api, admin = api_server(mimic, version), admin_server(admin_app)
+    _raise_descriptor_limit()
+    api, admin = api_server(mimic, version), web_server(admin_app, GuardedProtocol)
     with contextlib.ExitStack() as stack:
         api_sockets = _listening(stack, settings.host, settings.port, "PORT")
         admin_sockets = _listening(stack, settings.admin_host, settings.admin_port, "ADMIN_PORT")
@@ -132,6 +145,19 @@ async def _until_stop(mimic: Mimic, *servers: "asyncio.Task[None]") -> None:
     stopped = mimic.loop.create_task(mimic.stopping.wait())
     await asyncio.wait([stopped, *servers], return_when=asyncio.FIRST_COMPLETED)
     stopped.cancel()
+
+
+def _raise_descriptor_limit() -> None:
+    """As many connections as the system lets us have: the soft limit is for programs that use select()."""
+    try:
+        import resource
+    except ImportError:  # Windows has none.
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ValueError, OSError) as error:
+        logger.info("The limit of %d descriptors stays: %s", soft, error)
 
 
 def _settle_memory() -> None:

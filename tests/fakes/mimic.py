@@ -105,6 +105,13 @@ class Mimic:
         """Number of file descriptors it holds."""
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
+    @property
+    def descriptor_limits(self) -> tuple[str, str]:
+        """Soft and hard limit of its descriptors."""
+        lines = Path(f"/proc/{self.process.pid}/limits").read_text().splitlines()
+        soft, hard = next(line for line in lines if "open files" in line).split()[3:5]
+        return soft, hard
+
     async def admin(self, path: str) -> Response:
         """GET from the admin port."""
         return await ask(self.admin_port, request(b"GET", path.encode(), fields=[(b"connection", b"close")]), b"GET")

@@ -107,7 +107,7 @@ def observation(
 ) -> ExchangeObservation:
     """One record of all that telemetry shows of an exchange. `waits`: it ended while it waited for the backend."""
     duration = now - request.started
-    waited = attempts.token_seconds + attempts.waited_seconds
+    waited = attempts.queue_seconds + attempts.token_seconds + attempts.waited_seconds
     if at.sent:
         waited += (now if waits else at.upstream) - at.sent
     if not body.streamed:

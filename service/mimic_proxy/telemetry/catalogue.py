@@ -88,7 +88,7 @@ RELAY = (
     Metric(
         "mimic_overhead_seconds",
         "histogram",
-        "Part of a request's duration that was not spent waiting for the token, the backend or the caller's socket.",
+        "Part of a request's duration that was not spent waiting for a slot, the token, the backend or the caller.",
         ("operation",),
         OVERHEADS,
     ),

@@ -46,7 +46,7 @@ class ExchangeObservation:
     started: float
     duration_seconds: float
     overhead_seconds: float | None = None
-    """The part of the duration in which nobody was waited for: not token, backend or caller. None: not told apart."""
+    """The part of the duration in which nothing was waited for: not slot, token, backend or caller. None: not known."""
     queue_seconds: float = 0.0
     token_wait_seconds: float = 0.0
     token_waits: tuple[TokenWait, ...] = ()

@@ -31,6 +31,7 @@ NOT_FAILED: frozenset[Outcome] = frozenset({"completed", "client_disconnect"})
 Cause = Literal[
     "completed",
     "client_disconnect",
+    "gave_up",
     "client_error",
     "refused_here",
     "throttled",
@@ -47,7 +48,12 @@ Cause = Literal[
     "circuit_open",
     "internal_error",
 ]
-"""How an exchange ended: outcomes, told apart further where the cure is another one."""
+"""How an exchange ended: outcomes, told apart further where the cure is another one.
+
+gave_up: the caller left after PATIENCE_SECONDS or more in which the backend had not answered at all.
+"""
+PATIENCE_SECONDS = 5.0
+"""A person who changes their mind is quicker; a caller's timeout is not."""
 NEVER_ASKED: frozenset[Cause] = frozenset({"refused_here", "no_token", "overloaded", "circuit_open", "shutdown"})
 """Causes that say nothing of the backend, since it was not asked."""
 
@@ -252,6 +258,9 @@ def cause_of(seen: ExchangeObservation) -> Cause:
         case "token_error":
             refused = seen.upstream_status in (401, 403) or seen.error_code == "upstream_auth_failed"
             return "token_refused" if refused else "no_token"
+        case "client_disconnect":
+            silent = seen.sent is not None and seen.upstream_status is None
+            return "gave_up" if silent and seen.ended - (seen.sent or 0.0) >= PATIENCE_SECONDS else "client_disconnect"
         case "client_error":
             if seen.upstream_status is None:
                 return "refused_here"

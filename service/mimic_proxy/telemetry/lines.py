@@ -4,6 +4,7 @@ A line stays one line whatever a caller sent, and no line holds more of it than 
 """
 
 import logging
+import re
 from datetime import UTC, datetime
 from functools import lru_cache
 
@@ -41,6 +42,7 @@ class _ExchangeLine(msgspec.Struct, omit_defaults=True, gc=False):
     model: str | None = None
     stream: bool = False
     error_code: str | None = None
+    error_type: str | None = None
     timer: str | None = None
     queue_seconds: float | None = None
     token_wait_seconds: float | None = None
@@ -62,6 +64,7 @@ class _ExchangeLine(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 _json = msgspec.json.Encoder(enc_hook=str)
+_OBEYED = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def exchange_json(now: float, seen: ExchangeObservation) -> bytes:
@@ -87,6 +90,7 @@ def exchange_json(now: float, seen: ExchangeObservation) -> bytes:
         None if seen.model is None else _shortened(seen.model),
         seen.stream,
         seen.error_code,
+        seen.error_type,
         seen.timer,
         _rounded(seen.queue_seconds),
         _rounded(seen.token_wait_seconds),
@@ -106,7 +110,18 @@ def exchange_json(now: float, seen: ExchangeObservation) -> bytes:
         seen.cached_tokens,
         seen.reasoning_tokens,
     )
-    return _json.encode(line) + b"\n"
+    return visible(_json.encode(line)) + b"\n"
+
+
+def visible(encoded: bytes) -> bytes:
+    """JSON in which everything that a terminal or a viewer would obey rather than show is escaped.
+
+    JSON itself asks that of the characters below U+0020 only (RFC 8259, 7); C1 controls steer terminals, and marks of
+    direction or line ends of Unicode make a line read as another one.
+    """
+    if encoded.isascii() and b"\x7f" not in encoded:
+        return encoded
+    return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", encoded.decode("utf-8")).encode("utf-8")
 
 
 def exchange_console(now: float, seen: ExchangeObservation) -> bytes:
@@ -114,6 +129,7 @@ def exchange_console(now: float, seen: ExchangeObservation) -> bytes:
     parts = [f"{seen.method} {_shortened(seen.path)} {seen.status} {seen.outcome} {seen.duration_seconds:.3f}s"]
     shown = {
         "error": seen.error_code,
+        "why": seen.error_type,
         "timer": seen.timer,
         "model": None if seen.model is None else _shortened(seen.model),
         "first": None if seen.first_chunk_seconds is None else f"{seen.first_chunk_seconds:.3f}s",
@@ -140,7 +156,7 @@ def record_json(record: logging.LogRecord) -> bytes:
     line.update((name, value) for name, value in vars(record).items() if name not in STANDARD and name not in line)
     if record.exc_info:
         line["exception"] = logging.Formatter().formatException(record.exc_info)
-    return _json.encode(line) + b"\n"
+    return visible(_json.encode(line)) + b"\n"
 
 
 def record_console(record: logging.LogRecord) -> bytes:

@@ -15,7 +15,7 @@ from mimic_proxy.settings import Settings
 from mimic_proxy.telemetry.history import BUCKET_SECONDS, LONGEST_TEXT, EndedExchange, History, Point, Tally
 from mimic_proxy.telemetry.observation import RefreshObservation
 from mimic_proxy.tokens.state import TokenState
-from mimic_proxy.web.verdict import QUIET_SECONDS, WINDOW_SECONDS, Circumstances, judge, standings
+from mimic_proxy.web.verdict import QUIET_SECONDS, SILENT_SECONDS, WINDOW_SECONDS, Circumstances, judge, standings
 
 OLDEST_SHOWN = 10
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,99}")
@@ -56,6 +56,9 @@ def document(watched: Watched) -> dict[str, Any]:
     offset = wall - now
     history, services, settings = watched.history, watched.services, watched.settings
     conditions, token, lately = watched.conditions(), watched.token(), history.tally(now, WINDOW_SECONDS)
+    running = _exchanges(services)
+    waits = [now - exchange.at.sent for exchange in running if exchange.state is State.SENT]
+    silent = [wait for wait in waits if wait >= SILENT_SECONDS]
     seen = Circumstances(
         now=wall,
         conditions=conditions,
@@ -67,6 +70,9 @@ def document(watched: Watched) -> dict[str, Any]:
         queue=services.slots.waiting,
         causes=lately.causes,
         last={cause: moment + offset for cause, moment in history.last.items()},
+        running=len(running),
+        silent=len(silent),
+        silent_seconds=max(silent, default=0.0),
         completed_lately=history.tally(now, QUIET_SECONDS).causes["completed"],
     )
     findings = judge(seen)
@@ -142,7 +148,7 @@ def _refresh(seen: RefreshObservation, offset: float) -> dict[str, Any]:
 
 
 def _live(services: Services, settings: Settings, now: float) -> dict[str, Any]:
-    running = [exchange for exchange in services.pulse.running() if isinstance(exchange, Exchange)]
+    running = _exchanges(services)
     oldest = nsmallest(OLDEST_SHOWN, running, key=lambda exchange: exchange.at.started)
     return {
         "exchanges": len(running),
@@ -154,6 +160,10 @@ def _live(services: Services, settings: Settings, now: float) -> dict[str, Any]:
         "buffered": {"bytes": services.budget.held, "limit": settings.max_buffered_bytes},
         "breaker": services.breaker.state if settings.breaker_failures else "off",
     }
+
+
+def _exchanges(services: Services) -> list[Exchange]:
+    return [exchange for exchange in services.pulse.running() if isinstance(exchange, Exchange)]
 
 
 def _running(exchange: Exchange, now: float) -> dict[str, Any]:

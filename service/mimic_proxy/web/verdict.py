@@ -16,6 +16,7 @@ from mimic_proxy.tokens.state import TokenState
 
 WINDOW_SECONDS = 300
 QUIET_SECONDS = 30
+SILENT_SECONDS = 10.0
 BAD_SHARE = 0.05
 """Of the calls, from which on a fault of the backend or of ours is more than a warning."""
 MANY = 20
@@ -60,6 +61,12 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
     """How the calls of the last WINDOW_SECONDS ended."""
     last: Mapping[Cause, float]
     """When a call ended so last."""
+    running: int = 0
+    """Calls that are being served now."""
+    silent: int = 0
+    """Those of them that have waited for a first byte of the backend for SILENT_SECONDS or longer."""
+    silent_seconds: float = 0.0
+    """The longest of these waits."""
     completed_lately: int = 0
     """Calls that succeeded within the last QUIET_SECONDS."""
 
@@ -104,6 +111,12 @@ FAULTS: dict[Cause, Told] = {
         "backend",
         "The backend was too slow for {share}",
         "Either it is overloaded or the limit is too short: CONNECT_TIMEOUT, FIRST_BYTE_TIMEOUT, TOTAL_TIMEOUT.",
+    ),
+    "gave_up": Told(
+        "backend",
+        "Callers gave up waiting for the backend's first byte in {share}",
+        "It had not answered at all. Either it hangs, or its callers' own timeouts are too short for it; a shorter "
+        "FIRST_BYTE_TIMEOUT makes Mimic tell them so.",
     ),
     "idle_timeout": Told(
         "backend",
@@ -163,7 +176,8 @@ CALLERS: dict[Cause, Told] = {
 
 def judge(seen: Circumstances) -> list[Finding]:
     """What there is to tell, the worst first; never empty, and the first is the verdict."""
-    findings = [*_of_readiness(seen), *_of_the_token(seen), *_of_the_breaker(seen), *_of_calls(seen), *_of_slots(seen)]
+    parts = (_of_readiness, _of_the_token, _of_the_breaker, _of_silence, _of_calls, _of_slots)
+    findings = [finding for part in parts for finding in part(seen)]
     if not any(finding.level != "good" for finding in findings):
         findings.insert(0, _all_is_well(seen))
     return sorted(findings, key=lambda finding: SEVERITY[finding.level])
@@ -234,6 +248,18 @@ def _of_the_breaker(seen: Circumstances) -> Iterator[Finding]:
         )
 
 
+def _of_silence(seen: Circumstances) -> Iterator[Finding]:
+    if seen.silent:
+        calls = "1 call has" if seen.silent == 1 else f"{seen.silent} calls have"
+        yield Finding(
+            level="warning",
+            party="backend",
+            sentence=f"{calls} waited for the backend's first byte for up to {seen.silent_seconds:.0f} s",
+            advice="A long answer that is not streamed may take its time. Otherwise the backend hangs; Mimic gives it "
+            "up after FIRST_BYTE_TIMEOUT.",
+        )
+
+
 def _of_calls(seen: Circumstances) -> Iterator[Finding]:
     asked = sum(seen.causes.values()) - seen.causes["shutdown"]
     counted = asked - seen.causes["client_disconnect"]
@@ -285,7 +311,10 @@ def _of_slots(seen: Circumstances) -> Iterator[Finding]:
 
 def _all_is_well(seen: Circumstances) -> Finding:
     calls = sum(seen.causes.values())
-    sentence = "All is well" if calls else "Ready, and no calls in the last 5 minutes"
+    running = "1 call is" if seen.running == 1 else f"{seen.running} calls are"
+    sentence = "All is well"
+    if not calls:
+        sentence = f"Ready, and {running} running" if seen.running else "Ready, and no calls in the last 5 minutes"
     return Finding(level="good", party="mimic", sentence=sentence)
 
 

@@ -85,6 +85,13 @@ def test_names_of_a_callers_choice_are_kept_short(history: History):
         ({"outcome": "token_error", "status": 403, "upstream_status": 403}, "token_refused"),
         ({"outcome": "client_error", "status": 429, "upstream_status": 429}, "throttled"),
         ({"outcome": "client_error", "status": 404, "upstream_status": 404}, "client_error"),
+        ({"outcome": "client_disconnect", "sent": 100.0, "duration_seconds": 5.0}, "gave_up"),
+        ({"outcome": "client_disconnect", "sent": 100.0, "duration_seconds": 4.9}, "client_disconnect"),
+        (
+            {"outcome": "client_disconnect", "sent": 100.0, "duration_seconds": 9.0, "upstream_status": 200},
+            "client_disconnect",
+        ),
+        ({"outcome": "client_disconnect", "duration_seconds": 60.0}, "client_disconnect"),
         ({"outcome": "client_error", "status": 413, "error_code": "request_too_large"}, "refused_here"),
     ],
 )

@@ -133,6 +133,16 @@ def test_a_line_stays_one_short_line_whatever_a_caller_sent(path: str, model: st
     assert len(on_console) < 20 * LONGEST_TEXT
 
 
+@pytest.mark.parametrize("obeyed", ["\x7f", "\x85", "\x9b31m", "\u2028", "\u202e", "\u2066"])
+def test_a_json_line_shows_what_a_terminal_would_obey(obeyed: str):
+    name = f"m{obeyed}é"
+    record = logging.makeLogRecord({"msg": name})
+    for line in (exchange_json(0.0, exchange(model=name)), record_json(record)):
+        assert obeyed[0].encode() not in line
+        assert "é".encode() in line
+        assert name in json.loads(line).values()
+
+
 def test_lines_of_exchanges_wait_for_one_batch(sink: io.BytesIO, clockwork: Clockwork):
     log = exchange_log(sink, clockwork)
     for _ in range(3):

@@ -21,6 +21,15 @@ def calls(lately: int = 0, last: float = NOW, **counts: int) -> Circumstances:
 
 CASES = [
     (circumstances(), "good", "mimic", "Ready, and no calls in the last 5 minutes"),
+    (circumstances(running=1), "good", "mimic", "Ready, and 1 call is running"),
+    (circumstances(running=3), "good", "mimic", "Ready, and 3 calls are running"),
+    (
+        circumstances(running=3, silent=2, silent_seconds=31.4),
+        "warning",
+        "backend",
+        "2 calls have waited for the backend's first byte for up to 31 s",
+    ),
+    (circumstances(causes=causes(gave_up=3)), "bad", "backend", "Callers gave up waiting for the backend's first byte"),
     (calls(completed=7), "good", "mimic", "All is well"),
     (circumstances(token=token(required=False, last_result=None)), "good", "mimic", "Ready, and no calls"),
     (circumstances(conditions=STOPPING), "bad", "mimic", "Mimic is stopping"),

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from fakes.backend import Backend
-from fakes.caller import ask, chat, request
-from fakes.mimic import Mimic, Start
+from fakes.caller import Caller, ask, chat, request
+from fakes.mimic import Mimic, Start, eventually
 from fakes.replies import ok
 from fakes.token_service import TokenService
 
@@ -42,3 +42,23 @@ async def test_the_admin_port_relays_nothing(mimic: Mimic, backend: Backend, pat
 async def test_the_api_port_tells_nothing_of_the_admin_port(mimic: Mimic, path: bytes) -> None:
     got = await ask(mimic.port, request(b"GET", path), b"GET")
     assert (got.status, got.error()["code"]) == (404, "unknown_route")
+
+
+async def test_idle_connections_to_the_admin_port_keep_nobody_from_the_api(backend: Backend, start: Start) -> None:
+    """Half of them send a part of a head. All hold descriptors of the process that callers need, too."""
+    backend.script = ok()
+    async with start() as mimic:
+        held = [await Caller.connect(mimic.admin_port) for _ in range(200)]
+        for caller in held[::2]:
+            await caller.send(b"GET /st")
+        assert (await ask(mimic.port, chat())).status == 200
+        before = mimic.open_files
+        await eventually(lambda: mimic.open_files < before - 40, 30, "the end of idle connections")
+        assert (await mimic.admin("/livez")).status == 200
+        for caller in held:
+            caller.close()
+
+
+async def test_the_process_may_hold_as_many_descriptors_as_the_system_lets_it(mimic: Mimic) -> None:
+    soft, hard = mimic.descriptor_limits
+    assert soft == hard

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from mimic_proxy.telemetry.lines import visible
 from mimic_proxy.telemetry.tracing.span import Span
 
 _json = msgspec.json.Encoder(enc_hook=str)
@@ -22,4 +23,4 @@ def console_line(span: Span) -> bytes:
         "events": [{"name": event.name, "at": event.at} for event in span.events],
         "links": [{"trace_id": link.trace_id, "span_id": link.span_id} for link in span.links],
     }
-    return _json.encode({key: value for key, value in shown.items() if value not in (None, [])}) + b"\n"
+    return visible(_json.encode({key: value for key, value in shown.items() if value not in (None, [])})) + b"\n"
