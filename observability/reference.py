@@ -34,8 +34,8 @@ GROUPS: Mapping[str, tuple[str, Sequence[Metric]]] = {
 FREE_LABELS = {
     "code": "HTTP status; empty where no head came",
     "model": (
-        "a name of `MODELS`, or one that the backend has answered to, cut at 64 characters; at most eight, all others are "
-        "`other`. Where callers are many and the backend answers to any name, set `MODELS`"
+        "a name of `MODELS`, or one that the backend has answered to, cut at 64 characters; at most eight, all others "
+        "are `other`. Where callers are many and the backend answers to any name, set `MODELS`"
     ),
     "pool": "`backend`",
     "condition": "those of `/readyz`, and `backend`: 0 while its breaker is open, which makes nothing unready",
