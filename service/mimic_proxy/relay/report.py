@@ -32,7 +32,6 @@ class Attempts:
     count = 0
     timer: str | None = None
     """The one that ended it."""
-    retried: tuple[RetryReason, ...] = ()
     earlier: tuple[Attempt, ...] = ()
     queue_seconds = 0.0
     token_seconds = 0.0
@@ -51,6 +50,11 @@ class Attempts:
     def __init__(self) -> None:
         self.gap: Callable[[float], None] = ignored
         """Is told of each gap between events as it ends."""
+
+    @property
+    def retried(self) -> list[RetryReason]:
+        """Why attempts were made again."""
+        return [attempt.retry for attempt in self.earlier]
 
     def event_seen(self, now: float, events: int, content: bool) -> None:
         """A read of the stream brought the count of its events to `events`."""
@@ -77,7 +81,6 @@ class Attempts:
         seconds = at.upstream - at.sent
         status = upstream.status if upstream is not None else None
         head = at.head - at.sent if at.head else None
-        self.retried += (why,)
         self.earlier += (Attempt(at.sent, seconds, status, head, error_type, why),)
         self.waited_seconds += seconds
         at.head = at.sent = 0.0
@@ -155,7 +158,7 @@ def _tell_attempts(seen: ExchangeObservation, at: Moments, attempts: Attempts, u
         seen.token_waits = attempts.token_waits
     if attempts.earlier:
         seen.earlier = attempts.earlier
-        seen.retried = attempts.retried[-1]
+        seen.retried = attempts.earlier[-1].retry
     if at.sent:
         seen.sent = at.sent
     if at.head:

@@ -35,8 +35,11 @@ def trace_lines(trace: Trace, traceparent: bytes | None, tracestate: tuple[bytes
     traceparent, tracestate: the caller's. Not `traced`: its traceparent goes on as it is, since no span of ours stands
     between. Without a valid traceparent its tracestate is void (3.3).
     """
-    if not traceparent:
-        return f"traceparent: 00-{trace.trace_id}-{trace.client_span_id}-{'01' if trace.sampled else '00'}\r\n".encode()
-    flags = "01" if trace.sampled else "00"
-    own = f"00-{trace.trace_id}-{trace.client_span_id}-{flags}".encode("ascii") if traced else traceparent
-    return b"".join((b"traceparent: %b\r\n" % own, *(b"tracestate: %b\r\n" % state for state in tracestate)))
+    if traced or not traceparent:
+        flags = "01" if trace.sampled else "00"
+        line = f"traceparent: 00-{trace.trace_id}-{trace.client_span_id}-{flags}\r\n".encode("ascii")
+    else:
+        line = b"traceparent: %b\r\n" % traceparent
+    if not traceparent or not tracestate:
+        return line
+    return b"".join((line, *(b"tracestate: %b\r\n" % state for state in tracestate)))

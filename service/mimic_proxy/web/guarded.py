@@ -20,6 +20,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     _watch: asyncio.TimerHandle | None = None
     _heard = 0.0
+    _begun = False
+    """A part of the next head has come."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -35,9 +37,6 @@ class GuardedProtocol(HttpToolsProtocol):
             self._heard = self._heard if self._begun else self.loop.time()
             self._begun = True
         super().data_received(data)
-
-    _begun = False
-    """A part of the next head has come."""
 
     def on_headers_complete(self) -> None:
         self._begun = False
