@@ -1,5 +1,6 @@
 """What the relay asks of a dialect: how answers and streams of a backend are to be read. No I/O, no clock."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -99,8 +100,82 @@ class StreamReader(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What the names of an answer are made of, drawn once for each exchange: a dialect has neither clock nor chance."""
+
+    id: str
+    """32 hexadecimal digits."""
+    created: int
+    """Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Translated:
+    """A whole answer of the backend, as the caller is to get it."""
+
+    status: int
+    """401: the access token was refused, however the backend put it. 200: the answer; any other: an error."""
+    body: bytes
+    """A JSON object of OpenAI's: the answer, or `{"error": ...}`."""
+    shown: Shown | None = None
+
+
+class Translation(Protocol):
+    """One exchange with a backend that does not speak OpenAI's API, made of what the caller sent. Pure."""
+
+    @property
+    def body(self) -> bytes:
+        """The JSON that the backend is sent."""
+        ...
+
+    def stream(self, content_type: bytes) -> StreamReader | None:
+        """A reader for a stream of events of this content type: what it gives out are OpenAI's events, `[DONE]`
+        included. None: an answer of this type is read whole."""
+        ...
+
+    def answer(self, status: int, body: bytes) -> Translated:
+        """A whole answer with this HTTP status; what cannot be understood is a 502 that says what was not found."""
+        ...
+
+    def events(self, answer: Translated) -> bytes:
+        """An answer with status 200 as the stream of events that a caller asked for, `[DONE]` included."""
+        ...
+
+
+class Embedding(Protocol):
+    """One embeddings request, put to a backend of another dialect as one call or as many. Pure."""
+
+    @property
+    def bodies(self) -> Sequence[bytes]:
+        """The JSON of each call, in the order of the inputs."""
+        ...
+
+    def take(self, index: int, status: int, body: bytes) -> Translated | None:
+        """The whole answer to one of the calls. None: it is kept; else an error, 401 for a refused token."""
+        ...
+
+    def answer(self) -> Translated:
+        """All in one, once every call has been answered: a list of OpenAI's in the order of the inputs."""
+        ...
+
+
 class Dialect(Protocol):
     """How a backend speaks."""
+
+    def embed(self, body: bytes, fields: BodyFields) -> Embedding | None:
+        """How an embeddings request is put to the backend; None: as it is.
+
+        Raises InvalidRequest and UnsupportedInput.
+        """
+        ...
+
+    def translate(self, body: bytes, fields: BodyFields, stamp: Stamp) -> Translation | None:
+        """How a chat request is put to the backend; None: as it is.
+
+        Raises InvalidRequest and UnsupportedInput.
+        """
+        ...
 
     def stream(self, fields: BodyFields, route_end: Literal["done", "responses"], remove_usage: bool) -> StreamReader:
         """A reader for one event stream.

@@ -11,7 +11,7 @@
 import re
 from typing import Literal
 
-from mimic_proxy.dialects.base import MOST_REASONS, NO_USAGE, Shown, StreamFacts
+from mimic_proxy.dialects.base import MOST_REASONS, NO_USAGE, Shown, Stamp, StreamFacts
 from mimic_proxy.dialects.openai_shapes import (
     decode_accounts,
     decode_answer,
@@ -47,6 +47,12 @@ class OpenAI:
     """The dialect of OpenAI and of the many servers that speak like it."""
 
     __slots__ = ()
+
+    def translate(self, body: bytes, fields: BodyFields, stamp: Stamp) -> None:
+        """The backend speaks as the caller does."""
+
+    def embed(self, body: bytes, fields: BodyFields) -> None:
+        """The backend speaks as the caller does."""
 
     def stream(self, fields: BodyFields, route_end: Literal["done", "responses"], remove_usage: bool) -> "OpenAIStream":
         return OpenAIStream(fields.n, route_end, remove_usage)
