@@ -21,10 +21,10 @@ what is to be done goes out as calls on the ports.
 from enum import Enum
 from typing import Literal
 
-from mimic_proxy.dialects.base import StreamReader
+from mimic_proxy.dialects.base import Stamp, StreamReader, Translated, Translation
 from mimic_proxy.errors import (
+    CallerError,
     CircuitOpen,
-    InvalidRequest,
     MimicError,
     Overloaded,
     ShuttingDown,
@@ -34,7 +34,16 @@ from mimic_proxy.errors import (
 )
 from mimic_proxy.relay.answer import JSON_LINE, Answer
 from mimic_proxy.relay.body import BodyFields, ask_for_usage, read_fields, read_parameters
+from mimic_proxy.relay.coding import decoded
 from mimic_proxy.relay.deadlines import NEVER, Moments, Phase, Timer, next_deadline, timeout_error
+from mimic_proxy.relay.delivery import (
+    HELD_BYTES,
+    LARGEST_WHOLE_BYTES,
+    Ending,
+    EventDelivery,
+    WholeAnswer,
+    is_error_object,
+)
 from mimic_proxy.relay.framing import LARGE_BYTES
 from mimic_proxy.relay.headers import ResponseFields
 from mimic_proxy.relay.inbound import RequestBody
@@ -44,13 +53,10 @@ from mimic_proxy.relay.ports import CallerPort, Cancellable, ConnectionPort, Req
 from mimic_proxy.relay.report import Attempts, observation
 from mimic_proxy.relay.routes import Route
 from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
-from mimic_proxy.telemetry.observation import Operation, Outcome, RequestParameters
+from mimic_proxy.telemetry.observation import Operation, Outcome, RequestParameters, StreamMode
 from mimic_proxy.telemetry.propagation import trace_lines, unsampled
 from mimic_proxy.tokens.token import AccessToken
 
-HELD_BYTES = 65536
-"""Most that is held of a stream before its first event is classified."""
-AFTER_DONE_BYTES = 65536
 REPLAY_WINDOW_SECONDS = 1.0
 """A later loss on a kept connection may be a prompt that kills the backend: it is not replayed."""
 MOST_REPLAYS = 3
@@ -91,11 +97,11 @@ class Exchange:
     _dial: Cancellable | None = None
     _connection: ConnectionPort | None = None
     _upstream: ResponseFields | None = None
-    _reader: StreamReader | None = None
-    _held = b""
-    _late: list[bytes] | None = None
+    _translation: Translation | None = None
+    _translated: Translated | None = None
+    _events: EventDelivery | None = None
+    _whole: WholeAnswer | None = None
     _copy: list[bytes] | None = None
-    _after_done_size = 0
     _error: MimicError | None = None
     _replayed = False
     _progress = 0
@@ -189,29 +195,38 @@ class Exchange:
         elif self._body.received > OFFLOAD_BYTES:
             whole = self._body.take()
             self._parsing = True
-            self._services.offload(lambda: read_fields(whole), self._fields_read)
+            self._services.offload(lambda: self._read(whole), self._body_read)
         else:
             whole = self._body.take()
-            try:
-                self._fields = read_fields(whole)
-            except InvalidRequest as error:
-                if self._route.first_class:
-                    self._fail(error)
-                    return
+            refusal = self._read(whole)
+            if refusal is not None:
+                self._fail(refusal)
+                return
             if self.trace.sampled:
                 self._parameters = read_parameters(whole)
             self._advance()
 
-    def _fields_read(self, got: BodyFields | BaseException) -> None:
+    def _read(self, whole: bytes) -> MimicError | None:
+        """Read a JSON body, and put it to a backend that speaks otherwise; the error is why that cannot be."""
+        try:
+            self._fields = read_fields(whole)
+            services = self._services
+            if services.translates and self._route.operation == "chat":
+                stamp = Stamp(services.new_trace()[:32], int(services.wall()))
+                self._translation = services.dialect.translate(whole, self._fields, stamp)
+        except CallerError as refusal:
+            # Of what is passed through, the backend judges.
+            return refusal if self._route.first_class else None
+        return None
+
+    def _body_read(self, got: MimicError | BaseException | None) -> None:
         self._parsing = False
         if self.state in ENDED:
             return
-        if isinstance(got, BodyFields):
-            self._fields = got
-        elif not isinstance(got, InvalidRequest):
-            self._fail(MimicError("Mimic could not read the request's body."))
-        elif self._route.first_class:
+        if isinstance(got, MimicError):
             self._fail(got)
+        elif got is not None:
+            self._fail(MimicError("Mimic could not read the request's body."))
         self._advance()
 
     def caller_writable(self, writable: bool) -> None:
@@ -365,7 +380,9 @@ class Exchange:
             self._caller_stalls()
         body = self._body
         whole = b"" if body.streamed else body.take()
-        if self._asks_for_usage:
+        if self._translation is not None:
+            whole = self._translation.body
+        elif self._asks_for_usage:
             whole = ask_for_usage(whole)
         head = self._upstream_head(len(whole))
         self._attempts.count += 1
@@ -407,7 +424,7 @@ class Exchange:
             traced = services.begin_trace is not None
             trace = trace_lines(self.trace, fields.traceparent, fields.tracestate, traced=traced)
         length = self._request.content_length if self._body.streamed else size
-        identity = self._fields.stream
+        identity = self._fields.stream or self._translation is not None
         return outgoing_head(self._request, self._route, base, token, trace, length=length, identity=identity)
 
     # ---- the upstream
@@ -427,10 +444,12 @@ class Exchange:
         self.at.upstream = self._services.clock()
         if fields is not None and not self._head_received(fields, ended):
             return
-        if self._late is not None:
-            self._late_bytes(body, ended)
-        elif self._reader is not None:
-            self._relay_events(self._reader, body, ended)
+        if self._events is not None:
+            ending = self._events.feed(body, ended)
+            if ending is not None:
+                self._end_as(ending)
+        elif self._whole is not None:
+            self._gather(self._whole, body, ended)
         elif self._upstream is not None:
             self._relay_bytes(self._upstream, body, ended)
 
@@ -476,12 +495,15 @@ class Exchange:
             self._caller.pause(False)
 
     def _open_answer(self, fields: ResponseFields) -> None:
-        if fields.event_stream:
-            self._reader = self._services.dialect.stream(self._fields, self._route.stream_end, self._asks_for_usage)
+        reader = self._reader_for(fields)
+        if reader is not None:
+            self._events = EventDelivery(self.answer, reader, self._attempts, self.at, self._begin_events)
             self._attempts.gap = self._services.gaps(self._route.operation, self._fields.model)
             self.state = State.HEAD
+        elif self._translation is not None:
+            self._whole = WholeAnswer(self._services.budget, LARGEST_WHOLE_BYTES)
         elif self.answer.committed:
-            self._late = []
+            self._whole = WholeAnswer(self._services.budget, HELD_BYTES)
         else:
             self.state = State.STREAMING
             self._token_accepted()
@@ -489,6 +511,17 @@ class Exchange:
             self.answer.open(fields, self._keep_alive)
             if self._route.first_class and not fields.encoded and fields.content_type.startswith(JSON_TYPES):
                 self._copy = []
+
+    def _reader_for(self, fields: ResponseFields) -> StreamReader | None:
+        """Of the stream that the backend's answer is; None if it is none."""
+        translation = self._translation
+        if translation is None:
+            if not fields.event_stream:
+                return None
+            return self._services.dialect.stream(self._fields, self._route.stream_end, self._asks_for_usage)
+        if not self._fields.stream or fields.status >= 300 or fields.encoded:
+            return None
+        return translation.stream(fields.content_type)
 
     @property
     def _keep_alive(self) -> bool:
@@ -505,101 +538,94 @@ class Exchange:
         if ended:
             self._complete(outcome_of_status(fields.status), reusable=True)
 
-    # ---- streams of events
+    # ---- answers that do not pass as they are
 
-    def _relay_events(self, reader: StreamReader, body: bytes, ended: bool) -> None:
-        out = reader.feed(body)
-        facts = reader.facts
-        self._attempts.event_seen(self.at.upstream, facts.events, facts.first_content)
-        if self.state is State.HEAD:
-            if isinstance(facts.verdict, int) and (facts.verdict == 401 or not self.answer.committed):
-                self._first_event_failed(facts.verdict, facts.error_body, ended)
-                return
-            self._held += out
-            enough = len(self._held) >= HELD_BYTES or facts.in_partial
-            if facts.verdict is None and not facts.done and not enough:
-                if ended:
-                    message = "The backend ended its stream before the first event."
-                    self._fail(UpstreamBadResponse(message, error_type="protocol"))
-                return
-            out = self._release_head()
-        if ended:
-            self._write_events(out)
-            message = "The backend ended its stream before it was complete."
-            self._upstream_ended(UpstreamBadResponse(message, error_type="protocol"))
-            return
-        self._write_events(out)
-        if facts.done:
-            self._after_done(len(body))
-
-    def _release_head(self) -> bytes:
-        """The first event is classified, or may not be held longer: the head goes out, returns what was held."""
-        held, self._held = self._held, b""
+    def _begin_events(self) -> None:
+        """The head goes out: nothing is replayed any more."""
         self.state = State.STREAMING
         self._token_accepted()
         self._body.forget()
         if not self.answer.committed:
             self.answer.open_events(self._upstream, self._keep_alive)
-        return held
 
-    def _write_events(self, data: bytes) -> None:
-        if data:
-            self.at.written = self.at.upstream
-            self.answer.write(data)
-
-    def _first_event_failed(self, status: int, error_body: bytes | None, ended: bool) -> None:
-        if status == 401:
-            self._token_refused(ended)
-            return
-        upstream = self._upstream
-        backend_id = upstream.request_id if upstream is not None else None
-        self._body.forget()
-        self.answer.whole(status, [JSON_LINE], error_body or b"{}", backend_id, self._keep_alive)
-        self._complete(outcome_of_status(status), reusable=ended)
-
-    def _after_done(self, size: int) -> None:
-        """The answer is whole; its connection is read on for a moment, so that it can be kept."""
-        if not self.at.after_done:
-            self.at.after_done = self.at.upstream
-            return
-        self._after_done_size += size
-        if self._after_done_size > AFTER_DONE_BYTES:
-            self._end_events(reusable=False)
-
-    def _upstream_ended(self, error: MimicError) -> None:
-        """No more comes of a stream. It was whole, or ends with `error`."""
-        reader = self._reader
-        assert reader is not None
-        tail, facts = reader.finish(), reader.facts
-        if facts.complete and self.answer.committed:
-            # Half an event is nobody's; `data: [DONE]` without its blank line is whole enough.
-            self._write_events(tail if facts.held == "done" else b"")
-            self._end_events(reusable=True)
-        else:
-            self._backend_failed()
-            self._fail(error)
+    def _end_as(self, ending: Ending) -> None:
+        """Act on an end that a delivery has found."""
+        match ending.kind:
+            case "refused":
+                self._token_refused(ending.reusable)
+            case "first_error":
+                self._answer_whole(ending.status, ending.body, reusable=ending.reusable)
+            case "complete":
+                self._end_events(reusable=ending.reusable)
+            case _:
+                assert ending.error is not None
+                self._backend_failed()
+                self._fail(ending.error)
 
     def _end_events(self, *, reusable: bool) -> None:
-        assert self._reader is not None
+        assert self._events is not None
         self.answer.write(b"", last=True)
-        self._complete("upstream_error" if self._reader.facts.error_frame else "completed", reusable=reusable)
+        self._complete("upstream_error" if self._events.facts.error_frame else "completed", reusable=reusable)
 
-    def _late_bytes(self, body: bytes, ended: bool) -> None:
-        """The backend's answer is no stream, but a heartbeat has begun one: it becomes an error frame."""
-        late, fields = self._late, self._upstream
-        assert late is not None
+    def _answer_whole(self, status: int, body: bytes, *, reusable: bool) -> None:
+        """One JSON answer that is not the backend's own bytes."""
+        upstream = self._upstream
+        backend_id = upstream.request_id if upstream is not None else None
+        lines = [] if upstream is None or self._translation is None else upstream.lines_beside_body
+        self._body.forget()
+        self.answer.whole(status, [JSON_LINE, *lines], body, backend_id, self._keep_alive)
+        self._complete(outcome_of_status(status), reusable=reusable)
+
+    def _gather(self, whole: WholeAnswer, body: bytes, ended: bool) -> None:
+        """The answer has to be read whole, to be translated or to be told inside a stream that has begun."""
+        error = whole.take(body)
+        if error is not None and self._translation is not None:
+            self._fail(error)
+        elif error is not None or ended:
+            self._whole_received(whole.body, ended)
+
+    def _whole_received(self, body: bytes, ended: bool) -> None:
+        translation, fields = self._translation, self._upstream
         assert fields is not None
-        late.append(body)
-        if not ended and sum(map(len, late)) <= HELD_BYTES:
-            return
-        whole = b"".join(late)
-        if ended and fields.status >= 400 and _is_error_object(whole):
-            self.answer.frame(b" ".join(whole.splitlines()))
-            self.answer.write(b"", last=True)
-            self._complete(outcome_of_status(fields.status), reusable=True)
+        if translation is not None:
+            self._give_translated(translation, fields, body)
+        elif ended and fields.status >= 400 and is_error_object(body):
+            # A heartbeat has begun the stream: its error becomes a frame.
+            self._end_with_frame(fields.status, body)
         else:
             message = f"The backend answered with status {fields.status}, not with a stream."
             self._fail(UpstreamBadResponse(message, error_type="protocol" if fields.status < 400 else None))
+
+    def _give_translated(self, translation: Translation, fields: ResponseFields, body: bytes) -> None:
+        try:
+            got = translation.answer(fields.status, decoded(body, fields.coding, LARGEST_WHOLE_BYTES))
+        except (MimicError, ValueError) as fault:
+            self._backend_failed()
+            self._fail(_as_error(fault, fields.status))
+            return
+        if got.status == 401:
+            self._token_refused(True)
+            return
+        self._translated = got
+        if got.status >= 500:
+            self._backend_failed()
+        elif got.status < 300:
+            self._token_accepted()
+        if got.status >= 300 and self.answer.committed:
+            self._end_with_frame(got.status, got.body)
+        elif got.status >= 300 or not self._fields.stream:
+            self._answer_whole(got.status, got.body, reusable=True)
+        else:
+            events = translation.events(got)
+            self._attempts.event_seen(self.at.upstream, events.count(b"\n\n") - 1, True)
+            self._begin_events()
+            self.answer.write(events, last=True)
+            self._complete("completed", reusable=True)
+
+    def _end_with_frame(self, status: int, error_object: bytes) -> None:
+        self.answer.frame(b" ".join(error_object.splitlines()))
+        self.answer.write(b"", last=True)
+        self._complete(outcome_of_status(status), reusable=True)
 
     # ---- losses, refusals
 
@@ -612,8 +638,8 @@ class Exchange:
         if not connection.answered and self._replays_loss(connection):
             self._replay_loss()
             return
-        if self._reader is not None:
-            self._upstream_ended(error)
+        if self._events is not None:
+            self._end_as(self._events.end(error, whole=False))
         else:
             self._backend_failed()
             self._fail(error)
@@ -636,8 +662,8 @@ class Exchange:
         token, self._token = self._token, None
         assert token is not None
         self._release(reusable=ended)
-        self._reader = None
-        self._held = b""
+        self._events = None
+        self._forget_whole()
         if self._replayed:
             self._fail(UpstreamAuthFailed(REFUSED_AGAIN, should_retry=False, error_type="unauthorized"))
             return
@@ -694,16 +720,17 @@ class Exchange:
         return next_deadline(self.at, phase, limits, body_open=body_open, may_beat=may_beat)
 
     def _may_beat(self) -> bool:
-        if self._reader is not None:
-            return not (self._reader.facts.in_partial or self._reader.facts.error_frame)
-        return self.state is State.SENT and self._fields.stream and self._late is None
+        if self._events is not None:
+            return self._events.interruptible
+        return self.state is State.SENT and self._fields.stream
 
     def _expired(self, name: Timer) -> None:
         match name:
             case "after_done":
                 self._end_events(reusable=False)
             case "unclassified":
-                self.answer.write(self._release_head())
+                assert self._events is not None
+                self._events.release()
             case "heartbeat":
                 self._beat()
             case "send":
@@ -715,8 +742,8 @@ class Exchange:
                 self._fail(timeout_error(name, self._services.limits))
 
     def _beat(self) -> None:
-        if self.state is State.HEAD:
-            self._write_events(self._release_head())
+        if self._events is not None:
+            self._events.release()
         elif not self.answer.committed:
             self._body.forget()
             self.answer.open_events(None, self._keep_alive)
@@ -757,7 +784,7 @@ class Exchange:
             return
         self._error = error
         self._leave_all()
-        answer, facts = self.answer, self._reader.facts if self._reader is not None else None
+        answer, facts = self.answer, self._events.facts if self._events is not None else None
         if not answer.committed:
             answer.error(error, self._keep_alive)
             self._finish_caller()
@@ -813,6 +840,7 @@ class Exchange:
         if services.debug is not None:
             self._debug("ends as %s, %d bytes answered", outcome, self.answer.size)
         self._body.forget()
+        self._forget_whole()
         if self._breaker_asked:
             services.breaker.abandoned()
         if self._slot:
@@ -821,6 +849,17 @@ class Exchange:
         urgent = outcome != "completed" or self.answer.size > LARGE_BYTES
         services.defer(lambda: services.observe(self._observation(outcome, now)), urgent)
 
+    @property
+    def _mode(self) -> StreamMode:
+        if self._translation is None:
+            return "native"
+        return "translated" if self._events is not None else "buffered"
+
+    def _forget_whole(self) -> None:
+        whole, self._whole = self._whole, None
+        if whole is not None:
+            whole.forget()
+
     def _debug(self, message: str, *values: object) -> None:
         debug = self._services.debug
         if debug is not None:
@@ -828,10 +867,12 @@ class Exchange:
             debug(f"%s: {message}", self.answer.request_id.decode("ascii"), *shown)
 
     def _observation(self, outcome: Outcome, now: float) -> ExchangeObservation:
-        facts = self._reader.facts if self._reader is not None else None
+        facts = self._events.facts if self._events is not None else None
         shown = None
         if facts is not None:
             shown = facts.shown
+        elif self._translated is not None:
+            shown = self._translated.shown
         elif self._copy and self.answer.status < 400:
             shown = self._services.dialect.shown(b"".join(self._copy))
         return observation(
@@ -850,16 +891,12 @@ class Exchange:
             error=self._error,
             trace=self.trace,
             parameters=self._parameters,
+            mode=self._mode,
             waits=self.state is not State.DONE or bool(self.at.after_done),
         )
 
 
-def _is_error_object(body: bytes) -> bool:
-    """A JSON object that begins as OpenAI's errors do, small enough for one event."""
-    if len(body) > HELD_BYTES or not body.lstrip().startswith(b'{"error"'):
-        return False
-    try:
-        read_fields(body)
-    except InvalidRequest:
-        return False
-    return True
+def _as_error(fault: Exception, status: int) -> MimicError:
+    if isinstance(fault, MimicError):
+        return fault
+    return UpstreamBadResponse(f"The backend answered {status} {fault}.", error_type="other")

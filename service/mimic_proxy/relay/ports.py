@@ -140,11 +140,15 @@ class Services:
     """By the name a route uses: chat, embeddings."""
     tokens: TokenPort
     dialect: Dialect
+    translates: bool
+    """The dialect is not the caller's: chat is translated, embeddings are composed, nothing else is passed through."""
     limits: Limits
     slots: Slots
     budget: Budget
     breaker: Breaker
     clock: Callable[[], float]
+    wall: Callable[[], float]
+    """Unix seconds."""
     pulse: Pulse
     outbox: Outbox
     offload: Callable[[Callable[[], Any], Callable[[Any], None]], None]

@@ -20,6 +20,7 @@ from mimic_proxy.telemetry.observation import (
     Outcome,
     RequestParameters,
     RetryReason,
+    StreamMode,
     TokenWait,
     Trace,
 )
@@ -106,6 +107,7 @@ def observation(
     error: MimicError | None,
     trace: Trace,
     parameters: RequestParameters | None,
+    mode: StreamMode,
     waits: bool,
 ) -> ExchangeObservation:
     """One record of all that telemetry shows of an exchange. `waits`: it ended while it waited for the backend."""
@@ -141,7 +143,8 @@ def observation(
     if attempts.count:
         seen.error_type = _error_type(error, answer, upstream, facts)
     seen.timer = error.timer if isinstance(error, UpstreamTimeout) else attempts.timer
-    if facts is not None:
+    seen.mode = mode
+    if facts is not None or attempts.events:
         _tell_stream(seen, attempts, facts)
     if shown is not None:
         _tell_shown(seen, shown)
@@ -169,10 +172,10 @@ def _tell_attempts(seen: ExchangeObservation, at: Moments, attempts: Attempts, u
             seen.upstream_request_id = upstream.request_id.decode("ascii", "replace")
 
 
-def _tell_stream(seen: ExchangeObservation, attempts: Attempts, facts: StreamFacts) -> None:
+def _tell_stream(seen: ExchangeObservation, attempts: Attempts, facts: StreamFacts | None) -> None:
     seen.events = attempts.events
     seen.max_gap_seconds = attempts.max_gap
-    seen.error_frame = facts.error_frame
+    seen.error_frame = facts is not None and facts.error_frame
     if attempts.first_content:
         seen.first_chunk_seconds = attempts.first_content - seen.started
 
