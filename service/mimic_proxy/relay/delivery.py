@@ -2,18 +2,21 @@
 
 1. A stream of events is held back until its first event is classified: so long it can be replayed, or become an answer
    with a status of its own. From then on whole events pass as they come.
-2. What has to be read whole is gathered within the budget of all.
+2. What has to be read whole is gathered within the budget of all: an answer that is translated, and one that comes
+   where a heartbeat has begun a stream.
 3. An end that is found here is returned; the exchange acts on it.
 """
 
 from collections.abc import Callable
 from typing import Literal
 
-from mimic_proxy.dialects.base import StreamFacts, StreamReader
+from mimic_proxy.dialects.base import Shown, StreamFacts, StreamReader, Translation
 from mimic_proxy.errors import BuffersFull, InvalidRequest, MimicError, UpstreamBadResponse
 from mimic_proxy.relay.answer import Answer
 from mimic_proxy.relay.body import read_fields
+from mimic_proxy.relay.coding import decoded
 from mimic_proxy.relay.deadlines import Moments
+from mimic_proxy.relay.headers import ResponseFields
 from mimic_proxy.relay.report import Attempts
 from mimic_proxy.relay.slots import Budget
 
@@ -27,14 +30,19 @@ INCOMPLETE = "The backend ended its stream before it was complete."
 
 
 class Ending:
-    """How an answer ends. refused: the token was. failed: `error` says why. first_error: `status` and `body` say it."""
+    """How an answer ends.
+
+    refused: the token was. failed: `error` says why. answer: with `status` and the JSON object `body`. events: with
+    the events `body`, not begun yet. complete: all has been given out.
+    """
 
     error: MimicError | None = None
     status = 0
     body = b""
+    shown: Shown | None = None
 
     def __init__(
-        self, kind: Literal["refused", "failed", "first_error", "complete"], *, reusable: bool = False
+        self, kind: Literal["refused", "failed", "answer", "events", "complete"], *, reusable: bool = False
     ) -> None:
         self.kind = kind
         self.reusable = reusable
@@ -48,11 +56,14 @@ class Ending:
         return ending
 
     @classmethod
-    def first_error(cls, status: int, body: bytes, *, reusable: bool) -> "Ending":
-        """The first event of a stream was an error."""
-        ending = cls("first_error", reusable=reusable)
+    def with_body(
+        cls, kind: Literal["answer", "events"], status: int, body: bytes, shown: Shown | None = None, *, reusable: bool
+    ) -> "Ending":
+        """The answer is there at once."""
+        ending = cls(kind, reusable=reusable)
         ending.status = status
         ending.body = body
+        ending.shown = shown
         return ending
 
 
@@ -93,7 +104,7 @@ class EventDelivery:
             if isinstance(verdict, int) and (verdict == 401 or not self._answer.committed):
                 if verdict == 401:
                     return Ending("refused", reusable=ended)
-                return Ending.first_error(verdict, facts.error_body or b"{}", reusable=ended)
+                return Ending.with_body("answer", verdict, facts.error_body or b"{}", reusable=ended)
             self._held += out
             enough = len(self._held) >= HELD_BYTES or facts.in_partial
             if verdict is None and not facts.done and not enough:
@@ -141,33 +152,36 @@ class EventDelivery:
         return Ending("complete") if self._after_done_size > AFTER_DONE_BYTES else None
 
 
-class WholeAnswer:
-    """Gathers an answer that cannot be passed on piece by piece. limit: bytes."""
+class WholeDelivery:
+    """An answer that is read whole. stream: the caller asked for one. translation: None for OpenAI's own dialect,
+    where only an error can be told: a heartbeat has begun the stream that this is not."""
 
-    def __init__(self, budget: Budget, limit: int) -> None:
+    def __init__(
+        self, fields: ResponseFields, translation: Translation | None, budget: Budget, *, stream: bool
+    ) -> None:
+        self._fields = fields
+        self._translation = translation
         self._budget = budget
-        self._limit = limit
+        self._stream = stream
+        self._limit = HELD_BYTES if translation is None else LARGEST_WHOLE_BYTES
         self._pieces: list[bytes] = []
         self._size = 0
         self._reserved = 0
 
-    def take(self, piece: bytes) -> MimicError | None:
-        """One piece; the error is why it cannot be kept."""
+    def feed(self, piece: bytes, ended: bool) -> Ending | None:
+        """One read of the backend; ended: the body is complete by its framing."""
         self._size += len(piece)
         if self._size > self._limit:
-            message = f"The backend's answer is longer than {self._limit} bytes, the most that is read whole."
-            return UpstreamBadResponse(message, error_type="other")
+            return Ending.failed(self._too_long())
         if not self._budget.take(len(piece)):
             message = "Mimic holds as many bytes as MAX_BUFFERED_BYTES allows. Try again shortly."
-            return BuffersFull(message, retry_after=1)
+            return Ending.failed(BuffersFull(message, retry_after=1))
         self._reserved += len(piece)
         self._pieces.append(piece)
-        return None
-
-    @property
-    def body(self) -> bytes:
-        """All that has come."""
-        return b"".join(self._pieces)
+        if not ended:
+            return None
+        body = b"".join(self._pieces)
+        return self._late(body) if self._translation is None else self._translated(self._translation, body)
 
     def forget(self) -> None:
         """Give its memory and its share of the budget back."""
@@ -175,8 +189,38 @@ class WholeAnswer:
         self._budget.give(self._reserved)
         self._reserved = 0
 
+    def _translated(self, translation: Translation, body: bytes) -> Ending:
+        status = self._fields.status
+        try:
+            got = translation.answer(status, decoded(body, self._fields.coding, LARGEST_WHOLE_BYTES))
+            if got.status == 401:
+                return Ending("refused", reusable=True)
+            if self._stream and got.status < 300:
+                return Ending.with_body("events", 200, translation.events(got), got.shown, reusable=True)
+        except MimicError as error:
+            return Ending.failed(error)
+        except ValueError as wrong:
+            return Ending.failed(UpstreamBadResponse(f"The backend answered {status} {wrong}.", error_type="other"))
+        return Ending.with_body("answer", got.status, got.body, got.shown, reusable=True)
 
-def is_error_object(body: bytes) -> bool:
+    def _late(self, body: bytes) -> Ending:
+        if self._fields.status >= 400 and _is_error_object(body):
+            return Ending.with_body("answer", self._fields.status, body, reusable=True)
+        return Ending.failed(self._no_stream())
+
+    def _too_long(self) -> MimicError:
+        if self._translation is None:
+            return self._no_stream()
+        message = f"The backend's answer is longer than {self._limit} bytes, the most that is read whole."
+        return UpstreamBadResponse(message, error_type="other")
+
+    def _no_stream(self) -> MimicError:
+        status = self._fields.status
+        message = f"The backend answered with status {status}, not with a stream."
+        return UpstreamBadResponse(message, error_type="protocol" if status < 400 else None)
+
+
+def _is_error_object(body: bytes) -> bool:
     """A JSON object that begins as OpenAI's errors do, small enough for one event."""
     if len(body) > HELD_BYTES or not body.lstrip().startswith(b'{"error"'):
         return False

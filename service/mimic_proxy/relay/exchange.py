@@ -21,9 +21,8 @@ what is to be done goes out as calls on the ports.
 from enum import Enum
 from typing import Literal
 
-from mimic_proxy.dialects.base import Stamp, StreamReader, Translated, Translation
+from mimic_proxy.dialects.base import Embedding, Shown, Stamp, StreamReader
 from mimic_proxy.errors import (
-    CallerError,
     CircuitOpen,
     MimicError,
     Overloaded,
@@ -31,29 +30,23 @@ from mimic_proxy.errors import (
     TokenUnavailable,
     UpstreamAuthFailed,
     UpstreamBadResponse,
+    UpstreamError,
 )
 from mimic_proxy.relay.answer import JSON_LINE, Answer
-from mimic_proxy.relay.body import BodyFields, ask_for_usage, read_fields, read_parameters
-from mimic_proxy.relay.coding import decoded
+from mimic_proxy.relay.body import ask_for_usage
 from mimic_proxy.relay.deadlines import NEVER, Moments, Phase, Timer, next_deadline, timeout_error
-from mimic_proxy.relay.delivery import (
-    HELD_BYTES,
-    LARGEST_WHOLE_BYTES,
-    Ending,
-    EventDelivery,
-    WholeAnswer,
-    is_error_object,
-)
+from mimic_proxy.relay.delivery import Ending, EventDelivery, WholeDelivery
 from mimic_proxy.relay.framing import LARGE_BYTES
 from mimic_proxy.relay.headers import ResponseFields
 from mimic_proxy.relay.inbound import RequestBody
 from mimic_proxy.relay.outcome import outcome_of_error, outcome_of_status
 from mimic_proxy.relay.outgoing import outgoing_head, wants_usage
-from mimic_proxy.relay.ports import CallerPort, Cancellable, ConnectionPort, Request, Services
+from mimic_proxy.relay.ports import CallerPort, Cancellable, Composed, ConnectionPort, Request, Services
 from mimic_proxy.relay.report import Attempts, observation
 from mimic_proxy.relay.routes import Route
+from mimic_proxy.relay.understanding import NO_FIELDS, Understood, understand
 from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
-from mimic_proxy.telemetry.observation import Operation, Outcome, RequestParameters, StreamMode
+from mimic_proxy.telemetry.observation import Operation, Outcome, StreamMode
 from mimic_proxy.telemetry.propagation import trace_lines, unsampled
 from mimic_proxy.tokens.token import AccessToken
 
@@ -63,7 +56,7 @@ MOST_REPLAYS = 3
 OFFLOAD_BYTES = 1048576
 OBSERVED_BODY_BYTES = 1048576
 JSON_TYPES = (b"application/json", b"text/json")
-NO_FIELDS = BodyFields()
+NOTHING_ASKED = Understood(NO_FIELDS)
 REFUSED_LATE = "The access token was refused and is being replaced; the stream had begun already. Try again."
 REFUSED_AGAIN = "The backend refused the access token again after it was refreshed. Check what it may access."
 
@@ -88,7 +81,6 @@ class Exchange:
     """See the module's text. Made by the caller's protocol for each request on a relay route."""
 
     # What most exchanges never change stands here: an instance is made for every request.
-    _parameters: RequestParameters | None = None
     _parsing = False
     _slot = False
     _breaker_asked = False
@@ -97,10 +89,11 @@ class Exchange:
     _dial: Cancellable | None = None
     _connection: ConnectionPort | None = None
     _upstream: ResponseFields | None = None
-    _translation: Translation | None = None
-    _translated: Translated | None = None
+    _composing: Cancellable | None = None
+    _composed: Composed | None = None
+    _shown: Shown | None = None
     _events: EventDelivery | None = None
-    _whole: WholeAnswer | None = None
+    _whole: WholeDelivery | None = None
     _copy: list[bytes] | None = None
     _error: MimicError | None = None
     _replayed = False
@@ -110,7 +103,7 @@ class Exchange:
         fields = request.fields
         # These two are set here, since a compiled class has only literals for defaults.
         self.state = State.NEW
-        self._fields = NO_FIELDS
+        self._asked = NOTHING_ASKED
         self._services = services
         self._caller = caller
         self._request = request
@@ -141,7 +134,7 @@ class Exchange:
     @property
     def model(self) -> str | None:
         """Of which model, as far as that has been read."""
-        return self._fields.model
+        return self._asked.fields.model
 
     # ---- the caller
 
@@ -195,37 +188,26 @@ class Exchange:
         elif self._body.received > OFFLOAD_BYTES:
             whole = self._body.take()
             self._parsing = True
-            self._services.offload(lambda: self._read(whole), self._body_read)
+            self._services.offload(lambda: self._understand(whole), self._understood_whole)
         else:
-            whole = self._body.take()
-            refusal = self._read(whole)
-            if refusal is not None:
-                self._fail(refusal)
-                return
-            if self.trace.sampled:
-                self._parameters = read_parameters(whole)
-            self._advance()
+            self._understood_whole(self._understand(self._body.take()))
 
-    def _read(self, whole: bytes) -> MimicError | None:
-        """Read a JSON body, and put it to a backend that speaks otherwise; the error is why that cannot be."""
-        try:
-            self._fields = read_fields(whole)
-            services = self._services
-            if services.translates and self._route.operation == "chat":
-                stamp = Stamp(services.new_trace()[:32], int(services.wall()))
-                self._translation = services.dialect.translate(whole, self._fields, stamp)
-        except CallerError as refusal:
-            # Of what is passed through, the backend judges.
-            return refusal if self._route.first_class else None
-        return None
+    def _understand(self, whole: bytes) -> Understood | MimicError:
+        services, dialect, stamp = self._services, None, None
+        if services.translates:
+            dialect = services.dialect
+            stamp = Stamp(services.new_trace()[:32], int(services.wall()))
+        return understand(whole, self._route, dialect, stamp, parameters=self.trace.sampled)
 
-    def _body_read(self, got: MimicError | BaseException | None) -> None:
+    def _understood_whole(self, got: Understood | BaseException) -> None:
         self._parsing = False
         if self.state in ENDED:
             return
-        if isinstance(got, MimicError):
+        if isinstance(got, Understood):
+            self._asked = got
+        elif isinstance(got, MimicError):
             self._fail(got)
-        elif got is not None:
+        else:
             self._fail(MimicError("Mimic could not read the request's body."))
         self._advance()
 
@@ -284,7 +266,9 @@ class Exchange:
             if not self._continued:
                 self._continued = True
                 self._caller.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            if ready:
+            if ready and self._asked.embedding is not None:
+                self._compose(self._asked.embedding)
+            elif ready:
                 self._connect()
 
     def _take_slot(self) -> bool:
@@ -380,8 +364,8 @@ class Exchange:
             self._caller_stalls()
         body = self._body
         whole = b"" if body.streamed else body.take()
-        if self._translation is not None:
-            whole = self._translation.body
+        if self._asked.translation is not None:
+            whole = self._asked.translation.body
         elif self._asks_for_usage:
             whole = ask_for_usage(whole)
         head = self._upstream_head(len(whole))
@@ -412,7 +396,7 @@ class Exchange:
 
     @property
     def _asks_for_usage(self) -> bool:
-        return self._services.include_usage and wants_usage(self._route, self._fields)
+        return self._services.include_usage and wants_usage(self._route, self._asked.fields)
 
     def _upstream_head(self, size: int) -> bytes:
         token = self._token
@@ -424,7 +408,7 @@ class Exchange:
             traced = services.begin_trace is not None
             trace = trace_lines(self.trace, fields.traceparent, fields.tracestate, traced=traced)
         length = self._request.content_length if self._body.streamed else size
-        identity = self._fields.stream or self._translation is not None
+        identity = self._asked.fields.stream or self._asked.translation is not None
         return outgoing_head(self._request, self._route, base, token, trace, length=length, identity=identity)
 
     # ---- the upstream
@@ -449,7 +433,9 @@ class Exchange:
             if ending is not None:
                 self._end_as(ending)
         elif self._whole is not None:
-            self._gather(self._whole, body, ended)
+            ending = self._whole.feed(body, ended)
+            if ending is not None:
+                self._end_as(ending)
         elif self._upstream is not None:
             self._relay_bytes(self._upstream, body, ended)
 
@@ -466,11 +452,7 @@ class Exchange:
         if self._services.debug is not None:
             names = b", ".join(line.partition(b":")[0].lower() for line in fields.lines)
             self._debug("the backend answers %d after %.3f s: %s", status, now - self.at.sent, names)
-        if status >= 500:
-            self._backend_failed()
-        else:
-            self._breaker_asked = False
-            self._services.breaker.succeeded()
+        self._note_health(status)
         if status == 401:
             self._token_refused(ended)
             return False
@@ -498,12 +480,11 @@ class Exchange:
         reader = self._reader_for(fields)
         if reader is not None:
             self._events = EventDelivery(self.answer, reader, self._attempts, self.at, self._begin_events)
-            self._attempts.gap = self._services.gaps(self._route.operation, self._fields.model)
+            self._attempts.gap = self._services.gaps(self._route.operation, self._asked.fields.model)
             self.state = State.HEAD
-        elif self._translation is not None:
-            self._whole = WholeAnswer(self._services.budget, LARGEST_WHOLE_BYTES)
-        elif self.answer.committed:
-            self._whole = WholeAnswer(self._services.budget, HELD_BYTES)
+        elif self._asked.translation is not None or self.answer.committed:
+            stream = self._asked.fields.stream
+            self._whole = WholeDelivery(fields, self._asked.translation, self._services.budget, stream=stream)
         else:
             self.state = State.STREAMING
             self._token_accepted()
@@ -514,12 +495,12 @@ class Exchange:
 
     def _reader_for(self, fields: ResponseFields) -> StreamReader | None:
         """Of the stream that the backend's answer is; None if it is none."""
-        translation = self._translation
+        translation = self._asked.translation
         if translation is None:
             if not fields.event_stream:
                 return None
-            return self._services.dialect.stream(self._fields, self._route.stream_end, self._asks_for_usage)
-        if not self._fields.stream or fields.status >= 300 or fields.encoded:
+            return self._services.dialect.stream(self._asked.fields, self._route.stream_end, self._asks_for_usage)
+        if not self._asked.fields.stream or fields.status >= 300 or fields.encoded:
             return None
         return translation.stream(fields.content_type)
 
@@ -538,6 +519,43 @@ class Exchange:
         if ended:
             self._complete(outcome_of_status(fields.status), reusable=True)
 
+    # ---- answers that are composed of several calls
+
+    def _compose(self, embedding: Embedding) -> None:
+        """The calls are made elsewhere; here they look like one."""
+        composer = self._services.composer
+        assert composer is not None, "a dialect that translates comes with a composer"
+        self.state = State.SENT
+        self.at.sent = self.at.upstream = self._services.clock()
+        self._composing = composer.compose(
+            embedding, self._request, self.trace, self._composing_progressed, self._composed_whole
+        )
+
+    def _composing_progressed(self) -> None:
+        self.at.upstream = self._services.clock()
+
+    def _composed_whole(self, got: Composed) -> None:
+        self._composing = None
+        if self.state in ENDED:
+            return
+        answer = got.answer
+        self._attempts.composed(got.tries, got.token_waits, self.at)
+        self._upstream = got.tries.upstream
+        if isinstance(answer, MimicError):
+            if isinstance(answer, UpstreamError):
+                self._backend_failed()
+            self._fail(answer)
+            return
+        self._note_health(answer.status)
+        self._answer_whole(answer.status, answer.body, answer.shown, reusable=False)
+
+    def _note_health(self, status: int) -> None:
+        if status >= 500:
+            self._backend_failed()
+        else:
+            self._breaker_asked = False
+            self._services.breaker.succeeded()
+
     # ---- answers that do not pass as they are
 
     def _begin_events(self) -> None:
@@ -553,13 +571,21 @@ class Exchange:
         match ending.kind:
             case "refused":
                 self._token_refused(ending.reusable)
-            case "first_error":
-                self._answer_whole(ending.status, ending.body, reusable=ending.reusable)
+            case "answer":
+                self._note_health(ending.status)
+                self._answer_whole(ending.status, ending.body, ending.shown, reusable=ending.reusable)
+            case "events":
+                self._shown = ending.shown
+                self._attempts.event_seen(self.at.upstream, ending.body.count(b"\n\n") - 1, True)
+                self._begin_events()
+                self.answer.write(ending.body, last=True)
+                self._complete("completed", reusable=ending.reusable)
             case "complete":
                 self._end_events(reusable=ending.reusable)
             case _:
                 assert ending.error is not None
-                self._backend_failed()
+                if isinstance(ending.error, UpstreamError):
+                    self._backend_failed()
                 self._fail(ending.error)
 
     def _end_events(self, *, reusable: bool) -> None:
@@ -567,65 +593,21 @@ class Exchange:
         self.answer.write(b"", last=True)
         self._complete("upstream_error" if self._events.facts.error_frame else "completed", reusable=reusable)
 
-    def _answer_whole(self, status: int, body: bytes, *, reusable: bool) -> None:
-        """One JSON answer that is not the backend's own bytes."""
-        upstream = self._upstream
-        backend_id = upstream.request_id if upstream is not None else None
-        lines = [] if upstream is None or self._translation is None else upstream.lines_beside_body
-        self._body.forget()
-        self.answer.whole(status, [JSON_LINE, *lines], body, backend_id, self._keep_alive)
-        self._complete(outcome_of_status(status), reusable=reusable)
-
-    def _gather(self, whole: WholeAnswer, body: bytes, ended: bool) -> None:
-        """The answer has to be read whole, to be translated or to be told inside a stream that has begun."""
-        error = whole.take(body)
-        if error is not None and self._translation is not None:
-            self._fail(error)
-        elif error is not None or ended:
-            self._whole_received(whole.body, ended)
-
-    def _whole_received(self, body: bytes, ended: bool) -> None:
-        translation, fields = self._translation, self._upstream
-        assert fields is not None
-        if translation is not None:
-            self._give_translated(translation, fields, body)
-        elif ended and fields.status >= 400 and is_error_object(body):
-            # A heartbeat has begun the stream: its error becomes a frame.
-            self._end_with_frame(fields.status, body)
-        else:
-            message = f"The backend answered with status {fields.status}, not with a stream."
-            self._fail(UpstreamBadResponse(message, error_type="protocol" if fields.status < 400 else None))
-
-    def _give_translated(self, translation: Translation, fields: ResponseFields, body: bytes) -> None:
-        try:
-            got = translation.answer(fields.status, decoded(body, fields.coding, LARGEST_WHOLE_BYTES))
-        except (MimicError, ValueError) as fault:
-            self._backend_failed()
-            self._fail(_as_error(fault, fields.status))
-            return
-        if got.status == 401:
-            self._token_refused(True)
-            return
-        self._translated = got
-        if got.status >= 500:
-            self._backend_failed()
-        elif got.status < 300:
+    def _answer_whole(self, status: int, body: bytes, shown: Shown | None, *, reusable: bool) -> None:
+        """One JSON object that is not the backend's own bytes; an error, where a heartbeat has begun a stream."""
+        self._shown = shown
+        if status < 300:
             self._token_accepted()
-        if got.status >= 300 and self.answer.committed:
-            self._end_with_frame(got.status, got.body)
-        elif got.status >= 300 or not self._fields.stream:
-            self._answer_whole(got.status, got.body, reusable=True)
+        self._body.forget()
+        if self.answer.committed:
+            self.answer.frame(b" ".join(body.splitlines()))
+            self.answer.write(b"", last=True)
         else:
-            events = translation.events(got)
-            self._attempts.event_seen(self.at.upstream, events.count(b"\n\n") - 1, True)
-            self._begin_events()
-            self.answer.write(events, last=True)
-            self._complete("completed", reusable=True)
-
-    def _end_with_frame(self, status: int, error_object: bytes) -> None:
-        self.answer.frame(b" ".join(error_object.splitlines()))
-        self.answer.write(b"", last=True)
-        self._complete(outcome_of_status(status), reusable=True)
+            upstream = self._upstream
+            backend_id = upstream.request_id if upstream is not None else None
+            lines = [] if upstream is None or not self._services.translates else upstream.lines_beside_body
+            self.answer.whole(status, [JSON_LINE, *lines], body, backend_id, self._keep_alive)
+        self._complete(outcome_of_status(status), reusable=reusable)
 
     # ---- losses, refusals
 
@@ -722,7 +704,7 @@ class Exchange:
     def _may_beat(self) -> bool:
         if self._events is not None:
             return self._events.interruptible
-        return self.state is State.SENT and self._fields.stream
+        return self.state is State.SENT and self._asked.fields.stream
 
     def _expired(self, name: Timer) -> None:
         match name:
@@ -818,6 +800,9 @@ class Exchange:
         dial, self._dial = self._dial, None
         if dial is not None:
             dial.cancel()
+        composing, self._composing = self._composing, None
+        if composing is not None:
+            composing.cancel()
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.abort()
@@ -851,7 +836,7 @@ class Exchange:
 
     @property
     def _mode(self) -> StreamMode:
-        if self._translation is None:
+        if not self._services.translates:
             return "native"
         return "translated" if self._events is not None else "buffered"
 
@@ -868,11 +853,9 @@ class Exchange:
 
     def _observation(self, outcome: Outcome, now: float) -> ExchangeObservation:
         facts = self._events.facts if self._events is not None else None
-        shown = None
+        shown = self._shown
         if facts is not None:
             shown = facts.shown
-        elif self._translated is not None:
-            shown = self._translated.shown
         elif self._copy and self.answer.status < 400:
             shown = self._services.dialect.shown(b"".join(self._copy))
         return observation(
@@ -881,7 +864,7 @@ class Exchange:
             at=self.at,
             request=self._request,
             route=self._route,
-            fields=self._fields,
+            fields=self._asked.fields,
             body=self._body,
             answer=self.answer,
             attempts=self._attempts,
@@ -890,13 +873,7 @@ class Exchange:
             shown=shown,
             error=self._error,
             trace=self.trace,
-            parameters=self._parameters,
+            parameters=self._asked.parameters,
             mode=self._mode,
             waits=self.state is not State.DONE or bool(self.at.after_done),
         )
-
-
-def _as_error(fault: Exception, status: int) -> MimicError:
-    if isinstance(fault, MimicError):
-        return fault
-    return UpstreamBadResponse(f"The backend answered {status} {fault}.", error_type="other")

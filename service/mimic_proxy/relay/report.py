@@ -12,6 +12,7 @@ from mimic_proxy.relay.inbound import RequestBody
 from mimic_proxy.relay.outcome import error_type_of_status, outcome_of_error
 from mimic_proxy.relay.ports import Request, ignored
 from mimic_proxy.relay.routes import Route
+from mimic_proxy.relay.tries import Tries
 from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.observation import (
     AdmissionRefusal,
@@ -42,6 +43,8 @@ class Attempts:
     stalled_seconds = 0.0
     """The caller took nothing of the answer."""
     heartbeats = 0
+    error_type: ErrorType | None = None
+    """What went wrong with a call of those that an answer was composed of."""
     events = 0
     last_event = 0.0
     max_gap = 0.0
@@ -76,6 +79,15 @@ class Attempts:
         self.token_seconds += now - since
         refresh = got.refresh if isinstance(got, AccessToken) else None
         self.token_waits += (TokenWait(since, now - since, refresh),)
+
+    def composed(self, tries: Tries, token_waits: tuple[TokenWait, ...], at: Moments) -> None:
+        """Several calls were made for the one answer."""
+        self.count = tries.count
+        self.earlier = tries.earlier
+        self.token_waits += token_waits
+        self.error_type = tries.error_type
+        at.sent = tries.sent or at.sent
+        at.head = tries.head or 0.0
 
     def repeated(self, why: RetryReason, error_type: ErrorType, at: Moments, upstream: ResponseFields | None) -> None:
         """The attempt that `at` tells of has failed and is made again."""
@@ -141,7 +153,7 @@ def observation(
         seen.error_code = error.code
         seen.refused = _refused(error, attempts)
     if attempts.count:
-        seen.error_type = _error_type(error, answer, upstream, facts)
+        seen.error_type = _error_type(error, answer, upstream, facts) or attempts.error_type
     seen.timer = error.timer if isinstance(error, UpstreamTimeout) else attempts.timer
     seen.mode = mode
     if facts is not None or attempts.events:
