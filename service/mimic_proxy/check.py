@@ -161,8 +161,8 @@ def _told_once() -> Iterator[None]:
 def _models(mimic: Mimic) -> Models:
     """As the API port asks for them, but neither kept nor replaced by MODELS."""
     limits = [seconds for seconds in (mimic.settings.total_timeout, LONGEST_WAIT_SECONDS) if seconds]
-    pool = mimic.pools[parse_base(mimic.settings.chat_api_url).origin]
-    return Models(mimic.services, pool, fixed=(), cache_seconds=0.0, timeout=min(limits))
+    backend = mimic.models_backend(timeout=min(limits))
+    return Models(mimic.services, backend, fixed=(), cache_seconds=0.0)
 
 
 async def obtained(mimic: Mimic) -> AccessToken | MimicError:

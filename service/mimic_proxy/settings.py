@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
-from mimic_proxy.configuration import grants, values
+from mimic_proxy.configuration import envelope, grants, values
 from mimic_proxy.configuration.sources import Names, Problem, gather
 
 Text = Annotated[str, values.text]
@@ -30,6 +30,8 @@ Origins = Annotated[tuple[str, ...], values.origins]
 File = Annotated[Path, values.path]
 Url = Annotated[str, values.url]
 Proxy = Annotated[str, values.proxy]
+Pointer = Annotated[str, envelope.one_pointer]
+Pointers = Annotated[tuple[str, ...], envelope.pointers]
 Grant = Literal["auth_code", "static", "none"]
 
 
@@ -69,11 +71,53 @@ class Settings:
     token_url: Url | None = None
     auth_code: SecretRef | None = None
     grant: Annotated[Grant, values.one_of("auth_code", "static", "none")] = "auth_code"
-    dialect: Annotated[Literal["openai"], values.one_of("openai")] = "openai"
+    dialect: Annotated[Literal["openai", "envelope"], values.one_of("openai", "envelope")] = "openai"
     preset: Annotated[None, values.not_yet] = None
     models: Items = ()
     """A fixed list of model ids; empty asks the backend."""
     models_cache_seconds: Seconds = 10.0
+
+    # What a backend of DIALECT=envelope is sent, and where things stand in its answers; docs/dialects.md.
+    envelope_request_under: Pointer | None = None
+    """Where the caller's body is put; None sends it as it is."""
+    envelope_request_rename: Annotated[tuple[str, ...], envelope.renames] = ()
+    envelope_request_add: Annotated[str, envelope.json_object] = "{}"
+    """A JSON object whose fields every request gets besides. May hold an application's key: shown by names alone."""
+    envelope_history: Annotated[Literal["openai", "flat"], values.one_of("openai", "flat")] = "openai"
+    """How tool calls in earlier messages are sent."""
+    envelope_text_path: Pointers = ("data.content.content",)
+    envelope_tool_calls_path: Pointers = ("data.content.tool_calls",)
+    envelope_finish_reason_path: Pointers = (
+        "data.content.finish_reason",
+        "data.finish_reason",
+        "finish_reason",
+    )
+    envelope_usage_path: Pointers = ("data.content.usage", "data.usage", "usage")
+    envelope_model_path: Pointers = ("data.model", "model")
+    envelope_error_code_path: Pointers = ("errorCode",)
+    envelope_error_message_path: Pointers = ("errorMessage", "errorMsg", "message", "msg")
+    envelope_success_codes: Items = ("0", "200", "success", "ok")
+    """Values of the error code that report no error, beside null and an empty text."""
+    envelope_refused_codes: Items = ("401",)
+    """Values of the error code that say that the access token was refused."""
+    envelope_stream: Annotated[
+        Literal["auto", "sse", "ndjson", "off"], values.one_of("auto", "sse", "ndjson", "off")
+    ] = "auto"
+    envelope_stream_text: Annotated[Literal["delta", "cumulative"], values.one_of("delta", "cumulative")] = "delta"
+    envelope_stream_end: Annotated[Literal["auto", "marker", "body"], values.one_of("auto", "marker", "body")] = "auto"
+    envelope_done_path: Pointers = ("data.done", "done")
+    envelope_embedding_input: Text = "text"
+    """The field that the input stands in."""
+    envelope_embedding_batch: Annotated[int, values.whole(1, 2048)] = 1
+    """Inputs of one call. 1 sends each as a text, more as an array of texts."""
+    envelope_embedding_concurrency: Annotated[int, values.whole(1, 256)] = 8
+    """Calls for one request that are under way at once."""
+    envelope_embedding_path: Pointers = ("data.content",)
+    envelope_embedding_item_path: Pointers = (".", "embedding")
+    """Where the vector stands in each element, if a batch answers with an array of them."""
+    envelope_models_url: Url | None = None
+    envelope_models_path: Pointers = ("data", "models", "data.models")
+    envelope_model_id_path: Pointers = ("id", "name", "model")
 
     # What the other grants need.
     access_token: SecretRef | None = None
@@ -240,6 +284,8 @@ def redacted(settings: Settings) -> dict[str, object]:
             shown[name] = f"(from {value.file})" if value.file else "(set)"
         elif isinstance(value, str) and READERS[name] in (values.url, values.proxy):
             shown[name] = values.masked_url(value)
+        elif isinstance(value, str) and READERS.get(name) is envelope.json_object:
+            shown[name] = dict.fromkeys(json.loads(value), "***")
         elif isinstance(value, Path):
             shown[name] = str(value)
         else:
