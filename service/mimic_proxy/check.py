@@ -98,7 +98,8 @@ async def check(mimic: Mimic, say: Say) -> bool:
 async def _try_models(mimic: Mimic, say: Say) -> bool:
     try:
         # Not `list`: it answers for a backend that has none, and here is asked whether it has.
-        answer = await _models(mimic)._ask(MODELS, RequestFields(), b"")
+        models = _models(mimic)
+        answer = await models.ask(MODELS, RequestFields(), b"", models.untraced(RequestFields()))
     except MimicError as error:
         _fail(say, "Models", error.message, _advice_on_backend(error, "CHAT_API_URL"))
         return False

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mimic_proxy.errors import InvalidRequest, MethodNotAllowed, MimicError, ShuttingDown, UnknownRoute
+from mimic_proxy.relay.authorised import BackendCall
 from mimic_proxy.relay.headers import REQUEST_ID, RequestFields, read_request
 from mimic_proxy.relay.outcome import NO_STATUS_SENT, outcome_of_error, outcome_of_status
 from mimic_proxy.relay.ports import Services
@@ -21,7 +22,7 @@ from mimic_proxy.telemetry.port import NoSpans, WebSpans
 from mimic_proxy.telemetry.propagation import unsampled
 from mimic_proxy.web.answering import Answering
 from mimic_proxy.web.errors import FAILURE, error_response, mimic_error
-from mimic_proxy.web.models import BackendCall, Models, ModelsAnswer
+from mimic_proxy.web.models import Models, ModelsAnswer
 
 CALL = "mimic.call"
 """Key of the scope: the BackendCall of a request."""

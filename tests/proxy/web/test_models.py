@@ -20,11 +20,12 @@ from mimic_proxy.errors import (
     UpstreamBadResponse,
     UpstreamTimeout,
 )
+from mimic_proxy.relay.authorised import BackendCall
 from mimic_proxy.relay.headers import RequestFields, read_request
 from mimic_proxy.relay.pool import Pool
 from mimic_proxy.relay.ports import Backend as Target
 from mimic_proxy.telemetry.observation import Trace
-from mimic_proxy.web.models import MOST_WORKED, BackendCall, Models, ModelsAnswer
+from mimic_proxy.web.models import MOST_WORKED, Models, ModelsAnswer
 
 LIST = b'{ "object":"list", "data":[ {"id":"small","object":"model","vendor":{"n":1.50}}, {"id":"org/large", "x":2} ] }'
 NO_ROUTE = answer(404, b"404 page not found", [(b"content-type", b"text/plain")])

@@ -99,7 +99,7 @@ class EnvelopeStream:
         self.facts.held = "part" if self._cutter.waiting and not self._over else "nothing"
         return out[0] if len(out) == 1 else b"".join(out)
 
-    def finish(self, whole: bool = False) -> bytes:
+    def finish(self, whole: bool) -> bytes:
         if self._over:
             return b""
         facts = self.facts
