@@ -18,6 +18,7 @@ with importable(os.environ):
     from mimic_proxy import demonstrate, quit
     from mimic_proxy.app import Mimic
     from mimic_proxy.check import check
+    from mimic_proxy.configuration.sources import Problem
     from mimic_proxy.listen import CannotListen
     from mimic_proxy.release import own_version
     from mimic_proxy.serve import in_a_loop, serve
@@ -32,9 +33,12 @@ EXIT_CODES = "exit codes: 0 ended well, 1 unexpected end or failed check, 2 usag
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
-    command = COMMANDS[_parser().parse_args(arguments).command][0]
+    asked = vars(_parser().parse_args(arguments))
+    command = COMMANDS[asked.pop("command")][0]
+    # An option of the demo is the variable of its name, and wins over it.
+    options = {f"DEMO_{name.upper()}": value for name, value in asked.items() if value is not None}
     try:
-        return OK if command(os.environ) else FAILED
+        return OK if command({**os.environ, **options}) else FAILED
     except SettingsError as error:
         print(f"mimic-proxy: {error}", file=sys.stderr)
         return WRONG_SETTINGS
@@ -55,10 +59,14 @@ def _demo(environ: Mapping[str, str]) -> bool:
     from mimic_proxy.demo.backend import create_app
     from mimic_proxy.demo.options import DemoOptions
 
-    options = DemoOptions.from_environ(environ)
+    try:
+        options = DemoOptions.from_environ(environ)
+    except ValueError as error:
+        name, _, wrong = str(error).partition(": ")
+        raise SettingsError([Problem(name, wrong)]) from None
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        overrides = demonstrate.overrides(url, options.code)
+        overrides = demonstrate.overrides(url, options.code, options.dialect, options.stream_text)
         settings = load(environ, DOTENV, overrides=overrides, defaults=demonstrate.DEFAULTS)
         return demonstrate.demonstrate(settings, create_app(options), listener, "demo/chat-small", _say)
 
@@ -102,8 +110,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mimic-proxy {own_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, (_, purpose) in COMMANDS.items():
-        commands.add_parser(name, help=purpose, description=f"{name}: {purpose}.", epilog=EXIT_CODES)
+        command = commands.add_parser(name, help=purpose, description=f"{name}: {purpose}.", epilog=EXIT_CODES)
+        if name == "demo":
+            _add_demo_options(command)
     return parser
+
+
+def _add_demo_options(demo: argparse.ArgumentParser) -> None:
+    demo.add_argument("--dialect", choices=("openai", "envelope"), help="how the backend speaks (openai)")
+    demo.add_argument("--stream", choices=("sse", "ndjson", "plain"), help="how the envelope's backend streams (sse)")
+    demo.add_argument(
+        "--stream-text", choices=("delta", "cumulative"), help="what each event of such a stream holds (delta)"
+    )
 
 
 if __name__ == "__main__":

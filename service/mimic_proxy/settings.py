@@ -220,6 +220,8 @@ READERS = {name.upper(): reader for name, hint in HINTS.items() if (reader := _r
 SECRETS = tuple(name.upper() for name, hint in HINTS.items() if SecretRef in get_args(hint))
 DEFAULTS = {entry.name.upper(): entry.default for entry in fields(Settings) if entry.default is not MISSING}
 NAMES = Names(plain=frozenset(READERS), secrets=frozenset(SECRETS))
+BARE_TOKEN = "{token}"
+"""How a gateway with an envelope of its own is sent the token, unless TOKEN_FORMAT says otherwise."""
 FILES = ("TLS_CERT", "TLS_KEY", "CA_BUNDLE", "CLIENT_CERT", "CLIENT_KEY")
 """Have to be there at the start. The files of secrets may come later."""
 
@@ -247,6 +249,8 @@ def load(
                 found[name] = reader(gathered.values[name])
             except ValueError as wrong:
                 problems.append(Problem(name, str(wrong)))
+    if found.get("DIALECT") == "envelope":
+        found.setdefault("TOKEN_FORMAT", BARE_TOKEN)
     for name in SECRETS:
         secret = _secret_ref(name, gathered.values, problems)
         if secret is not None:

@@ -1,7 +1,8 @@
-"""A gateway of DIALECT=envelope by hand: its bodies, and a reading of what becomes of them that knows nothing of ours."""
+"""A gateway of DIALECT=envelope by hand: its bodies, and a reader of what becomes of them that is not ours."""
 
 import json
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 from mimic_proxy.dialects.base import Stamp, StreamReader
@@ -64,7 +65,7 @@ def ndjson(documents: Iterable[Any]) -> bytes:
 def pieces(data: bytes, cuts: Sequence[int]) -> list[bytes]:
     """The bytes as they come if the reads end at `cuts`."""
     places = sorted({0, *(cut % (len(data) + 1) for cut in cuts), len(data)})
-    return [data[start:end] for start, end in zip(places, places[1:], strict=False)]
+    return [data[start:end] for start, end in pairwise(places)]
 
 
 def through(stream: StreamReader, reads: Iterable[bytes], whole: bool = True) -> bytes:

@@ -176,7 +176,7 @@ def test_false_has_several_words_and_unchecked_certificates_warn(word: str):
         ("HTTPS_PROXY", "socks5://proxy.example.com", "http:// proxy"),
         ("HTTPS_PROXY", "http://proxy.example.com/path", "nothing behind the port"),
         ("HTTPS_PROXY", "http://us er:x@proxy.example.com", "percent-encoded"),
-        ("DIALECT", "anthropic", "must be openai or envelope"),
+        ("DIALECT", "azure", "must be openai or envelope"),
         ("GRANT", "client_credentials", "auth_code, static or none"),
         ("PRESET", "azure", "not supported"),
         ("ADMIN_PORT", "8000", "differ from PORT"),

@@ -95,11 +95,11 @@ class StreamReader(Protocol):
         """Take what one read brought; return what goes to the caller: whole events, and pieces of overlong ones."""
         ...
 
-    def finish(self, whole: bool = False) -> bytes:
+    def finish(self, whole: bool) -> bytes:
         """The stream has ended: return the bytes that were held back, an event without its blank line.
 
-        They go to the caller only where the facts are complete; half an event is none.
-        whole: the body ended as its framing asks for; else the connection was lost.
+        They go to the caller only where `held` is `done` and the facts are complete; half an event is none.
+        whole: the body ended as its framing says, it was not cut.
         """
         ...
 

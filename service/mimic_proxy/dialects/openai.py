@@ -98,7 +98,7 @@ class OpenAIStream:
         shown = [event.raw for event in events if self._look(event, event is events[-1])]
         return b"".join(shown)
 
-    def finish(self, whole: bool = False) -> bytes:
+    def finish(self, whole: bool) -> bytes:
         self.facts.done = self.facts.done or self.facts.held == "done"
         return self._splitter.tail
 

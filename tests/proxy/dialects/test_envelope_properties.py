@@ -1,6 +1,7 @@
 """However a gateway puts an answer, and however the network cuts it: the caller gets the same message."""
 
 import json
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given
@@ -68,7 +69,7 @@ def cut_text(text: str, cuts: list[int]) -> list[str]:
     """In UTF-16 units, as a gateway written in Java or JavaScript cuts it: through the middle of an emoji."""
     units = text.encode("utf-16-le", "surrogatepass")
     places = sorted({0, *(2 * (cut % (len(units) // 2 + 1)) for cut in cuts), len(units)})
-    parts = (units[start:end] for start, end in zip(places, places[1:], strict=False))
+    parts = (units[start:end] for start, end in pairwise(places))
     return [part.decode("utf-16-le", "surrogatepass") for part in parts] or [""]
 
 

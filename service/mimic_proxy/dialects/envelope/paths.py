@@ -13,7 +13,7 @@ from mimic_proxy.settings import Settings
 
 TEXT, CALLS, FINISH, DONE, USAGE, MODEL, CODE, MESSAGE = range(8)
 """What is looked for in an answer."""
-_ROLES = 8
+ROLES = 8
 _MOST_KEYS = 24
 _LONGEST_KEY = 64
 _DEEPEST_KEYS = 3
@@ -39,13 +39,13 @@ class Plan:
 
     def __init__(self, places: dict[int, Sequence[Pointer]]) -> None:
         self._root = Node()
-        self._ranks = {role: range(role, role + len(found) * _ROLES, _ROLES) for role, found in places.items()}
+        self._ranks = {role: range(role, role + len(found) * ROLES, ROLES) for role, found in places.items()}
         for role, candidates in places.items():
             for rank, pointer in enumerate(candidates):
                 node = self._root
                 for part in pointer:
                     node = node.below.setdefault(part, Node())
-                node.slots.append(rank * _ROLES + role)
+                node.slots.append(rank * ROLES + role)
 
     def walk(self, document: Any) -> Found:
         """Everything of it that stands in the document."""

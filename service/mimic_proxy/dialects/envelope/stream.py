@@ -20,9 +20,12 @@ from mimic_proxy.dialects.envelope.events import LONGEST_EVENT, Cutter
 from mimic_proxy.dialects.envelope.growth import Diverged, Growing
 from mimic_proxy.dialects.envelope.paths import (
     CALLS,
+    CODE,
     DONE,
     FINISH,
+    MESSAGE,
     MODEL,
+    ROLES,
     TEXT,
     USAGE,
     Found,
@@ -55,6 +58,7 @@ class EnvelopeStream:
         "_cutter",
         "_document",
         "_finish",
+        "_good_code",
         "_include_usage",
         "_legacy",
         "_marks_ends",
@@ -84,6 +88,8 @@ class EnvelopeStream:
         self._marks_ends = False
         self._understood = False
         self._document: Any = None
+        self._good_code: Any = None
+        """What the gateway calls no error."""
         self._over = False
 
     def feed(self, data: bytes) -> bytes:
@@ -93,7 +99,7 @@ class EnvelopeStream:
         self.facts.held = "part" if self._cutter.waiting and not self._over else "nothing"
         return out[0] if len(out) == 1 else b"".join(out)
 
-    def finish(self, whole: bool = False) -> bytes:
+    def finish(self, whole: bool) -> bytes:
         if self._over:
             return b""
         facts = self.facts
@@ -138,20 +144,37 @@ class EnvelopeStream:
         except UNREADABLE:
             return self._take_odd(event, data)
         found = self._shape.plan.walk(document)
-        if len(found) == 1 and TEXT in found and self._chunks is not None and not event.type:
-            text = found[TEXT]
-            if type(text) is str:
-                try:
-                    text = self._text.take(text)
-                except Diverged as fault:
-                    return self._fail(_diverged(fault))
-                if not text:
-                    return b""
-                facts = self.facts
-                facts.events += 1
-                facts.first_content = self._understood = True
-                return self._chunks.text(text)
+        text = found.get(TEXT)
+        if type(text) is str and self._chunks is not None and not event.type and self._only_text(found):
+            try:
+                text = self._text.take(text)
+            except Diverged as fault:
+                return self._fail(_diverged(fault))
+            if not text:
+                return b""
+            facts = self.facts
+            facts.events += 1
+            facts.first_content = self._understood = True
+            return self._chunks.text(text)
         return self._take_document(event, document, found)
+
+    def _only_text(self, found: Found) -> bool:
+        """Nothing else that counts is in the event, as in most of them."""
+        if len(found) == 1:
+            return True
+        for slot, value in found.items():
+            if slot == TEXT:
+                continue
+            role = slot % ROLES
+            if value is None or value is False:
+                if not self._marks_ends and role in (FINISH, DONE):
+                    return False
+            elif role == CODE:
+                if value != self._good_code:
+                    return False
+            elif role not in (MODEL, MESSAGE):
+                return False
+        return True
 
     def _take_odd(self, event: Event, data: bytes) -> bytes:
         """Not JSON as msgspec reads it."""
@@ -173,6 +196,7 @@ class EnvelopeStream:
             trouble = reported(self._shape, found, 502)
         if trouble is not None:
             return self._fail(trouble)
+        self._good_code = self._shape.plan.pick(found, CODE)
         if self._document is None:
             self._document = document
         if event.type in _LAST_TYPES:
