@@ -37,8 +37,8 @@ TRY_FOR_TOKENS = {
     explanation.TRY_OWNERS: "The token service itself has a problem, or something in front of it: ask its owners.",
     explanation.TRY_OTHER_URL: "What answers there is no token service as GRANT={grant} needs it: is TOKEN_URL right?",
     explanation.TRY_POINTER: (
-        "What answers there is no token service as GRANT={grant} needs it: is TOKEN_URL right? TOKEN_POINTER says where "
-        "its answers hold the token."
+        "What answers there is no token service as GRANT={grant} needs it: is TOKEN_URL right? TOKEN_POINTER says "
+        "where its answers hold the token."
     ),
     explanation.TRY_REDIRECT: "TOKEN_URL must name the address that it redirects to, if that is the token service.",
     explanation.TRY_LATER: "Wait, and look whether somebody else uses the same account.",

@@ -113,8 +113,8 @@ class Settings:
     token_store: File | None = None
     """File that keeps refresh tokens over a restart; written by Mimic, mode 0600."""
     private_key: SecretRef | None = None
-    """Key that signs assertions: PEM (with its certificate if a thumbprint is wanted), a JWK, or a JSON key file of
-    Google's."""
+    """Key that signs assertions: PEM (with its certificate if a thumbprint is wanted), a JWK, or a cloud's JSON key
+    file."""
     private_key_id: Text | None = None
     """The key's id (`kid`) in the head of assertions; else the key file's own."""
     assertion_as: Annotated[Literal["client", "grant"], values.one_of("client", "grant")] = "client"
@@ -145,8 +145,8 @@ class Settings:
     """Where the secret goes, AUTH_CODE or CLIENT_SECRET; else AUTH_CODE to the `body`, CLIENT_SECRET to `basic`
     authentication."""
     token_secret_as: Text | None = None
-    """The field or header field that carries it, or the user of basic authentication; else `code`, `client_secret`, or
-    CLIENT_ID."""
+    """The field or header field that carries it (or an assertion), or the user of basic authentication; else `code`,
+    `client_secret`, `client_assertion` or `assertion`, or CLIENT_ID."""
     token_secret_format: Annotated[str, values.secret_format] = "{secret}"
     """What is sent for it; `{secret}` stands for the secret."""
     token_refresh_as: Text = "refresh_token"

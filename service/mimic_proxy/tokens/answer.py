@@ -47,6 +47,8 @@ ERRORS: tuple[Pointer, ...] = (
     ("error", "code"),
     ("code",),
 )
+NO_REFRESH_TOKEN = frozenset({"", "not_supported"})
+"""The latter is IBM Cloud's word."""
 WELL = frozenset({"", "0", "200", "ok", "none", "success"})
 """What stands at an error's place where there is none, in lower case."""
 
@@ -150,7 +152,8 @@ def _granted(value: str, document: object, places: Answers, token: Pointer, read
     if value.lower().startswith("bearer "):
         reader.remarks.append("the access token begins with the word Bearer: TOKEN_FORMAT={token} sends it as it is")
     refresh = _first(document, places.refresh or beside(token, BESIDE["refresh"]))
-    return Granted(value, lifetime, tuple(reader.remarks), refresh if isinstance(refresh, str) and refresh else None)
+    useful = isinstance(refresh, str) and refresh not in NO_REFRESH_TOKEN
+    return Granted(value, lifetime, tuple(reader.remarks), str(refresh) if useful else None)
 
 
 def _first(document: object, places: Iterable[Pointer]) -> object:

@@ -65,7 +65,7 @@ class Assertion:
 
 
 def read_key(secret: str) -> Key:
-    """The key of a PEM text, of a JSON key file of Google's, or of a JWK. Raises ValueError as `Assertion.sign`."""
+    """The key of a PEM text, of a JSON key file of a cloud's, or of a JWK. Raises ValueError as `Assertion.sign`."""
     if secret.lstrip().startswith("{"):
         return _from_json(secret)
     # Variables often hold a PEM text on one line.
@@ -109,7 +109,9 @@ def _from_json(text: str) -> Key:
         raise ValueError("begins with { and is not JSON") from None
     if isinstance(document.get("private_key"), str):
         key = _from_pem(document["private_key"])
-        kid, issuer = document.get("private_key_id"), document.get("client_email")
+        # Google's names, then those of Yandex Cloud.
+        kid = document.get("private_key_id", document.get("id"))
+        issuer = document.get("client_email", document.get("service_account_id"))
         header = {**key.header, "kid": kid} if isinstance(kid, str) else key.header
         return Key(key.key, key.algorithm, header, issuer if isinstance(issuer, str) else None)
     return _from_jwk(document)

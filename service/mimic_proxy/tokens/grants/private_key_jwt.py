@@ -21,10 +21,10 @@ def grant(settings: Settings) -> Grant:
         if settings.client_id is not None:
             fields.append(("client_id", settings.client_id))
         fields += request.asked_for(settings)
-        place = request.whole("client_assertion")
+        place = request.whole(settings.token_secret_as or "client_assertion")
     else:
         fields = [("grant_type", JWT_BEARER), *request.asked_for(settings)]
-        place = request.whole("assertion")
+        place = request.whole(settings.token_secret_as or "assertion")
     key = settings.private_key or SecretRef("PRIVATE_KEY")
     recipe = request.recipe(settings, fields, [(place, key)])
     assertion = Assertion(
