@@ -19,11 +19,6 @@ def one_pointer(value: object) -> str:
     return written
 
 
-def pointers(value: object) -> tuple[str, ...]:
-    """Several places, separated by commas, the first that holds something counts; empty for none."""
-    return tuple(one_pointer(part) for part in comma_list(value))
-
-
 def renames(value: object) -> tuple[str, ...]:
     """`name=other` for each top-level field that has another name, separated by commas; a mapping in YAML."""
     pairs = [f"{name}={other}" for name, other in value.items()] if isinstance(value, dict) else comma_list(value)
