@@ -366,14 +366,12 @@ def load(
                 found[name] = reader(gathered.values[name])
             except ValueError as wrong:
                 problems.append(Problem(name, str(wrong)))
-    if found.get("DIALECT") == "envelope":
-        found.setdefault("TOKEN_FORMAT", BARE_TOKEN)
     for name in SECRETS:
         secret = _secret_ref(name, gathered.values, problems)
         if secret is not None:
             found[name] = secret
     if found.get("DIALECT") == "envelope":
-        found.setdefault("TOKEN_FORMAT", "{token}")
+        found.setdefault("TOKEN_FORMAT", BARE_TOKEN)
     problems.extend(Problem(name, f"is missing: {purpose}") for name, purpose in lacking.items())
     refused = {problem.name.removesuffix("_FILE") for problem in problems}
     if lacking:
@@ -381,14 +379,20 @@ def load(
     problems.extend(problem for problem in _relations(found, is_file) if problem.name not in refused)
     if problems:
         raise SettingsError(sorted(problems))
-    if not found.get("VERIFY_SSL", True):
-        warnings.append("VERIFY_SSL=False: the certificates of backend and token service are not checked")
-    warnings.extend(grants.unused(found.get("GRANT", DEFAULTS["GRANT"]), given))
-    if found.get("GRANT", "auth_code") == "auth_code" and "CLIENT_SECRET" in found and "CLIENT_ID" not in found:
-        warnings.append("CLIENT_SECRET is set, but GRANT=auth_code does not use it without CLIENT_ID")
-    if found.get("GRANT") == "refresh_token" and "TOKEN_STORE" not in found:
-        warnings.append("GRANT=refresh_token without TOKEN_STORE: a refresh token that is replaced is lost at the end")
+    warnings.extend(_warnings(found, given))
     return Settings(**{name.lower(): value for name, value in found.items()}, warnings=tuple(warnings))
+
+
+def _warnings(found: Mapping[str, Any], given: Mapping[str, object]) -> Iterator[str]:
+    """What does not stop the start. given: what was set, before a preset."""
+    grant = found.get("GRANT", DEFAULTS["GRANT"])
+    if not found.get("VERIFY_SSL", True):
+        yield "VERIFY_SSL=False: the certificates of backend and token service are not checked"
+    yield from grants.unused(grant, given)
+    if grant == "auth_code" and "CLIENT_SECRET" in found and "CLIENT_ID" not in found:
+        yield "CLIENT_SECRET is set, but GRANT=auth_code does not use it without CLIENT_ID"
+    if grant == "refresh_token" and "TOKEN_STORE" not in found:
+        yield "GRANT=refresh_token without TOKEN_STORE: a refresh token that is replaced is lost at the end"
 
 
 def _apply_preset(gathered: dict[str, object]) -> dict[str, str]:
