@@ -85,7 +85,7 @@ class Settings:
     """A JSON object whose fields every request gets besides. May hold an application's key: shown by names alone."""
     envelope_history: Annotated[Literal["openai", "flat"], values.one_of("openai", "flat")] = "openai"
     """How tool calls in earlier messages are sent."""
-    envelope_text_path: Pointers = ("data.content.content",)
+    envelope_text_path: Annotated[tuple[str, ...], envelope.some_pointers] = ("data.content.content",)
     envelope_tool_calls_path: Pointers = ("data.content.tool_calls",)
     envelope_finish_reason_path: Pointers = (
         "data.content.finish_reason",
@@ -94,8 +94,8 @@ class Settings:
     )
     envelope_usage_path: Pointers = ("data.content.usage", "data.usage", "usage")
     envelope_model_path: Pointers = ("data.model", "model")
-    envelope_error_code_path: Pointers = ("errorCode",)
-    envelope_error_message_path: Pointers = ("errorMessage", "errorMsg", "message", "msg")
+    envelope_error_code_path: Pointers = ("errorCode", "error.code", "error")
+    envelope_error_message_path: Pointers = ("errorMessage", "errorMsg", "message", "msg", "error")
     envelope_success_codes: Items = ("0", "200", "success", "ok")
     """Values of the error code that report no error, beside null and an empty text."""
     envelope_refused_codes: Items = ("401",)
@@ -110,7 +110,7 @@ class Settings:
     """The field that the input stands in."""
     envelope_embedding_batch: Annotated[int, values.whole(1, 2048)] = 1
     """Inputs of one call. 1 sends each as a text, more as an array of texts."""
-    envelope_embedding_path: Pointers = ("data.content",)
+    envelope_embedding_path: Annotated[tuple[str, ...], envelope.some_pointers] = ("data.content",)
     envelope_embedding_item_path: Pointers = (".", "embedding")
     """Where the vector stands in each element, if a batch answers with an array of them."""
     envelope_models_url: Url | None = None

@@ -24,6 +24,14 @@ def pointers(value: object) -> tuple[str, ...]:
     return tuple(one_pointer(part) for part in comma_list(value))
 
 
+def some_pointers(value: object) -> tuple[str, ...]:
+    """At least one of them."""
+    found = pointers(value)
+    if not found:
+        raise ValueError("must name at least one place in the JSON, for example data.content")
+    return found
+
+
 def renames(value: object) -> tuple[str, ...]:
     """`name=other` for each top-level field that has another name, separated by commas; a mapping in YAML."""
     pairs = [f"{name}={other}" for name, other in value.items()] if isinstance(value, dict) else comma_list(value)
