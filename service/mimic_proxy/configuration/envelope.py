@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from mimic_proxy import pointer
-from mimic_proxy.configuration.values import comma_list, text
+from mimic_proxy.configuration.values import comma_list, pointers, text
 
 
 def one_pointer(value: object) -> str:
@@ -19,13 +19,8 @@ def one_pointer(value: object) -> str:
     return written
 
 
-def pointers(value: object) -> tuple[str, ...]:
-    """Several places, separated by commas, the first that holds something counts; empty for none."""
-    return tuple(one_pointer(part) for part in comma_list(value))
-
-
 def some_pointers(value: object) -> tuple[str, ...]:
-    """At least one of them."""
+    """At least one place in a JSON document."""
     found = pointers(value)
     if not found:
         raise ValueError("must name at least one place in the JSON, for example data.content")

@@ -128,10 +128,8 @@ class Translated:
 class Translation(Protocol):
     """One exchange with a backend that does not speak OpenAI's API, made of what the caller sent. Pure."""
 
-    @property
-    def body(self) -> bytes:
-        """The JSON that the backend is sent."""
-        ...
+    body: bytes
+    """The JSON that the backend is sent. Whoever sends it takes it away: it may be large."""
 
     def stream(self, content_type: bytes) -> StreamReader | None:
         """A reader for a 2xx answer of this content type that is a stream: what it gives out are OpenAI's events,

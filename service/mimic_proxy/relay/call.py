@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mimic_proxy.errors import MimicError, UpstreamBadResponse, UpstreamTimeout
+from mimic_proxy.relay.coding import decoded
 from mimic_proxy.relay.headers import ResponseFields
 from mimic_proxy.relay.pool import Pool
 from mimic_proxy.relay.tries import Tries
@@ -17,6 +18,14 @@ class Answer:
 
     fields: ResponseFields
     body: bytes
+
+    def plain(self, limit: int) -> bytes:
+        """The body without its content coding, at most `limit` bytes. Raises UpstreamBadResponse."""
+        try:
+            return decoded(self.body, self.fields.coding, limit)
+        except ValueError as wrong:
+            message = f"The backend answered {self.fields.status} {wrong}."
+            raise UpstreamBadResponse(message, error_type="other") from None
 
 
 class _Call:

@@ -11,10 +11,9 @@ import logging
 from collections.abc import Callable
 
 from mimic_proxy.dialects.base import Embedding, Translated
-from mimic_proxy.errors import MimicError, UpstreamBadResponse
+from mimic_proxy.errors import MimicError
 from mimic_proxy.relay.authorised import Authorised, BackendCall
 from mimic_proxy.relay.call import Answer
-from mimic_proxy.relay.coding import decoded
 from mimic_proxy.relay.ports import Composed, Request
 from mimic_proxy.relay.target import EMBEDDINGS
 from mimic_proxy.relay.tries import Tries
@@ -104,7 +103,7 @@ class _Composition:
 
         def refused(answer: Answer) -> bool:
             nonlocal taken
-            taken = self.embedding.take(index, answer.fields.status, _plain(answer))
+            taken = self.embedding.take(index, answer.fields.status, answer.plain(LARGEST_ANSWER_BYTES))
             return taken is not None and taken.status == 401
 
         await self.backend.ask(
@@ -127,10 +126,3 @@ def _first(group: BaseExceptionGroup[MimicError]) -> MimicError:
         found = found.exceptions[0]
     assert isinstance(found, MimicError)
     return found
-
-
-def _plain(answer: Answer) -> bytes:
-    try:
-        return decoded(answer.body, answer.fields.coding, LARGEST_ANSWER_BYTES)
-    except ValueError as wrong:
-        raise UpstreamBadResponse(f"The backend answered {answer.fields.status} {wrong}.", error_type="other") from None

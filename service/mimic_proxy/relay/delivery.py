@@ -100,16 +100,13 @@ class EventDelivery:
         facts = self._reader.facts
         self._attempts.event_seen(self._at.upstream, facts.events, facts.first_content)
         if not self.released:
-            verdict = facts.verdict
-            if isinstance(verdict, int) and (verdict == 401 or not self._answer.committed):
-                if verdict == 401:
-                    return Ending("refused", reusable=ended)
-                return Ending.with_body("answer", verdict, facts.error_body or b"{}", reusable=ended)
+            error = self._first_error(ended)
+            if error is not None:
+                return error
             self._held += out
             enough = len(self._held) >= HELD_BYTES or facts.in_partial
-            if verdict is None and not facts.done and not enough:
-                no_event = UpstreamBadResponse(NO_FIRST_EVENT, error_type="protocol")
-                return Ending.failed(no_event) if ended else None
+            if facts.verdict is None and not facts.done and not enough:
+                return self._end_unclassified() if ended else None
             out = self._take_held()
         self._write(out)
         if ended:
@@ -123,7 +120,31 @@ class EventDelivery:
             # Half an event is nobody's; `data: [DONE]` without its blank line is whole enough.
             self._write(tail if facts.held == "done" else b"")
             return Ending("complete", reusable=True)
+        if facts.lacking is not None:
+            error = UpstreamBadResponse(facts.lacking, error_type="protocol")
         return Ending.failed(error)
+
+    def _first_error(self, ended: bool) -> Ending | None:
+        """The first event was an error, which can still be the answer's status."""
+        facts = self._reader.facts
+        verdict = facts.verdict
+        if not isinstance(verdict, int) or (verdict != 401 and self._answer.committed):
+            return None
+        if verdict == 401:
+            return Ending("refused", reusable=ended)
+        return Ending.with_body("answer", verdict, facts.error_body or b"{}", reusable=ended)
+
+    def _end_unclassified(self) -> Ending:
+        """The body is over. Its only event may have come without the end that events have."""
+        tail, facts = self._reader.finish(True), self._reader.facts
+        self._attempts.event_seen(self._at.upstream, facts.events, facts.first_content)
+        error = self._first_error(True)
+        if error is not None:
+            return error
+        if facts.verdict == "ok" and facts.complete and facts.held == "done":
+            self._write(self._take_held() + tail)
+            return Ending("complete", reusable=True)
+        return Ending.failed(UpstreamBadResponse(facts.lacking or NO_FIRST_EVENT, error_type="protocol"))
 
     def release(self) -> None:
         """Give out what is held, classified or not."""

@@ -205,6 +205,9 @@ class Exchange:
             return
         if isinstance(got, Understood):
             self._asked = got
+            if got.translation is not None:
+                self._body.replace(got.translation.body)
+                got.translation.body = b""
         elif isinstance(got, MimicError):
             self._fail(got)
         else:
@@ -364,9 +367,7 @@ class Exchange:
             self._caller_stalls()
         body = self._body
         whole = b"" if body.streamed else body.take()
-        if self._asked.translation is not None:
-            whole = self._asked.translation.body
-        elif self._asks_for_usage:
+        if self._asks_for_usage:
             whole = ask_for_usage(whole)
         head = self._upstream_head(len(whole))
         self._attempts.count += 1
@@ -396,7 +397,8 @@ class Exchange:
 
     @property
     def _asks_for_usage(self) -> bool:
-        return self._services.include_usage and wants_usage(self._route, self._asked.fields)
+        services = self._services
+        return services.include_usage and not services.translates and wants_usage(self._route, self._asked.fields)
 
     def _upstream_head(self, size: int) -> bytes:
         token = self._token
@@ -500,7 +502,7 @@ class Exchange:
             if not fields.event_stream:
                 return None
             return self._services.dialect.stream(self._asked.fields, self._route.stream_end, self._asks_for_usage)
-        if not self._asked.fields.stream or fields.status >= 300 or fields.encoded:
+        if fields.status >= 300 or fields.encoded:
             return None
         return translation.stream(fields.content_type)
 

@@ -14,18 +14,21 @@ from urllib.parse import unquote
 
 import msgspec
 
+from mimic_proxy.dialects.base import Translated
 from mimic_proxy.errors import MimicError, ModelNotFound, UpstreamError
+from mimic_proxy.relay.answer import JSON_LINE
 from mimic_proxy.relay.authorised import Authorised, BackendCall
 from mimic_proxy.relay.body import UNREADABLE
 from mimic_proxy.relay.call import Answer
-from mimic_proxy.relay.headers import RequestFields
-from mimic_proxy.relay.pool import Pool
+from mimic_proxy.relay.headers import RequestFields, ResponseFields
 from mimic_proxy.relay.ports import Services
 from mimic_proxy.telemetry.propagation import unsampled
 
 WITHOUT_ROUTE = frozenset({404, 405, 501})
 LONGEST_LIST_BYTES = 16777216
 MOST_WORKED = 256
+WITHOUT_CALL = Answer(ResponseFields(404), b"")
+NOT_TRANSLATED = Translated(502, b"{}")
 
 logger = logging.getLogger("mimic.models")
 
@@ -55,10 +58,11 @@ class Models:
     """One for the process."""
 
     def __init__(
-        self, services: Services, pool: Pool, *, fixed: Sequence[str], cache_seconds: float, timeout: float
+        self, services: Services, backend: Authorised | None, *, fixed: Sequence[str], cache_seconds: float
     ) -> None:
+        """backend: None where no place is known to ask."""
         self.services = services
-        self.backend = Authorised(services, pool, services.backends["chat"].base, name="CHAT_API_URL", timeout=timeout)
+        self.backend = backend
         self.fixed = tuple(fixed)
         self.cache_seconds = cache_seconds
         self.kept: Answer | None = None
@@ -130,7 +134,9 @@ class Models:
                 raise _not_found(name)
             return ModelsAnswer(200, msgspec.json.encode(_as_model(name)))
         try:
-            answer = await self.ask(b"/models/" + raw_id, fields, query, asked)
+            # A gateway of another dialect has no call for one model.
+            one = not self.services.translates
+            answer = await self.ask(b"/models/" + raw_id, fields, query, asked) if one else WITHOUT_CALL
         except UpstreamError:
             found = self._in_kept(name)
             if found is None:
@@ -160,16 +166,32 @@ class Models:
     def _tell(self, status: int) -> None:
         if not self.told:
             self.told = True
-            logger.warning(
-                "The backend has no list of models (status %d). Mimic lists the ids that have worked since it started; "
-                "MODELS sets a fixed list.",
-                status,
-            )
+            why = f"The backend has no list of models (status {status})"
+            if self.backend is None:
+                why = "ENVELOPE_MODELS_URL is not set"
+            logger.warning("%s. Mimic lists the ids that have worked since it started; MODELS sets a fixed list.", why)
 
     async def ask(self, suffix: bytes, fields: RequestFields, query: bytes, asked: BackendCall) -> Answer:
-        """One authorised GET."""
+        """One authorised GET, its answer as OpenAI's."""
         asked.tries.forget()
-        return await self.backend.ask(b"GET", suffix, fields, query, asked, asked.tries, limit=LONGEST_LIST_BYTES)
+        if self.backend is None:
+            return Answer(ResponseFields(404), b"")
+        if not self.services.translates:
+            return await self.backend.ask(b"GET", suffix, fields, query, asked, asked.tries, limit=LONGEST_LIST_BYTES)
+        dialect, translated = self.services.dialect, NOT_TRANSLATED
+
+        def refused(answer: Answer) -> bool:
+            nonlocal translated
+            translated = dialect.models(answer.fields.status, answer.plain(LONGEST_LIST_BYTES)) or NOT_TRANSLATED
+            return translated.status == 401
+
+        answer = await self.backend.ask(
+            b"GET", suffix, fields, query, asked, asked.tries, limit=LONGEST_LIST_BYTES, refused=refused
+        )
+        shown = ResponseFields(translated.status)
+        shown.request_id = answer.fields.request_id
+        shown.lines = [JSON_LINE, *answer.fields.lines_beside_body]
+        return Answer(shown, translated.body)
 
 
 def _is_named(entry: msgspec.Raw, name: str) -> bool:
