@@ -234,8 +234,8 @@ class EnvelopeStream:
             return self._fail(_diverged(fault))
         except ValueError as fault:
             return self._fail(bad_response(f"The backend sent a tool call that is {fault}."))
-        if self._understood or last:
-            out = out or self._opened(None)
+        if self.facts.verdict is None and (self._understood or last):
+            self.facts.verdict = "ok"
         return out + self._close() if _is_true(done) else out
 
     def _give(self, said: str, *, skip: bool) -> bytes:
@@ -273,13 +273,14 @@ class EnvelopeStream:
         """The answer is whole."""
         if not self._understood:
             return self._fail(missing_text(self._shape, self._document))
-        out = self._opened(None)
+        rest = self._text.rest()
+        out = self._opened(None if len(self._calls) and not rest else "")
         assert self._chunks is not None
         chunks, facts = self._chunks, self.facts
-        rest = self._text.rest()
-        if rest or not (self._text.given or len(self._calls)):
+        if rest:
             out += chunks.text(rest)
-            facts.first_content = facts.first_content or bool(rest)
+            facts.events += 1
+            facts.first_content = True
         try:
             out += self._calls.rest(chunks)
         except Diverged as fault:
