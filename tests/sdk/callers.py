@@ -6,6 +6,18 @@ from typing import Any
 import anyio.to_thread
 from openai import AsyncOpenAI, OpenAI
 
+GATEWAY = {"DEMO_DIALECT": "envelope"}
+BACKENDS: dict[str, dict[str, str]] = {
+    "openai": {},
+    "plain": {**GATEWAY, "DEMO_STREAM": "plain"},
+    "sse": {**GATEWAY, "DEMO_STREAM": "sse"},
+    "sse-cumulative": {**GATEWAY, "DEMO_STREAM": "sse", "DEMO_STREAM_TEXT": "cumulative"},
+    "ndjson": {**GATEWAY, "DEMO_STREAM": "ndjson"},
+    "ndjson-cumulative": {**GATEWAY, "DEMO_STREAM": "ndjson", "DEMO_STREAM_TEXT": "cumulative"},
+}
+"""The demo with the OpenAI API behind, and with a gateway that streams in one way or another; `plain` does not."""
+STREAMING = [name for name in BACKENDS if name != "plain"]
+
 
 class Sdk:
     """One client; a test gives it a call to make on whichever client it is, and awaits what came of it."""
