@@ -64,8 +64,10 @@ def table_codes(text: str) -> dict[str, int]:
     return {code: int(status) for code, status in re.findall(r"^\| `([a-z_]+)` \| (\d{3}) \|", text, re.MULTILINE)}
 
 
-def test_the_settings_stand_in_the_readme_with_their_defaults() -> None:
+def test_the_settings_stand_in_the_readme_or_on_the_page_of_dialects_with_their_defaults() -> None:
     rows = re.findall(r"^\| `([A-Z_]+)` \| .+ \| (.+) \|$", section("Settings"), re.MULTILINE)
+    dialects = (ROOT / "docs" / "dialects.md").read_text("utf-8")
+    rows += re.findall(r"^\| `(ENVELOPE_[A-Z_]+)` \| .+ \| (.+) \|$", dialects, re.MULTILINE)
     expected = {entry.name.upper(): default_of(entry.name) for entry in fields(Settings) if entry.name != "warnings"}
     assert dict(rows) == expected
     assert len(rows) == len(expected)
