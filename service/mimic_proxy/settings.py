@@ -130,6 +130,8 @@ class Settings:
     envelope_embedding_path: Annotated[tuple[str, ...], envelope.some_pointers] = ("data.content",)
     envelope_embedding_item_path: Pointers = (".", "embedding")
     """Where the vector stands in each element, if a batch answers with an array of them."""
+    envelope_embedding_encoding: Annotated[Literal["asked", "float"], values.one_of("asked", "float")] = "asked"
+    """float answers with arrays of numbers even where base64 was asked for."""
     envelope_models_url: Url | None = None
     envelope_models_path: Pointers = ("data", "models", "data.models")
     envelope_model_id_path: Pointers = ("id", "name", "model")

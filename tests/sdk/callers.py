@@ -6,16 +6,8 @@ from typing import Any
 import anyio.to_thread
 from openai import AsyncOpenAI, OpenAI
 
-GATEWAY = {"DEMO_DIALECT": "envelope"}
-BACKENDS: dict[str, dict[str, str]] = {
-    "openai": {},
-    "plain": {**GATEWAY, "DEMO_STREAM": "plain"},
-    "sse": {**GATEWAY, "DEMO_STREAM": "sse"},
-    "sse-cumulative": {**GATEWAY, "DEMO_STREAM": "sse", "DEMO_STREAM_TEXT": "cumulative"},
-    "ndjson": {**GATEWAY, "DEMO_STREAM": "ndjson"},
-    "ndjson-cumulative": {**GATEWAY, "DEMO_STREAM": "ndjson", "DEMO_STREAM_TEXT": "cumulative"},
-}
-"""The demo with the OpenAI API behind, and with a gateway that streams in one way or another; `plain` does not."""
+from conformance.demo_process import BACKENDS
+
 STREAMING = [name for name in BACKENDS if name != "plain"]
 
 

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
-from conformance.demo_process import demo
-from sdk.callers import BACKENDS, Sdk
+from conformance.demo_process import BACKENDS, demo
+from sdk.callers import Sdk
 
 
 @pytest.fixture(scope="session")

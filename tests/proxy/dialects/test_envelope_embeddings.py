@@ -83,6 +83,11 @@ def test_a_gateway_that_answers_in_base64_is_understood(numbers: list[float], as
     assert found == (packed if as_text else numbers)
 
 
+def test_base64_can_be_switched_off() -> None:
+    asked = embedding(["a"], {"embedding_encoding": "float"}, encoding_format="base64")
+    assert taken(asked, vector(0.5))["data"][0]["embedding"] == [0.5]
+
+
 def test_usage_is_the_sum_of_the_calls() -> None:
     asked = embedding(["a", "b"])
     found = taken(
