@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from mimic_proxy import settings
-from mimic_proxy.configuration import grants, presets, values
+from mimic_proxy.configuration import envelope, grants, presets, values
 from mimic_proxy.settings import HINTS, READERS, SECRETS, Settings
 
 HEADING = re.compile(r"    # ([A-Z][^.]*)\.")
@@ -36,6 +36,9 @@ KINDS: dict[values.Reader, str] = {
     values.token_format: "text with `{token}` in it",
     values.secret_format: "text with `{secret}` in it",
     values.token_type: "word or URI",
+    envelope.json_object: "a JSON object, or a mapping in YAML",
+    envelope.one_pointer: "place in JSON",
+    envelope.renames: "`name=other` separated by commas, or a mapping in YAML",
     values.segment: "letters, digits, `.`, `_`, `~`, `-`",
 }
 """What each reader wants; `Whole` and `OneOf` say it themselves."""

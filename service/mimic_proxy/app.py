@@ -11,9 +11,12 @@ from collections.abc import Callable
 from typing import Any
 
 from mimic_proxy.configuration.sources import Problem
+from mimic_proxy.dialects.envelope.dialect import Envelope
 from mimic_proxy.dialects.openai import OpenAI
+from mimic_proxy.relay.authorised import Authorised
 from mimic_proxy.relay.batch import Batch
 from mimic_proxy.relay.breaker import Breaker
+from mimic_proxy.relay.compose import Composer
 from mimic_proxy.relay.dial import Dialler, OutboundProxy
 from mimic_proxy.relay.exchange import Exchange
 from mimic_proxy.relay.headers import request_names, response_names
@@ -66,17 +69,24 @@ class Mimic:
         self.outbox = Outbox(loop.call_soon)
         self.batch = Batch(loop.call_later)
         self.pools: dict[tuple[str, str, int], Pool] = {}
-        chat = parse_base(settings.chat_api_url)
-        embeddings = parse_base(settings.embedding_api_url)
+        translates = settings.dialect != "openai"
+        chat = parse_base(settings.chat_api_url, exact=translates)
+        embeddings = parse_base(settings.embedding_api_url, exact=translates)
+        traced = telemetry.begin_trace is not None
         self.services = Services(
-            backends={"chat": self._backend(chat), "embeddings": self._backend(embeddings)},
+            backends={
+                "chat": Backend(chat, self._pool(chat)),
+                "embeddings": Backend(embeddings, self._pool(embeddings)),
+            },
             tokens=self.tokens,
-            dialect=OpenAI(),
+            dialect=Envelope(settings) if translates else OpenAI(),
+            translates=translates,
             limits=_limits(settings),
             slots=Slots(settings.max_concurrency, settings.max_queue),
             budget=Budget(settings.max_buffered_bytes),
             breaker=Breaker(settings.breaker_failures, settings.breaker_cooldown, telemetry.breaker_changed),
             clock=time.monotonic,
+            wall=time.time,
             pulse=Pulse(loop.call_later),
             outbox=self.outbox,
             offload=self._offload,
@@ -94,12 +104,17 @@ class Mimic:
             include_usage=settings.include_usage,
             retry_dead_connection=settings.retry_dead_connection,
         )
+        timeout = settings.total_timeout
+        if translates:
+            pool = self._pool(embeddings)
+            backend = Authorised(self.services, pool, embeddings, name="EMBEDDING_API_URL", timeout=timeout)
+            concurrency = settings.envelope_embedding_concurrency
+            self.services.composer = Composer(backend, concurrency=concurrency, traced=traced)
         self.models = Models(
             self.services,
-            self.pools[chat.origin],
+            self.models_backend(settings.total_timeout),
             fixed=settings.models,
             cache_seconds=settings.models_cache_seconds,
-            timeout=settings.total_timeout,
         )
         self.models.settle = self.batch.flush
         self.origins = OriginPolicy(settings.allowed_hosts, settings.allowed_origins)
@@ -133,13 +148,23 @@ class Mimic:
             begin_span=self.telemetry.begin_refresh,
         )
 
-    def _backend(self, base: Base) -> Backend:
+    def _pool(self, base: Base) -> Pool:
         settings = self.settings
         if base.origin not in self.pools:
             dialler = Dialler(context=self.tls, proxy_for=self._proxy_for, timeout=settings.connect_timeout)
             names = response_names(own_cors=bool(settings.allowed_origins))
             self.pools[base.origin] = Pool(base, dialler, time.monotonic, names, self.outbox)
-        return Backend(base, self.pools[base.origin])
+        return self.pools[base.origin]
+
+    def models_backend(self, timeout: float) -> Authorised | None:
+        """Where the list of models is asked for, within so many seconds; None: no such place is known."""
+        settings, name = self.settings, "CHAT_API_URL"
+        base = self.services.backends["chat"].base
+        if self.services.translates:
+            if settings.envelope_models_url is None:
+                return None
+            base, name = parse_base(settings.envelope_models_url, exact=True), "ENVELOPE_MODELS_URL"
+        return Authorised(self.services, self._pool(base), base, name=name, timeout=timeout)
 
     def _proxy_for(self, base: Base) -> OutboundProxy | None:
         settings = self.settings

@@ -7,13 +7,13 @@ file, and its type names the reader of the value.
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
-from mimic_proxy.configuration import grants, presets, values
+from mimic_proxy.configuration import envelope, presets, relations, values
 from mimic_proxy.configuration.sources import Names, Problem, gather
 
 Text = Annotated[str, values.text]
@@ -30,6 +30,7 @@ Origins = Annotated[tuple[str, ...], values.origins]
 File = Annotated[Path, values.path]
 Url = Annotated[str, values.url]
 Proxy = Annotated[str, values.proxy]
+Pointer = Annotated[str, envelope.one_pointer]
 Pairs = Annotated[values.Pairs, values.pairs]
 HeaderPairs = Annotated[values.Pairs, values.header_pairs]
 Pointers = Annotated[tuple[str, ...], values.pointers]
@@ -90,6 +91,64 @@ class Settings:
     """A fixed list of model ids; empty asks the backend."""
     models_cache_seconds: Seconds = 10.0
     """How long the backend's list of models is kept."""
+
+    # What a backend of DIALECT=envelope is sent, and where things stand in its answers; docs/dialects.md.
+    envelope_request_under: Pointer | None = None
+    """Where the caller's body is put; None sends it as it is."""
+    envelope_request_rename: Annotated[tuple[str, ...], envelope.renames] = ()
+    """Fields of the request that have another name there, as `messages=conversation`."""
+    envelope_request_add: Annotated[str, envelope.json_object] = "{}"
+    """A JSON object whose fields every request gets besides. May hold an application's key: shown by names alone."""
+    envelope_history: Annotated[Literal["openai", "flat"], values.one_of("openai", "flat")] = "openai"
+    """How tool calls in earlier messages are sent."""
+    envelope_text_path: Pointers = ("data.content.content",)
+    """Where an answer holds the text."""
+    envelope_tool_calls_path: Pointers = ("data.content.tool_calls",)
+    """Where it holds the tool calls."""
+    envelope_finish_reason_path: Pointers = (
+        "data.content.finish_reason",
+        "data.finish_reason",
+        "finish_reason",
+    )
+    """Where it holds the finish reason."""
+    envelope_usage_path: Pointers = ("data.content.usage", "data.usage", "usage")
+    """Where it holds the usage."""
+    envelope_model_path: Pointers = ("data.model", "model")
+    """Where it names the model."""
+    envelope_error_code_path: Pointers = ("errorCode",)
+    """Where it holds the code of an error."""
+    envelope_error_message_path: Pointers = ("errorMessage", "errorMsg", "message", "msg")
+    """Where it holds the message of an error."""
+    envelope_success_codes: Items = ("0", "200", "success", "ok")
+    """Values of the error code that report no error, beside null and an empty text."""
+    envelope_refused_codes: Items = ("401",)
+    """Values of the error code that say that the access token was refused."""
+    envelope_stream: Annotated[
+        Literal["auto", "sse", "ndjson", "off"], values.one_of("auto", "sse", "ndjson", "off")
+    ] = "auto"
+    """How streams come: as events, as lines of JSON, or not at all; `auto` looks."""
+    envelope_stream_text: Annotated[Literal["delta", "cumulative"], values.one_of("delta", "cumulative")] = "delta"
+    """Whether each event of a stream holds what is new, or all that there is so far."""
+    envelope_stream_end: Annotated[Literal["auto", "marker", "body"], values.one_of("auto", "marker", "body")] = "auto"
+    """What ends a stream well: a marker, or the end of the body."""
+    envelope_done_path: Pointers = ("data.done", "done")
+    """Where an event says that it is the last."""
+    envelope_embedding_input: Text = "text"
+    """The field that the input stands in."""
+    envelope_embedding_batch: Annotated[int, values.whole(1, 2048)] = 1
+    """Inputs of one call. 1 sends each as a text, more as an array of texts."""
+    envelope_embedding_concurrency: Annotated[int, values.whole(1, 256)] = 8
+    """Calls for one request that are under way at once."""
+    envelope_embedding_path: Pointers = ("data.content",)
+    """Where an answer holds the vector."""
+    envelope_embedding_item_path: Pointers = (".", "embedding")
+    """Where the vector stands in each element, if a batch answers with an array of them."""
+    envelope_models_url: Url | None = None
+    """Where the list of models is; without it the backend is taken to have none."""
+    envelope_models_path: Pointers = ("data", "models", "data.models")
+    """Where that list stands in its answer."""
+    envelope_model_id_path: Pointers = ("id", "name", "model")
+    """Where each of its elements holds the id."""
 
     # Who asks for a token, and for what.
     access_token: SecretRef | None = None
@@ -290,8 +349,8 @@ READERS = {name.upper(): reader for name, hint in HINTS.items() if (reader := _r
 SECRETS = tuple(name.upper() for name, hint in HINTS.items() if SecretRef in get_args(hint))
 DEFAULTS = {entry.name.upper(): entry.default for entry in fields(Settings) if entry.default is not MISSING}
 NAMES = Names(plain=frozenset(READERS), secrets=frozenset(SECRETS))
-FILES = ("TLS_CERT", "TLS_KEY", "CA_BUNDLE", "CLIENT_CERT", "CLIENT_KEY")
-"""Have to be there at the start. The files of secrets may come later."""
+BARE_TOKEN = "{token}"
+"""How a gateway with an envelope of its own is sent the token, unless TOKEN_FORMAT says otherwise."""
 
 
 def load(
@@ -318,26 +377,21 @@ def load(
                 found[name] = reader(gathered.values[name])
             except ValueError as wrong:
                 problems.append(Problem(name, str(wrong)))
+    if found.get("DIALECT") == "envelope":
+        found.setdefault("TOKEN_FORMAT", BARE_TOKEN)
     for name in SECRETS:
         secret = _secret_ref(name, gathered.values, problems)
         if secret is not None:
             found[name] = secret
-    if found.get("DIALECT") == "envelope":
-        found.setdefault("TOKEN_FORMAT", "{token}")
     problems.extend(Problem(name, f"is missing: {purpose}") for name, purpose in lacking.items())
     refused = {problem.name.removesuffix("_FILE") for problem in problems}
     if lacking:
         refused.add("TOKEN_URL")
-    problems.extend(problem for problem in _relations(found, is_file) if problem.name not in refused)
+    more = relations.problems(found, DEFAULTS, is_file)
+    problems.extend(problem for problem in more if problem.name not in refused)
     if problems:
         raise SettingsError(sorted(problems))
-    if not found.get("VERIFY_SSL", True):
-        warnings.append("VERIFY_SSL=False: the certificates of backend and token service are not checked")
-    warnings.extend(grants.unused(found.get("GRANT", DEFAULTS["GRANT"]), given))
-    if found.get("GRANT", "auth_code") == "auth_code" and "CLIENT_SECRET" in found and "CLIENT_ID" not in found:
-        warnings.append("CLIENT_SECRET is set, but GRANT=auth_code does not use it without CLIENT_ID")
-    if found.get("GRANT") == "refresh_token" and "TOKEN_STORE" not in found:
-        warnings.append("GRANT=refresh_token without TOKEN_STORE: a refresh token that is replaced is lost at the end")
+    warnings.extend(relations.warnings(found, found.get("GRANT", DEFAULTS["GRANT"]), given))
     return Settings(**{name.lower(): value for name, value in found.items()}, warnings=tuple(warnings))
 
 
@@ -374,6 +428,8 @@ def redacted(settings: Settings) -> dict[str, object]:
             shown[name] = f"(from {value.file})" if value.file else "(set)"
         elif isinstance(value, str) and READERS[name] in (values.url, values.base_url, values.proxy):
             shown[name] = values.masked_url(value)
+        elif isinstance(value, str) and READERS.get(name) is envelope.json_object:
+            shown[name] = dict.fromkeys(json.loads(value), "***")
         elif isinstance(value, Path):
             shown[name] = str(value)
         elif READERS.get(name) in (values.pairs, values.header_pairs):
@@ -399,62 +455,3 @@ def _secret_ref(name: str, merged: Mapping[str, object], problems: list[Problem]
     except ValueError as wrong:
         problems.append(Problem(name if file is None else f"{name}_FILE", str(wrong)))
         return None
-
-
-def _relations(found: Mapping[str, Any], is_file: Callable[[Path], bool]) -> Iterator[Problem]:
-    """What must be there, and what must fit together."""
-    effective = {**DEFAULTS, **found}
-    for name, purpose in grants.required(effective["GRANT"]).items():
-        if name not in found:
-            yield Problem(name, f"is missing: {purpose}")
-    if effective["PORT"] == effective["ADMIN_PORT"] != 0:
-        yield Problem("ADMIN_PORT", "must differ from PORT")
-    if effective["MAX_BUFFERED_BYTES"] < effective["MAX_BODY_BYTES"]:
-        yield Problem("MAX_BUFFERED_BYTES", "must be at least MAX_BODY_BYTES, or the largest bodies could never pass")
-    for key, certificate in (("CLIENT_KEY", "CLIENT_CERT"), ("TLS_KEY", "TLS_CERT")):
-        if key in found and certificate not in found:
-            yield Problem(key, f"needs {certificate}")
-    for name in FILES:
-        if name in found and not is_file(found[name]):
-            yield Problem(name, "must be the path of a file that is there")
-    yield from _request_relations(effective)
-    static = found.get("ACCESS_TOKEN")
-    if static is not None and static.value is not None and not (static.value.isascii() and static.value.isprintable()):
-        yield Problem("ACCESS_TOKEN", "must be printable ASCII, since it goes into a header field")
-
-
-def _request_relations(effective: Mapping[str, Any]) -> Iterator[Problem]:
-    """What must fit together for a token request."""
-    grant = effective["GRANT"]
-    if grant in grants.WITHOUT_SERVICE:
-        return
-    yield from _secret_relations(effective)
-    encoding = effective["TOKEN_ENCODING"]
-    if effective["TOKEN_METHOD"] == "GET" and encoding in ("json", "form"):
-        yield Problem("TOKEN_ENCODING", "must be query with TOKEN_METHOD=GET, which has no body")
-    nested = any(isinstance(value, (dict, list)) for _, value in effective["TOKEN_FIELDS"])
-    if nested and encoding != "json" and (grant != "auth_code" or encoding is not None):
-        yield Problem("TOKEN_FIELDS", "must hold plain values unless TOKEN_ENCODING=json")
-
-
-def _secret_relations(effective: Mapping[str, Any]) -> Iterator[Problem]:
-    """Who asks, and where the secret goes."""
-    grant, place, name = effective["GRANT"], effective["TOKEN_SECRET_IN"], effective["TOKEN_SECRET_AS"]
-    if place == "header" and name is None:
-        yield Problem("TOKEN_SECRET_AS", "is missing: TOKEN_SECRET_IN=header needs the name of the header field")
-    elif place == "header":
-        try:
-            values.header_name(name)
-        except ValueError as wrong:
-            yield Problem("TOKEN_SECRET_AS", str(wrong))
-    if effective.get("CLIENT_ID") is not None:
-        return
-    if grant == "auth_code" and place == "basic" and name is None:
-        yield Problem("TOKEN_SECRET_AS", "is missing: TOKEN_SECRET_IN=basic needs the name of a user")
-    secret = effective.get("CLIENT_SECRET") is not None and grant in ("token_exchange", "refresh_token")
-    if (
-        secret
-        or grant == "client_credentials"
-        or (grant == "private_key_jwt" and effective["ASSERTION_AS"] == "client")
-    ):
-        yield Problem("CLIENT_ID", f"is missing: {grants.CLIENT_ID['CLIENT_ID']}")

@@ -10,15 +10,6 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-GRANTS: Final = (
-    "auth_code",
-    "client_credentials",
-    "private_key_jwt",
-    "token_exchange",
-    "refresh_token",
-    "static",
-    "none",
-)
 KEY_ID: Final = "demo-key-1"
 SUBJECT_ISSUER: Final = "https://kubernetes.demo.invalid"
 SUBJECT_AUDIENCE: Final = "demo-token-service"

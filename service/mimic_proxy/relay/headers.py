@@ -32,6 +32,7 @@ HOP_BY_HOP = (
 )
 CREDENTIALS = (b"authorization", b"api-key", b"x-api-key", b"cookie", b"proxy-authorization")
 NEVER_NAMED = frozenset((b"content-type", b"content-length", b"host", b"transfer-encoding", b"keep-alive"))
+ABOUT_THE_BODY = (b"content-", b"etag:", b"last-modified:", b"accept-ranges:", b"digest:", b"repr-digest:")
 MAX_NAMES = 1024
 
 Reader = Callable[[Any, bytes, bytes], None]
@@ -92,6 +93,8 @@ class ResponseFields:
     connection: bytes = b""
     close: bool = False
     encoded: bool = False
+    coding: bytes = b""
+    """The content coding, lower case."""
     keep_alive_seconds: float | None = None
     location: bool = False
     request_id: bytes | None = None
@@ -104,6 +107,11 @@ class ResponseFields:
     def event_stream(self) -> bool:
         """A 2xx answer in server-sent events that can be read on the way."""
         return self.content_type.startswith(b"text/event-stream") and 200 <= self.status < 300 and not self.encoded
+
+    @property
+    def lines_beside_body(self) -> list[bytes]:
+        """Its lines that hold for another body as well."""
+        return [line for line in self.lines if not line.lower().startswith(ABOUT_THE_BODY)]
 
 
 def _drop(fields: object, name: bytes, value: bytes) -> None:
@@ -286,7 +294,8 @@ def _location(fields: ResponseFields, name: bytes, value: bytes) -> None:
 
 
 def _content_encoding(fields: ResponseFields, name: bytes, value: bytes) -> None:
-    fields.encoded = value.strip().lower() not in (b"", b"identity")
+    fields.coding = value.strip().lower()
+    fields.encoded = fields.coding not in (b"", b"identity")
     fields.lines.append(b"%b: %b\r\n" % (name, value))
 
 

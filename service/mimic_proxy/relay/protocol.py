@@ -388,6 +388,7 @@ class RelayProtocol(HttpToolsProtocol):
             keep_alive=parser.should_keep_alive(),
             names=self.services.request_names,
             now=self.services.clock(),
+            translated=self.services.translates,
         )
 
     def _parse_without_upgrade(self, rest: bytes) -> None:
