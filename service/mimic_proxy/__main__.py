@@ -126,13 +126,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_demo_options(demo: argparse.ArgumentParser) -> None:
-    told = "how its token service is asked: %(choices)s (auth_code)"
-    demo.add_argument("--grant", choices=get_args(Grant), metavar="GRANT", help=told)
     demo.add_argument("--dialect", choices=("openai", "envelope"), help="how the backend speaks (openai)")
     demo.add_argument("--stream", choices=("sse", "ndjson", "plain"), help="how the envelope's backend streams (sse)")
     demo.add_argument(
         "--stream-text", choices=("delta", "cumulative"), help="what each event of such a stream holds (delta)"
     )
+    told = "how its token service is asked: %(choices)s (auth_code)"
+    demo.add_argument("--grant", choices=get_args(Grant), help=told, metavar="GRANT")
 
 
 if __name__ == "__main__":

@@ -62,8 +62,8 @@ def overrides(
 ) -> dict[str, str | None]:
     """Settings that point to the embedded backend at `url` and nowhere else.
 
-    grant: those that get a token there. dialect: openai, or envelope for its gateway. stream_text: delta or cumulative,
-    what an event of that holds.
+    grant: those that get a token there. dialect: openai, or envelope for its gateway. stream_text: delta or
+    cumulative, what an event of that holds.
     """
     ours: dict[str, str | None] = {
         **dict.fromkeys(NAMES.all - HONOURED),

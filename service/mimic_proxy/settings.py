@@ -251,6 +251,9 @@ class Settings:
     """Names that callers may use for Mimic beside loopback ones; `*` for all."""
     allowed_origins: Origins = ()
     """Origins of web pages that may call it, as in `https://app.example.com`; `*` for all."""
+    client_keys: SecretRef | None = None
+    """Keys of which callers have to show one: `name: key` a line. CLIENT_KEYS_FILE may name a folder with a file for
+    each name. Without it every caller is let in."""
     tls_cert: File | None = None
     """Certificate chain for TLS on the API port."""
     tls_key: File | None = None
@@ -377,12 +380,12 @@ def load(
                 found[name] = reader(gathered.values[name])
             except ValueError as wrong:
                 problems.append(Problem(name, str(wrong)))
-    if found.get("DIALECT") == "envelope":
-        found.setdefault("TOKEN_FORMAT", BARE_TOKEN)
     for name in SECRETS:
         secret = _secret_ref(name, gathered.values, problems)
         if secret is not None:
             found[name] = secret
+    if found.get("DIALECT") == "envelope":
+        found.setdefault("TOKEN_FORMAT", BARE_TOKEN)
     problems.extend(Problem(name, f"is missing: {purpose}") for name, purpose in lacking.items())
     refused = {problem.name.removesuffix("_FILE") for problem in problems}
     if lacking:

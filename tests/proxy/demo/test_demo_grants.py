@@ -4,16 +4,16 @@ import base64
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import httpx2
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from mimic_proxy.demo.credentials import KEY_ID, SUBJECT_AUDIENCE, SUBJECT_ISSUER, Credentials
+from mimic_proxy.demo.credentials import GRANTS, KEY_ID, SUBJECT_AUDIENCE, SUBJECT_ISSUER, Credentials
 from mimic_proxy.demo.oauth import CLIENT_ASSERTION, GRANT_TYPES, JWT_TYPE
-from mimic_proxy.demo.options import DemoOptions, Grant
+from mimic_proxy.demo.options import DemoOptions
 from mimic_proxy.settings import Settings, load
 from mimic_proxy.tokens.answer import Failure
 from mimic_proxy.tokens.grants import GRANTS as PROXY_GRANTS
@@ -22,7 +22,6 @@ from mimic_proxy.tokens.refresh import Refresher, TokenPolicy
 from mimic_proxy.tokens.service import TokenService
 from mimic_proxy.tokens.token import AccessToken
 
-GRANTS = get_args(Grant)
 Play = Callable[..., "Played"]
 
 
