@@ -31,14 +31,15 @@ KINDS: dict[values.Reader, str] = {
     values.proxy: "URL",
     values.pairs: "`name=value` separated by commas, a JSON object, or a mapping in YAML",
     values.header_pairs: "`name=value` separated by commas, a JSON object, or a mapping in YAML",
+    envelope.some_pointers: "places in JSON, separated by commas",
+    envelope.one_pointer: "a place in JSON",
+    envelope.renames: "name=other, separated by commas",
+    envelope.json_object: "a JSON object",
     values.pointers: "places in JSON, separated by commas",
     values.header_name: "name of a header field",
     values.token_format: "text with `{token}` in it",
     values.secret_format: "text with `{secret}` in it",
     values.token_type: "word or URI",
-    envelope.json_object: "a JSON object, or a mapping in YAML",
-    envelope.one_pointer: "place in JSON",
-    envelope.renames: "`name=other` separated by commas, or a mapping in YAML",
     values.segment: "letters, digits, `.`, `_`, `~`, `-`",
 }
 """What each reader wants; `Whole` and `OneOf` say it themselves."""
