@@ -10,9 +10,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from mimic_proxy.client_keys import ClientKeys
 from mimic_proxy.configuration.sources import Problem
 from mimic_proxy.dialects.envelope.dialect import Envelope
 from mimic_proxy.dialects.openai import OpenAI
+from mimic_proxy.errors import MimicError
 from mimic_proxy.relay.authorised import Authorised
 from mimic_proxy.relay.batch import Batch
 from mimic_proxy.relay.breaker import Breaker
@@ -65,6 +67,7 @@ class Mimic:
         self.telemetry = telemetry
         self.reloaded_at, self.reload_succeeded = time.time(), True
         self.config_hash = config_hash(settings)
+        self.client_keys = None if settings.client_keys is None else ClientKeys(settings.client_keys)
         self.tokens = self._token_source()
         self.outbox = Outbox(loop.call_soon)
         self.batch = Batch(loop.call_later)
@@ -95,8 +98,11 @@ class Mimic:
             heads=Heads(),
             defer=self.batch.add,
             request_names=request_names(
-                settings.token_header.lower().encode("ascii"), baggage=telemetry.propagation.baggage
+                settings.token_header.lower().encode("ascii"),
+                baggage=telemetry.propagation.baggage,
+                client_keys=settings.client_keys is not None,
             ),
+            admit=None if settings.client_keys is None else self._admit,
             begin_trace=telemetry.begin_trace,
             trace_upstream=settings.mimic_trace_upstream and telemetry.propagation.trace_context,
             gaps=telemetry.gaps,
@@ -172,6 +178,10 @@ class Mimic:
             base, http_proxy=settings.http_proxy, https_proxy=settings.https_proxy, no_proxy=settings.no_proxy
         )
 
+    def _admit(self, credential: bytes | None) -> str | MimicError:
+        assert self.client_keys is not None
+        return self.client_keys.callers.name_of(credential)
+
     def _offload(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
         def finish(future: "asyncio.Future[Any]") -> None:
             done(future.exception() or future.result())
@@ -228,7 +238,10 @@ class Mimic:
 
     def secrets_changed(self) -> None:
         """Files of secrets have changed: a new secret is used at once."""
-        self._reloaded(self.tokens.secrets_changed())
+        keys = self.client_keys is None or self.client_keys.reload()
+        # Heads that are recognised were admitted by the keys of before.
+        self.services.heads.forget()
+        self._reloaded(self.tokens.secrets_changed() and keys)
 
     def _reloaded(self, succeeded: bool) -> None:
         self.reload_succeeded = succeeded

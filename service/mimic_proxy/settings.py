@@ -237,6 +237,9 @@ class Settings:
     """Names that callers may use for Mimic beside loopback ones; `*` for all."""
     allowed_origins: Origins = ()
     """Origins of web pages that may call it, as in `https://app.example.com`; `*` for all."""
+    client_keys: SecretRef | None = None
+    """Keys of which callers have to show one: `name: key` a line. CLIENT_KEYS_FILE may name a folder with a file for
+    each name. Without it every caller is let in."""
     tls_cert: File | None = None
     """Certificate chain for TLS on the API port."""
     tls_key: File | None = None

@@ -31,6 +31,8 @@ HOP_BY_HOP = (
     b"http2-settings",
 )
 CREDENTIALS = (b"authorization", b"api-key", b"x-api-key", b"cookie", b"proxy-authorization")
+CLIENT_KEYS = (b"authorization", b"api-key", b"x-api-key")
+"""Where SDKs put their API key."""
 NEVER_NAMED = frozenset((b"content-type", b"content-length", b"host", b"transfer-encoding", b"keep-alive"))
 ABOUT_THE_BODY = (b"content-", b"etag:", b"last-modified:", b"accept-ranges:", b"digest:", b"repr-digest:")
 MAX_NAMES = 1024
@@ -76,6 +78,10 @@ class RequestFields:
     traceparent: bytes | None = None
     tracestate: tuple[bytes, ...] = ()
     client_retry: bool = False
+    credential: bytes | None = None
+    """What the caller authenticates with, read only where client keys are wanted."""
+    caller: str | None = None
+    """The name of its entry among the client keys."""
     prepared: tuple[object, bool, bytes] | None = None
     """What `head_start` made of it last, behind what that depends on."""
 
@@ -201,12 +207,18 @@ REQUEST_READERS: Mapping[bytes, Reader] = {
 """Fields that do not simply pass. All others do."""
 
 
-def request_names(token_header: bytes, *, baggage: bool = False) -> Names:
-    """The table for callers' heads. `token_header`: lower-case name of the field that we write. baggage: it passes."""
+def request_names(token_header: bytes, *, baggage: bool = False, client_keys: bool = False) -> Names:
+    """The table for callers' heads. `token_header`: lower-case name of the field that we write. baggage: it passes.
+
+    client_keys: callers have to show one, so that it is read; it passes no more than else.
+    """
     readers = dict(REQUEST_READERS)
     if baggage:
         del readers[b"baggage"]
-    return Names({**readers, token_header: _drop}, (b"proxy-",))
+    readers[token_header] = _drop
+    if client_keys:
+        readers.update(dict.fromkeys(CLIENT_KEYS, _credential))
+    return Names(readers, (b"proxy-",))
 
 
 def read_request(headers: list[tuple[bytes, bytes]], names: Names) -> RequestFields:
@@ -260,6 +272,11 @@ def head_end(trace: bytes, *, length: int | None, chunked: bool) -> bytes:
         return b"%bcontent-length: %d\r\n\r\n" % (trace, length)
     coding = b"transfer-encoding: chunked\r\n" if chunked else b""
     return b"%b%b\r\n" % (trace, coding)
+
+
+def _credential(fields: RequestFields, name: bytes, value: bytes) -> None:
+    if fields.credential is None:
+        fields.credential = value
 
 
 def _response_type(fields: ResponseFields, name: bytes, value: bytes) -> None:

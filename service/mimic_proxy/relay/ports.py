@@ -133,6 +133,8 @@ class HeadsPort(Protocol):
 
     def remember(self, data: bytes, request: "Request", route: Any) -> None: ...
 
+    def forget(self) -> None: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -182,6 +184,8 @@ class Services:
     heads: "HeadsPort"
     request_names: Names
     """How callers' header fields are treated."""
+    admit: Callable[[bytes | None], str | MimicError] | None = None
+    """The name of the caller with this credential, or why it is not let in; None: everybody is."""
     composer: ComposerPort | None = None
     """For a dialect that translates."""
     begin_trace: Callable[[bytes | None, tuple[bytes, ...], str], Trace] | None = None

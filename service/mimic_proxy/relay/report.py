@@ -146,6 +146,7 @@ def observation(
     seen.overhead_seconds = duration - waited if duration > waited else 0.0
     seen.request_bytes = body.received
     seen.response_bytes = answer.size
+    seen.caller = request.fields.caller
     seen.client_retry = request.fields.client_retry
     seen.parameters = parameters
     _tell_attempts(seen, at, attempts, upstream)

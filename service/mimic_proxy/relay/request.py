@@ -15,6 +15,9 @@ ABSOLUTE = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
 CALLER_LEFT = "mimic.left"
 """Key of the ASGI scope for a function that tells whether the caller has gone."""
 
+CALLER = "mimic.caller"
+"""Key of the ASGI scope for the name of the caller among the client keys, or None."""
+
 Headers = list[tuple[bytes, bytes]]
 
 

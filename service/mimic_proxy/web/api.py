@@ -14,7 +14,7 @@ from mimic_proxy.relay.authorised import BackendCall
 from mimic_proxy.relay.headers import REQUEST_ID, RequestFields, read_request
 from mimic_proxy.relay.outcome import NO_STATUS_SENT, outcome_of_error, outcome_of_status
 from mimic_proxy.relay.ports import Services
-from mimic_proxy.relay.request import CALLER_LEFT
+from mimic_proxy.relay.request import CALLER, CALLER_LEFT
 from mimic_proxy.relay.routes import match
 from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.observation import Operation, Outcome
@@ -230,6 +230,7 @@ def _observation(
         duration_seconds=ended - started,
     )
     seen.route = route
+    seen.caller = scope.get(CALLER)
     seen.trace = asked.trace
     seen.error_code = None if error is None else error.code
     seen.token_wait_seconds = sum(wait.seconds for wait in asked.token_waits)
