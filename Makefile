@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-compiled check format bench trial conformance dashboards lock build build-compiled clean
+.PHONY: help run serve test test-compiled check format bench trial conformance dashboards reference lock build build-compiled clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,12 +34,13 @@ test-compiled: $(VENV)/.installed-dev ## the proxy's tests with its hot modules 
 		--target .cache/compiled .
 	PYTHONPATH=$(CURDIR)/.cache/compiled $(BIN)/python -m pytest $(PARALLEL) tests/proxy tests/sdk $(ARGS)
 
-check: $(VENV)/.installed-dev ## lint, format, types, import contracts, dashboards and rules up to date
+check: $(VENV)/.installed-dev ## lint, format, types, import contracts, what is generated up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m observability --check
+	$(BIN)/python -m reference --check
 
 format: $(VENV)/.installed-dev ## put the code into shape
 	$(BIN)/ruff check --fix .
@@ -53,6 +54,9 @@ bench: $(VENV)/.installed-dev ## Mimic against its peers, side by side
 
 dashboards: $(VENV)/.installed-dev ## the chart's dashboards and rules, built anew from observability/
 	$(BIN)/python -m observability
+
+reference: $(VENV)/.installed-dev ## docs/reference/settings.md, written anew from the settings
+	$(BIN)/python -m reference
 
 trial: $(VENV)/.installed-dev ## real models behind it (compiles one runtime, downloads two models)
 	$(BIN)/python -m tests.trial $(ARGS)

@@ -8,9 +8,11 @@ import argparse
 import os
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 from mimic_proxy.telemetry.tracing.environment import importable
 
@@ -22,7 +24,7 @@ with importable(os.environ):
     from mimic_proxy.listen import CannotListen
     from mimic_proxy.release import own_version
     from mimic_proxy.serve import in_a_loop, serve
-    from mimic_proxy.settings import SettingsError, load, load_admin_port
+    from mimic_proxy.settings import Grant, SettingsError, load, load_admin_port
     from mimic_proxy.telemetry.logs import LineWriter, configure
     from mimic_proxy.telemetry.port import Telemetry
 
@@ -57,6 +59,7 @@ def _serve(environ: Mapping[str, str]) -> bool:
 def _demo(environ: Mapping[str, str]) -> bool:
     # Imported here: who serves a real backend carries no demo along.
     from mimic_proxy.demo.backend import create_app
+    from mimic_proxy.demo.credentials import Credentials
     from mimic_proxy.demo.options import DemoOptions
 
     try:
@@ -64,11 +67,17 @@ def _demo(environ: Mapping[str, str]) -> bool:
     except ValueError as error:
         name, _, wrong = str(error).partition(": ")
         raise SettingsError([Problem(name, wrong)]) from None
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    credentials = Credentials(options.code)
+    with (
+        tempfile.TemporaryDirectory(prefix="mimic-demo-") as folder,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+    ):
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        overrides = demonstrate.overrides(url, options.code, options.dialect, options.stream_text)
+        grant = credentials.settings(options.grant, Path(folder), time.time())
+        overrides = demonstrate.overrides(url, grant, options.dialect, options.stream_text)
         settings = load(environ, DOTENV, overrides=overrides, defaults=demonstrate.DEFAULTS)
-        return demonstrate.demonstrate(settings, create_app(options), listener, "demo/chat-small", _say)
+        app = create_app(options, credentials=credentials)
+        return demonstrate.demonstrate(settings, app, listener, "demo/chat-small", _say)
 
 
 def _check(environ: Mapping[str, str]) -> bool:
@@ -122,6 +131,8 @@ def _add_demo_options(demo: argparse.ArgumentParser) -> None:
     demo.add_argument(
         "--stream-text", choices=("delta", "cumulative"), help="what each event of such a stream holds (delta)"
     )
+    told = "how its token service is asked: %(choices)s (auth_code)"
+    demo.add_argument("--grant", choices=get_args(Grant), help=told, metavar="GRANT")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+from collections.abc import Mapping
 
 from fastapi import FastAPI
 
@@ -58,15 +59,18 @@ How it is: http://localhost:{admin_port}/ in a browser. Ctrl-C ends it.
 """
 
 
-def overrides(url: str, code: str, dialect: str = "openai", stream_text: str = "delta") -> dict[str, str | None]:
+def overrides(
+    url: str, grant: Mapping[str, str], dialect: str = "openai", stream_text: str = "delta"
+) -> dict[str, str | None]:
     """Settings that point to the embedded backend at `url` and nowhere else.
 
-    dialect: openai, or envelope for its gateway. stream_text: delta or cumulative, what an event of that holds.
+    grant: those that get a token there. dialect: openai, or envelope for its gateway. stream_text: delta or
+    cumulative, what an event of that holds.
     """
     ours: dict[str, str | None] = {
         **dict.fromkeys(NAMES.all - HONOURED),
         "TOKEN_URL": f"{url}/token",
-        "AUTH_CODE": code,
+        **grant,
     }
     if dialect == "openai":
         return {**ours, "CHAT_API_URL": f"{url}/v1", "EMBEDDING_API_URL": f"{url}/v1"}

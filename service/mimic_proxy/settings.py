@@ -94,23 +94,31 @@ class Settings:
 
     # What a backend of DIALECT=envelope is sent, and where things stand in its answers; docs/dialects.md.
     envelope_request_under: Pointer | None = None
-    """Where the caller's body is put; None sends it as it is."""
+    """Where the caller's body is put; without it the body goes as it is."""
     envelope_request_rename: Annotated[tuple[str, ...], envelope.renames] = ()
+    """Top-level fields that the backend calls otherwise: `messages=conversation,model=modelName`."""
     envelope_request_add: Annotated[str, envelope.json_object] = "{}"
-    """A JSON object whose fields every request gets besides. May hold an application's key: shown by names alone."""
+    """Fields that every request gets besides, as a JSON object; the caller's win. Shown by names alone."""
     envelope_history: Annotated[Literal["openai", "flat"], values.one_of("openai", "flat")] = "openai"
-    """How tool calls in earlier messages are sent."""
+    """How tool calls of earlier messages are sent; `flat` is `{id, name, arguments}`."""
     envelope_text_path: Annotated[tuple[str, ...], envelope.some_pointers] = ("data.content.content",)
+    """Where the text of an answer stands."""
     envelope_tool_calls_path: Pointers = ("data.content.tool_calls",)
+    """Where the tool calls of an answer stand, an array of `{name, arguments}`."""
     envelope_finish_reason_path: Pointers = (
         "data.content.finish_reason",
         "data.finish_reason",
         "finish_reason",
     )
+    """Where it stands why an answer ended."""
     envelope_usage_path: Pointers = ("data.content.usage", "data.usage", "usage")
+    """Where the model's count of tokens stands."""
     envelope_model_path: Pointers = ("data.model", "model")
+    """Where the model's name stands."""
     envelope_error_code_path: Pointers = ("errorCode", "error.code", "error")
+    """Where the code of an error stands."""
     envelope_error_message_path: Pointers = ("errorMessage", "errorMsg", "message", "msg", "error")
+    """Where the message of an error stands."""
     envelope_success_codes: Items = ("0", "200", "success", "ok")
     """Values of the error code that report no error, beside null and an empty text."""
     envelope_refused_codes: Items = ("401",)
@@ -118,23 +126,31 @@ class Settings:
     envelope_stream: Annotated[
         Literal["auto", "sse", "ndjson", "off"], values.one_of("auto", "sse", "ndjson", "off")
     ] = "auto"
+    """The form of streams, if the first byte cannot tell; `off` asks the backend for none."""
     envelope_stream_text: Annotated[Literal["delta", "cumulative"], values.one_of("delta", "cumulative")] = "delta"
+    """Whether each event of a stream holds what is new, or all there is so far."""
     envelope_stream_end: Annotated[Literal["auto", "marker", "body"], values.one_of("auto", "marker", "body")] = "auto"
+    """Whether a stream that just ends is complete; `auto` takes that of lines alone (docs/dialects.md)."""
     envelope_done_path: Pointers = ("data.done", "done")
+    """Where a flag stands that is true in the last event of a stream."""
     envelope_embedding_input: Text = "text"
-    """The field that the input stands in."""
+    """The field that the input of embeddings stands in."""
     envelope_embedding_batch: Annotated[int, values.whole(1, 2048)] = 1
-    """Inputs of one call. 1 sends each as a text, more as an array of texts."""
+    """Inputs of one call for embeddings: 1 sends each as a text, more as an array of texts."""
     envelope_embedding_concurrency: Annotated[int, values.whole(1, 256)] = 8
-    """Calls for one request that are under way at once."""
+    """Calls for one request for embeddings that are under way at once."""
     envelope_embedding_path: Annotated[tuple[str, ...], envelope.some_pointers] = ("data.content",)
+    """Where a vector stands, or the array of a batch."""
     envelope_embedding_item_path: Pointers = (".", "embedding")
-    """Where the vector stands in each element, if a batch answers with an array of them."""
+    """Where the vector stands in each element of that array."""
     envelope_embedding_encoding: Annotated[Literal["asked", "float"], values.one_of("asked", "float")] = "asked"
-    """float answers with arrays of numbers even where base64 was asked for."""
+    """`float` answers with arrays of numbers even where base64 was asked for."""
     envelope_models_url: Url | None = None
+    """Asked for the models; without it `MODELS` are told, else those that have worked."""
     envelope_models_path: Pointers = ("data", "models", "data.models")
+    """Where the list of models stands."""
     envelope_model_id_path: Pointers = ("id", "name", "model")
+    """Where the id of a model stands in that list's elements."""
 
     # Who asks for a token, and for what.
     access_token: SecretRef | None = None
@@ -338,6 +354,8 @@ READERS = {name.upper(): reader for name, hint in HINTS.items() if (reader := _r
 SECRETS = tuple(name.upper() for name, hint in HINTS.items() if SecretRef in get_args(hint))
 DEFAULTS = {entry.name.upper(): entry.default for entry in fields(Settings) if entry.default is not MISSING}
 NAMES = Names(plain=frozenset(READERS), secrets=frozenset(SECRETS))
+BARE_TOKEN = "{token}"
+"""How a gateway with an envelope of its own is sent the token, unless TOKEN_FORMAT says otherwise."""
 FILES = ("TLS_CERT", "TLS_KEY", "CA_BUNDLE", "CLIENT_CERT", "CLIENT_KEY")
 """Have to be there at the start. The files of secrets may come later."""
 
@@ -371,7 +389,7 @@ def load(
         if secret is not None:
             found[name] = secret
     if found.get("DIALECT") == "envelope":
-        found.setdefault("TOKEN_FORMAT", "{token}")
+        found.setdefault("TOKEN_FORMAT", BARE_TOKEN)
     problems.extend(Problem(name, f"is missing: {purpose}") for name, purpose in lacking.items())
     refused = {problem.name.removesuffix("_FILE") for problem in problems}
     if lacking:
@@ -379,14 +397,20 @@ def load(
     problems.extend(problem for problem in _relations(found, is_file) if problem.name not in refused)
     if problems:
         raise SettingsError(sorted(problems))
-    if not found.get("VERIFY_SSL", True):
-        warnings.append("VERIFY_SSL=False: the certificates of backend and token service are not checked")
-    warnings.extend(grants.unused(found.get("GRANT", DEFAULTS["GRANT"]), given))
-    if found.get("GRANT", "auth_code") == "auth_code" and "CLIENT_SECRET" in found and "CLIENT_ID" not in found:
-        warnings.append("CLIENT_SECRET is set, but GRANT=auth_code does not use it without CLIENT_ID")
-    if found.get("GRANT") == "refresh_token" and "TOKEN_STORE" not in found:
-        warnings.append("GRANT=refresh_token without TOKEN_STORE: a refresh token that is replaced is lost at the end")
+    warnings.extend(_warnings(found, given))
     return Settings(**{name.lower(): value for name, value in found.items()}, warnings=tuple(warnings))
+
+
+def _warnings(found: Mapping[str, Any], given: Mapping[str, object]) -> Iterator[str]:
+    """What does not stop the start. given: what was set, before a preset."""
+    grant = found.get("GRANT", DEFAULTS["GRANT"])
+    if not found.get("VERIFY_SSL", True):
+        yield "VERIFY_SSL=False: the certificates of backend and token service are not checked"
+    yield from grants.unused(grant, given)
+    if grant == "auth_code" and "CLIENT_SECRET" in found and "CLIENT_ID" not in found:
+        yield "CLIENT_SECRET is set, but GRANT=auth_code does not use it without CLIENT_ID"
+    if grant == "refresh_token" and "TOKEN_STORE" not in found:
+        yield "GRANT=refresh_token without TOKEN_STORE: a refresh token that is replaced is lost at the end"
 
 
 def _apply_preset(gathered: dict[str, object]) -> dict[str, str]:

@@ -10,6 +10,9 @@ DEFAULT_LIFETIME_SECONDS = 60.0
 Dialect = Literal["openai", "envelope"]
 StreamForm = Literal["sse", "ndjson", "plain"]
 StreamText = Literal["delta", "cumulative"]
+Grant = Literal[
+    "auth_code", "client_credentials", "private_key_jwt", "token_exchange", "refresh_token", "static", "none"
+]
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 
@@ -23,6 +26,7 @@ class DemoOptions:
     dialect: which of its two APIs is put behind a Mimic: /v1 is always there, and so is the gateway.
     stream: how the gateway streams; plain answers whole.
     stream_text: whether each event of the gateway holds what is new, or all that there is so far.
+    grant: how the token service is asked.
     """
 
     code: str = field(default=DEFAULT_CODE, repr=False)
@@ -32,11 +36,13 @@ class DemoOptions:
     dialect: Dialect = "openai"
     stream: StreamForm = "sse"
     stream_text: StreamText = "delta"
+    grant: Grant = "auth_code"
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "DemoOptions":
         """Options from DEMO_CODE, DEMO_TOKEN_LIFETIME (seconds), DEMO_ANY_TOKEN, DEMO_ALWAYS_FLOAT_EMBEDDINGS,
-        DEMO_DIALECT (openai, envelope), DEMO_STREAM (sse, ndjson, plain), DEMO_STREAM_TEXT (delta, cumulative).
+        DEMO_DIALECT (openai, envelope), DEMO_STREAM (sse, ndjson, plain), DEMO_STREAM_TEXT (delta, cumulative) and
+        DEMO_GRANT (auth_code, client_credentials, ...).
 
         Raises ValueError if the lifetime is no positive number, or a word is none of those.
         """
@@ -48,6 +54,7 @@ class DemoOptions:
             dialect=_word(environ, "DEMO_DIALECT", Dialect),
             stream=_word(environ, "DEMO_STREAM", StreamForm),
             stream_text=_word(environ, "DEMO_STREAM_TEXT", StreamText),
+            grant=_word(environ, "DEMO_GRANT", Grant),
         )
 
 
