@@ -50,7 +50,7 @@ format: $(VENV)/.installed-dev ## put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-conformance: $(VENV)/.installed-dev ## the suites of the official SDKs, through Mimic
+conformance: $(VENV)/.installed-dev ## the SDKs' own suites, LangChain, LlamaIndex, over each dialect
 	$(BIN)/python -m tests.conformance $(ARGS)
 
 bench: $(VENV)/.installed-dev ## Mimic against its peers, side by side
