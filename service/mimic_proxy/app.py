@@ -2,15 +2,20 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import functools
 import logging
 import random
 import time
+import weakref
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from mimic_proxy.client_keys import ClientKeys
+from mimic_proxy.configuration.changes import Change, compare
 from mimic_proxy.configuration.sources import Problem
 from mimic_proxy.dialects.envelope.dialect import Envelope
 from mimic_proxy.dialects.openai import OpenAI
@@ -35,6 +40,7 @@ from mimic_proxy.relay.target import Base, parse_base
 from mimic_proxy.reload import Watch, Watcher, secret_files
 from mimic_proxy.settings import Settings, SettingsError, config_hash
 from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
+from mimic_proxy.telemetry.observation import Operation
 from mimic_proxy.telemetry.port import Telemetry
 from mimic_proxy.telemetry.readings import Readings
 from mimic_proxy.tls import ClientTLS, client_context
@@ -42,7 +48,11 @@ from mimic_proxy.tokens.grants import choose
 from mimic_proxy.tokens.refresh import TokenPolicy
 from mimic_proxy.tokens.service import TokenService
 from mimic_proxy.tokens.source import TokenSource
+from mimic_proxy.tokens.state import TokenState
 from mimic_proxy.web.models import Models
+
+FAREWELL_SECONDS = 60.0
+"""Longer than a request waits for its slot and its token."""
 
 logger = logging.getLogger("mimic")
 relay_logger = logging.getLogger("mimic.relay")
@@ -55,47 +65,74 @@ class Mimic:
         self,
         settings: Settings,
         telemetry: Telemetry,
+        reread: Callable[[], Settings] | None = None,
+        config: Path | None = None,
     ) -> None:
-        loop = asyncio.get_running_loop()
+        """reread: the settings as they stand now, where `config`, the YAML file, may change while this runs."""
         self.settings = settings
-        self.loop = loop
-        self.tls = ClientTLS(functools.partial(client_context, settings))
-        self._check_certificates()
+        self.loop = asyncio.get_running_loop()
+        self.telemetry = telemetry
+        self.reread = reread
+        self.config = config
+        self.tls = self._client_tls(settings)
         self.draining = False
         self.stopping = asyncio.Event()
         self.emptied = asyncio.Event()
-        self.telemetry = telemetry
         self.reloaded_at, self.reload_succeeded = time.time(), True
         self.config_hash = config_hash(settings)
         self.client_keys = None if settings.client_keys is None else ClientKeys(settings.client_keys)
         self.tokens = self._token_source()
-        self.outbox = Outbox(loop.call_soon)
-        self.batch = Batch(loop.call_later)
+        self.farewells: set[asyncio.Task[None]] = set()
+        """Token sources of before, which serve those who wait for them."""
+        self.outbox = Outbox(self.loop.call_soon)
+        self.batch = Batch(self.loop.call_later)
         self.pools: dict[tuple[str, str, int], Pool] = {}
+        self.retired: list[Pool] = []
+        self.slots = Slots(settings.max_concurrency, settings.max_queue)
+        self.budget = Budget(settings.max_buffered_bytes)
+        self.breaker = Breaker(settings.breaker_failures, settings.breaker_cooldown, telemetry.breaker_changed)
+        self.pulse = Pulse(self.loop.call_later)
+        self.heads = Heads()
+        self.in_web: Counter[Operation] = Counter()
+        self.services = self._services()
+        self.before: list[weakref.ref[Services]] = []
+        """What older connections may still use."""
+        self.models = Models(
+            self.services,
+            self.models_backend(settings.total_timeout),
+            fixed=settings.models,
+            cache_seconds=settings.models_cache_seconds,
+        )
+        self.models.settle = self.batch.flush
+        self.origins = OriginPolicy(settings.allowed_hosts, settings.allowed_origins)
+        self.watching: Watcher | None = None
+        self.changed: Callable[[], None] = lambda: None
+        """Called when other settings hold."""
+
+    def _services(self) -> Services:
+        """What the present settings make of it, for requests that begin from now on."""
+        settings, telemetry = self.settings, self.telemetry
         translates = settings.dialect != "openai"
         chat = parse_base(settings.chat_api_url, exact=translates)
         embeddings = parse_base(settings.embedding_api_url, exact=translates)
-        traced = telemetry.begin_trace is not None
-        self.services = Services(
-            backends={
-                "chat": Backend(chat, self._pool(chat)),
-                "embeddings": Backend(embeddings, self._pool(embeddings)),
-            },
+        places = {"chat": chat, "embeddings": embeddings}
+        services = Services(
+            backends={name: Backend(base, self._pool(base)) for name, base in places.items()},
             tokens=self.tokens,
             dialect=Envelope(settings) if translates else OpenAI(),
             translates=translates,
             limits=_limits(settings),
-            slots=Slots(settings.max_concurrency, settings.max_queue),
-            budget=Budget(settings.max_buffered_bytes),
-            breaker=Breaker(settings.breaker_failures, settings.breaker_cooldown, telemetry.breaker_changed),
+            slots=self.slots,
+            budget=self.budget,
+            breaker=self.breaker,
             clock=time.monotonic,
             wall=time.time,
-            pulse=Pulse(loop.call_later),
+            pulse=self.pulse,
             outbox=self.outbox,
             offload=self._offload,
             new_trace=_new_trace,
             observe=self._observed,
-            heads=Heads(),
+            heads=self.heads,
             defer=self.batch.add,
             request_names=request_names(
                 settings.token_header.lower().encode("ascii"),
@@ -109,33 +146,106 @@ class Mimic:
             debug=relay_logger.debug if relay_logger.isEnabledFor(logging.DEBUG) else None,
             include_usage=settings.include_usage,
             retry_dead_connection=settings.retry_dead_connection,
+            draining=self.draining,
+            in_web=self.in_web,
         )
-        timeout = settings.total_timeout
         if translates:
-            pool = self._pool(embeddings)
-            backend = Authorised(self.services, pool, embeddings, name="EMBEDDING_API_URL", timeout=timeout)
+            backend = Authorised(
+                services,
+                self._pool(embeddings),
+                embeddings,
+                name="EMBEDDING_API_URL",
+                timeout=settings.total_timeout,
+            )
+            traced = telemetry.begin_trace is not None
             concurrency = settings.envelope_embedding_concurrency
-            self.services.composer = Composer(backend, concurrency=concurrency, traced=traced)
-        self.models = Models(
+            services.composer = Composer(backend, concurrency=concurrency, traced=traced)
+        return services
+
+    # ---- changes while it runs
+
+    def configuration_changed(self) -> None:
+        """The YAML file is another: what it says holds for requests that begin from now on."""
+        assert self.reread is not None
+        try:
+            settings = self.reread()
+            change = compare(vars_of(self.settings), vars_of(settings))
+            late = {name.lower(): getattr(self.settings, name.lower()) for name in change.late}
+            settings = dataclasses.replace(settings, **late)
+            tls = self._client_tls(settings) if change.connections else self.tls
+        except SettingsError as error:
+            logger.warning("The changed configuration cannot be used, the old one stays. %s", error)
+            self._reloaded(False)
+            return
+        for warning in settings.warnings:
+            logger.warning(warning)
+        if change.late:
+            logger.warning("These settings have changed and hold after a restart: %s", ", ".join(sorted(change.late)))
+        if change.now:
+            self._apply(settings, change, tls)
+            logger.info("These settings have changed and hold from now on: %s", ", ".join(sorted(change.now)))
+        self._reloaded(True)
+
+    def _apply(self, settings: Settings, change: Change, tls: ClientTLS) -> None:
+        self.settings, self.tls = settings, tls
+        self.config_hash = config_hash(settings)
+        if change.connections:
+            self.retired += self.pools.values()
+            self.pools = {}
+            for pool in self.retired:
+                pool.retire()
+        if change.tokens or change.connections:
+            self._replace_tokens()
+        self.slots.resize(settings.max_concurrency, settings.max_queue)
+        self.budget.resize(settings.max_buffered_bytes)
+        self.breaker.configure(settings.breaker_failures, settings.breaker_cooldown)
+        if "CLIENT_KEYS" in change.now:
+            self.client_keys = None if settings.client_keys is None else ClientKeys(settings.client_keys)
+        self.changed()
+        before, self.services = self.services, self._services()
+        self.before = [ref for ref in (*self.before, weakref.ref(before)) if ref() is not None]
+        self.heads.forget()
+        before.successor = self.services
+        self.models.follow(
             self.services,
             self.models_backend(settings.total_timeout),
             fixed=settings.models,
             cache_seconds=settings.models_cache_seconds,
         )
-        self.models.settle = self.batch.flush
-        self.origins = OriginPolicy(settings.allowed_hosts, settings.allowed_origins)
+        self._watch()
 
-    def _check_certificates(self) -> None:
-        """Files that hold no certificate stop the start. Raises SettingsError."""
-        settings = self.settings
+    def _replace_tokens(self) -> None:
+        """The next token is had in the new way. Whoever waits for the old source is still served by it."""
+        before, self.tokens = self.tokens, self._token_source()
+        self.tokens.start()
+        farewell = self.loop.create_task(_farewell(before))
+        self.farewells.add(farewell)
+        farewell.add_done_callback(self.farewells.discard)
+
+    def start(self) -> None:
+        """Fetches the first token, and looks after files from then on."""
+        self.tokens.start()
+        self._watch()
+
+    def _watch(self) -> None:
+        if self.watching is not None:
+            self.watching.close()
+        self.watching = self.watcher()
+        self.watching.start()
+
+    @staticmethod
+    def _client_tls(settings: Settings) -> ClientTLS:
+        """TLS to backend and token service. Raises SettingsError for files that hold no certificate."""
+        tls = ClientTLS(functools.partial(client_context, settings))
         if settings.ca_bundle is None and settings.client_cert is None:
-            return
+            return tls
         try:
-            self.tls()
+            tls()
         except OSError as error:
             name = "CA_BUNDLE" if settings.client_cert is None else "CA_BUNDLE, CLIENT_CERT, CLIENT_KEY"
             wrong = "cannot be used as PEM certificates and key"
             raise SettingsError([Problem(name, f"{wrong} ({error.strerror or type(error).__name__})")]) from None
+        return tls
 
     def _token_source(self) -> TokenSource:
         settings = self.settings
@@ -203,6 +313,10 @@ class Mimic:
             ("serving", not self.draining, "Mimic is stopping" if self.draining else ""),
         ]
 
+    def token_state(self) -> TokenState:
+        """Of the source that serves new requests."""
+        return self.tokens.state()
+
     def readings(self) -> Readings:
         """What the gauges show now."""
         services = self.services
@@ -229,8 +343,10 @@ class Mimic:
         """Tells tokens and TLS when their files change."""
         settings = self.settings
         certificates = (settings.ca_bundle, settings.client_cert, settings.client_key)
+        config = (self.config,) if self.config is not None and self.reread is not None else ()
         return Watcher(
             [
+                Watch(config, self.configuration_changed),
                 Watch(secret_files(settings), self.secrets_changed),
                 Watch(tuple(file for file in certificates if file is not None), self.certificates_changed),
             ]
@@ -264,7 +380,9 @@ class Mimic:
     def request_stop(self) -> None:
         """Begin the graceful stop; harmless when it has begun."""
         # At once and not when the stop gets its turn: heads that are sent from now on say that the connection closes.
-        self.draining = self.services.draining = True
+        self.draining = True
+        for services in (self.services, *(known for ref in self.before if (known := ref()) is not None)):
+            services.draining = True
         self.stopping.set()
 
     def protocol_factory(self) -> Callable[..., RelayProtocol]:
@@ -276,7 +394,8 @@ class Mimic:
         """Close expired connections for as long as the process runs."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            for pool in self.pools.values():
+            self.retired = [pool for pool in self.retired if pool.connections]
+            for pool in (*self.pools.values(), *self.retired):
                 pool.sweep()
 
     async def drained(self, timeout: float) -> None:
@@ -290,10 +409,27 @@ class Mimic:
 
     async def close(self) -> None:
         """Give everything back."""
+        if self.watching is not None:
+            self.watching.close()
         self.batch.flush()
-        await self.tokens.close()
-        for pool in self.pools.values():
+        for farewell in tuple(self.farewells):
+            farewell.cancel()
+        await asyncio.gather(self.tokens.close(), *self.farewells, return_exceptions=True)
+        for pool in (*self.pools.values(), *self.retired):
             pool.close()
+
+
+async def _farewell(tokens: TokenSource) -> None:
+    """Closes a token source once nobody can wait for it any more."""
+    try:
+        await asyncio.sleep(FAREWELL_SECONDS)
+    finally:
+        await tokens.close()
+
+
+def vars_of(settings: Settings) -> dict[str, object]:
+    """All settings by their names, as `changes` compares them."""
+    return {entry.name.upper(): getattr(settings, entry.name) for entry in fields(Settings) if entry.name != "warnings"}
 
 
 def outbound_url(settings: Settings, base: Base) -> str | None:

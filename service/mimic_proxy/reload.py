@@ -1,6 +1,4 @@
-"""Notices that files which the settings name have changed: those of secrets, and the certificates for outgoing TLS.
-
-The settings themselves, `.env` and the YAML file among them, are read once, at the start.
+"""Notices that files have changed: the YAML file of settings, and those of secrets and certificates that it names.
 
 By looking once a second rather than by inotify: Kubernetes swaps a symbolic link two levels above the file, editors
 rename a new file over the old one, and network mounts notify nobody. A look is one `stat` per file.
