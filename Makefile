@@ -34,9 +34,9 @@ test-compiled: $(VENV)/.installed-dev ## the proxy's tests with its hot modules 
 		--target .cache/compiled .
 	PYTHONPATH=$(CURDIR)/.cache/compiled $(BIN)/python -m pytest $(PARALLEL) tests/proxy tests/sdk $(ARGS)
 
-# Keycloak is started once: one process, and time for its download.
+# Keycloak is started once, for one process.
 test-identity: $(VENV)/.installed-dev ## the grants against a real Keycloak (Java 17; downloads 160 MB, once)
-	$(BIN)/python -m pytest --numprocesses 0 --timeout 600 tests/identity $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 0 tests/identity $(ARGS)
 
 check: $(VENV)/.installed-dev ## lint, format, types, import contracts, what is generated up to date
 	$(BIN)/ruff check .
