@@ -131,7 +131,7 @@ REMARKS = {
         Remark(
             "MeshInitContainers",
             True,
-            "Init containers of a meshed pod can call the model only if the mesh's own proxy is a native sidecar: {names}.",
+            "Init containers of a meshed pod call the model only if the mesh's proxy is a native sidecar: {names}.",
         ),
         Remark("MeshPort", False, "The admin port {admin_port} is kept out of the mesh {mesh}."),
         Remark(
