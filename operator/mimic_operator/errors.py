@@ -2,7 +2,7 @@
 
     OperatorError
     |- InvalidBackend     a MimicBackend that cannot be used; every problem with the path of its field
-    |- InputError         a file that a command was given and that cannot be read
+    |- InputError         a file that cannot be read, or holds something else than manifests
     `- SettingsError      the operator's own environment; every problem with the name of its variable
 
 A message says what to write instead and never repeats a value: somebody may have put a secret there.
@@ -33,7 +33,7 @@ class InvalidBackend(OperatorError):
 
 
 class InputError(OperatorError):
-    """A file, or the standard input, that holds no manifests."""
+    """A file that is no use; the message names it."""
 
 
 class SettingsError(OperatorError):

@@ -54,21 +54,28 @@ def reconciled(manifest: Manifest) -> tuple[Manifest, list[Revision]]:
     return {**manifest, "status": {"currentRevision": revision.name}}, [revision]
 
 
+class Cluster:
+    """Backends that the reconciler has seen. revisions: that are there besides the backends' own."""
+
+    def __init__(self, *backends: Manifest, revisions: Sequence[Revision] = ()) -> None:
+        found = [reconciled(each) for each in backends]
+        made = [*(each for _, own in found for each in own), *revisions]
+        self._revisions = {(each.namespace, each.name): each for each in made}
+        self._candidates = [candidate(manifest) for manifest, _ in found]
+
+    def admit(self, pod: Manifest, request: Request) -> Admitted:
+        """What comes of a pod."""
+        before = deepcopy(pod)
+        decision = decide(
+            pod, request, self._candidates, lambda namespace, name: self._revisions.get((namespace, name))
+        )
+        operations = patch(pod, decision)
+        assert pod == before, "deciding has changed the pod"
+        return Admitted(decision, operations, jsonpatch.apply_patch(pod, operations))
+
+
 def admit(
-    pod: Manifest,
-    *backends: Manifest,
-    request: Request | None = None,
-    revisions: Sequence[Revision] = (),
+    pod: Manifest, *backends: Manifest, request: Request | None = None, revisions: Sequence[Revision] = ()
 ) -> Admitted:
-    """What comes of a pod. revisions: that are there besides the backends' own."""
-    found = [reconciled(each) for each in backends]
-    known = {(each.namespace, each.name): each for _, made in found for each in made}
-    known |= {(each.namespace, each.name): each for each in revisions}
-    candidates = [candidate(manifest) for manifest, _ in found]
-    before = deepcopy(pod)
-    decision = decide(
-        pod, request or Request(place=SHOP), candidates, lambda namespace, name: known.get((namespace, name))
-    )
-    operations = patch(pod, decision)
-    assert pod == before, "deciding has changed the pod"
-    return Admitted(decision, operations, jsonpatch.apply_patch(pod, operations))
+    """What comes of a pod in a cluster with these backends."""
+    return Cluster(*backends, revisions=revisions).admit(pod, request or Request(place=SHOP))

@@ -11,7 +11,7 @@ from mimic_operator.admission.choose import Candidate, Place, Refusal, choose, r
 from mimic_operator.admission.environment import LOOPBACK, Remarked, Told, change, lacks_key, remark
 from mimic_operator.admission.outcomes import OUTCOMES, Outcome, Verdict
 from mimic_operator.resource import naming
-from mimic_operator.resource.patterns import DNS_LABEL
+from mimic_operator.resource.patterns import DATA_KEY, OBJECT_NAME
 from mimic_operator.resource.revision import Revision
 
 NATIVE_SINCE = (1, 32)
@@ -200,7 +200,7 @@ def client_key(pod: pods.Pod) -> tuple[str, str] | None:
     if text is None:
         return None
     secret, separator, key = text.partition("/")
-    if not DNS_LABEL.allows(secret) or (separator and not key):
+    if not OBJECT_NAME.allows(secret) or (separator and not DATA_KEY.allows(key)):
         raise ValueError("it holds the name of a Secret in the pod's namespace, NAME or NAME/KEY.")
     return secret, key or CLIENT_KEY
 

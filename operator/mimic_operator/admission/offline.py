@@ -11,6 +11,7 @@ from mimic_operator.admission.choose import Candidate, Place, candidate
 from mimic_operator.admission.inject import Decision, Request, decide
 from mimic_operator.admission.outcomes import Verdict
 from mimic_operator.admission.patch import Operation, patch
+from mimic_operator.errors import InputError
 from mimic_operator.resource import naming
 from mimic_operator.resource.backend import Backend, parse
 from mimic_operator.resource.container import ProxyDefaults
@@ -62,7 +63,7 @@ def world_of(manifests: Sequence[Manifest], namespace: str, defaults: ProxyDefau
 def inject(document: Manifest, world: World, request: Request) -> Judged:
     """What the cluster would make of a document that is applied in the request's namespace, or in the one it names.
 
-    Whatever holds no pod comes back as it is, and so does what is denied.
+    Whatever holds no pod comes back as it is, and so does what is denied. Raises InputError for a pod that is none.
     """
     kind = str(document.get("kind"))
     if kind not in TEMPLATES:
@@ -105,9 +106,21 @@ def _pod_in(whole: Manifest) -> Manifest:
     """The pod, or the template of one, in a document that may be changed."""
     found = whole
     for key in TEMPLATES[whole["kind"]]:
-        found = found.setdefault(key, {})
+        found = found.setdefault(key, {}) if isinstance(found, dict) else found
+    if not _is_a_pod(found):
+        raise InputError(f"a {whole['kind']} in it is malformed: its pod needs a spec with a list of named containers")
     found.setdefault("metadata", {})
     return found
+
+
+def _is_a_pod(found: object) -> bool:
+    """Whether it has the shape that decisions rely on; the API server judges the rest."""
+    if not isinstance(found, dict) or not isinstance(found.get("spec"), dict):
+        return False
+    lists = [found["spec"].get(field) or [] for field in ("containers", "initContainers")]
+    if not all(isinstance(each, list) for each in lists) or not lists[0]:
+        return False
+    return all(isinstance(each, dict) and isinstance(each.get("name"), str) for each in (*lists[0], *lists[1]))
 
 
 def _select(pod: Manifest, labels: Mapping[str, str], namespace: str, world: World) -> None:
