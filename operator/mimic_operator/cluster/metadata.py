@@ -84,11 +84,12 @@ class _Change(msgspec.Struct, frozen=True):
 
 
 class Change(NamedTuple, Generic[T]):
-    """`found` is None when the object is gone."""
+    """`found` is None when the object is gone; `before` is what was kept of it until now."""
 
     namespace: str
     name: str
     found: T | None
+    before: T | None
 
 
 _PAGE = msgspec.json.Decoder(_Page)
@@ -238,10 +239,10 @@ class Informer(Generic[T]):
         kept = self._keep(metadata)
         if kept is None:
             self._drop(key)
-        elif self.items.get(key) != kept:
+        elif (before := self.items.get(key)) != kept:
             self.items[key] = kept
-            self._changed(Change(*key, kept))
+            self._changed(Change(*key, kept, before))
 
     def _drop(self, key: tuple[str, str]) -> None:
-        if self.items.pop(key, None) is not None:
-            self._changed(Change(*key, None))
+        if (before := self.items.pop(key, None)) is not None:
+            self._changed(Change(*key, None, before))

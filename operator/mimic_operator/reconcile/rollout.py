@@ -43,6 +43,7 @@ class Before:
     phase: str = ""
     target: str = ""
     current: tuple[str, ...] = ()
+    """KIND/NAME of those that were moving."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +101,8 @@ class Plan:
     """Candidates that were not settled before anything was written to them; they come last."""
     done: int
     total: int
+    waits: bool
+    """Whether more would be written now if `free` were larger."""
     again: float | None
     """Seconds after which to look again even if nothing happens."""
 
@@ -117,7 +120,7 @@ def plan(situation: Situation) -> Plan:
     """What to do now. Writes are in the order in which they are to be made; each begins at most one restart."""
     sorted_out = _sort(situation)
     stuck = tuple(found for workload in sorted_out.moving if (found := _stuck(workload, situation, sorted_out.trails)))
-    writes = () if situation.suspended else _writes(situation, sorted_out, halted=bool(stuck))
+    writes, waits = ((), False) if situation.suspended else _writes(situation, sorted_out, halted=bool(stuck))
     pending = tuple(sorted_out.pending)
     usable = [*sorted_out.settled, *pending, *sorted_out.moving, *sorted_out.candidates]
     usable = [workload for workload in usable if workload in situation.owned]
@@ -135,6 +138,7 @@ def plan(situation: Situation) -> Plan:
         unsteady=tuple(workload for workload in sorted_out.candidates if _unsteady(workload, situation)),
         done=sum(1 for workload in (*sorted_out.settled, *pending) if workload in situation.owned),
         total=len(usable),
+        waits=waits,
         again=_again(situation, sorted_out),
     )
 
@@ -201,7 +205,7 @@ def _followed(workload: Workload, trail: Trail | None, situation: Situation) -> 
     if trail is None or trail.target != situation.target:
         before, losses = situation.before, trail.losses if trail is not None else ()
         ended = before.phase in ("Complete", "Idle") and before.target == situation.target
-        halted = before.phase == "Halted" and before.target == situation.target and workload.ref.name in before.current
+        halted = before.phase == "Halted" and before.target == situation.target and str(workload.ref) in before.current
         since = situation.now - situation.progress_timeout if halted else situation.now
         return Trail(
             target=situation.target, since=since, mark=workload.mark, settled=settled or ended, losses=losses
@@ -235,24 +239,29 @@ def _waits_for_fix(workload: Workload, situation: Situation) -> bool:
     trail, before = situation.trails.get(workload.uid), situation.before
     ours = workload.applied and workload.fields.managed and not workload.rolled
     remembered = trail is not None and trail.target == workload.fields.revision and not trail.settled
-    return ours and (remembered or (before.phase == "Halted" and workload.ref.name in before.current))
+    return ours and (remembered or (before.phase == "Halted" and str(workload.ref) in before.current))
 
 
-def _writes(situation: Situation, found: _Sorted, *, halted: bool) -> tuple[Write, ...]:
+def _writes(situation: Situation, found: _Sorted, *, halted: bool) -> tuple[tuple[Write, ...], bool]:
+    """What is written, and whether only `free` keeps more from it."""
     fields = fields_for(situation.backend, situation.target)
     wanted = [workload for workload in found.candidates if _wanted(workload, situation)]
-    at_once = [w for w in (*wanted, *found.releases) if w.standing not in (None, "Partitioned")]
-    room = 0 if halted else min(situation.max_unavailable - len(found.moving), situation.free)
-    restarting = [workload for workload in wanted if workload not in at_once]
-    first = [w for w in restarting if _waits_for_fix(w, situation)]
-    last = [w for w in restarting if _unsteady(w, situation)]
-    turn = [*first, *(w for w in restarting if w not in first and w not in last)]
-    turn += [workload for workload in found.releases if workload not in at_once]
-    if not turn and not found.moving:
-        turn = last
-    released = set(workload.uid for workload in found.releases)
-    chosen = [*at_once, *turn[: max(0, room)]]
-    return tuple(Write(workload, None if workload.uid in released else fields) for workload in chosen)
+    at_once = [each for each in (*wanted, *found.releases) if each.standing not in (None, "Partitioned")]
+    turn = _turn(situation, found, [each for each in wanted if each not in at_once])
+    turn += [each for each in found.releases if each not in at_once]
+    own = 0 if halted else max(0, situation.max_unavailable - len(found.moving))
+    released = {workload.uid for workload in found.releases}
+    chosen = [*at_once, *turn[: min(own, situation.free)]]
+    writes = tuple(Write(workload, None if workload.uid in released else fields) for workload in chosen)
+    return writes, min(own, len(turn)) > situation.free
+
+
+def _turn(situation: Situation, found: _Sorted, wanted: Sequence[Workload]) -> list[Workload]:
+    """In which order they are written: first what waits for a fix, what was unsteady before only when all else is done."""
+    first = [workload for workload in wanted if _waits_for_fix(workload, situation)]
+    last = [workload for workload in wanted if _unsteady(workload, situation)]
+    turn = [*first, *(workload for workload in wanted if workload not in first and workload not in last)]
+    return turn if turn or found.moving or found.releases else last
 
 
 def _wanted(workload: Workload, situation: Situation) -> bool:

@@ -15,6 +15,7 @@ from mimic_operator.resource.backend import Backend
 
 Truth = Literal["True", "False", "Unknown"]
 LONGEST_MESSAGE = 1024
+LONGEST_CURRENT = 320
 NAMED = 5
 """So many workloads or fields are named in a message; of others only the number is told."""
 COUNTER_SECONDS = 10.0
@@ -42,7 +43,8 @@ class Injected:
 
     @property
     def total(self) -> int:
-        return self.current + self.outdated + self.missing
+        """Pods that have a sidecar."""
+        return self.current + self.outdated
 
 
 NOT_ASKED = Verdict("Unknown", "NotAsked", "no pod has been asked yet")
@@ -213,14 +215,25 @@ def _rollout(plan: Plan, waiting: str) -> dict[str, Any]:
         sentences.append(f"revision {waiting} of the upgraded operator waits for the next change of the backend")
     found: dict[str, Any] = {"phase": plan.phase, "done": plan.done, "total": plan.total}
     if plan.moving:
-        found["current"] = ", ".join(workload.ref.name for workload in plan.moving[:NAMED])
+        found["current"] = _joined([f"{workload.ref.kind}/{workload.ref.name}" for workload in plan.moving])
     if sentences:
         found["message"] = "; ".join(sentences)[:LONGEST_MESSAGE]
     return found
 
 
+def _joined(names: Sequence[str]) -> str:
+    """As many as fit."""
+    text = ""
+    for name in names:
+        longer = f"{text}, {name}" if text else name
+        if len(longer) > LONGEST_CURRENT:
+            break
+        text = longer
+    return text
+
+
 def current_names(status: Mapping[str, Any]) -> tuple[str, ...]:
-    """The workloads that `rollout.current` names."""
+    """The workloads that `rollout.current` names, as KIND/NAME."""
     text = (status.get("rollout") or {}).get("current") or ""
     return tuple(name for name in text.split(", ") if name)
 
