@@ -99,9 +99,9 @@ class Settings:
     webhook_service: Text = "mimic-webhook"
     webhook_configuration: Text = "mimic"
     """Name of the MutatingWebhookConfiguration and of the ValidatingWebhookConfiguration."""
-    cert_mode: Annotated[
-        Literal["self", "certManager", "external"], _one_of("self", "certManager", "external")
-    ] = "self"
+    cert_mode: Annotated[Literal["self", "certManager", "external"], _one_of("self", "certManager", "external")] = (
+        "self"
+    )
     cert_secret: Text = "mimic-webhook-certificate"
 
     # Rollouts.
@@ -114,9 +114,9 @@ class Settings:
     metrics_host: Text = "0.0.0.0"
     metrics_port: Port = 8080
     """Health and metrics."""
-    log_level: Annotated[
-        Literal["DEBUG", "INFO", "WARNING", "ERROR"], _one_of("DEBUG", "INFO", "WARNING", "ERROR")
-    ] = "INFO"
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], _one_of("DEBUG", "INFO", "WARNING", "ERROR")] = (
+        "INFO"
+    )
     log_format: Annotated[Literal["json", "console"], _one_of("json", "console")] = "json"
 
 

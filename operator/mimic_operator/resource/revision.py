@@ -10,7 +10,8 @@ from typing import Any
 
 from mimic_operator.errors import InvalidBackend
 from mimic_operator.resource.backend import Backend
-from mimic_operator.resource.config import Config, config_of, config_yaml
+from mimic_operator.resource.config import config_of, config_yaml
+from mimic_operator.resource.config_recipes import Config
 from mimic_operator.resource.container import (
     Container,
     ProxyDefaults,
