@@ -20,7 +20,7 @@ class Cluster:
     """One API server. Every failed call raises Fault; its text holds what the server said, never what was sent."""
 
     def __init__(self, config: KubeConfig) -> None:
-        self._lightkube = AsyncClient(config=config, timeout=httpx2.Timeout(CALL_SECONDS), trust_env=False)
+        self._lightkube: Any = AsyncClient(config=config, timeout=httpx2.Timeout(CALL_SECONDS), trust_env=False)
 
     async def __aenter__(self) -> Self:
         return self
@@ -40,7 +40,7 @@ class Cluster:
         name, namespace = manifest["metadata"]["name"], manifest["metadata"].get("namespace")
         resource = resource_of(kind, status)
         with _faults(f"apply {kind.kind} {namespace}/{name}"):
-            return await self._lightkube.patch(
+            made: Object = await self._lightkube.patch(
                 resource,
                 name,
                 dict(manifest),
@@ -50,30 +50,35 @@ class Cluster:
                 force=force,
                 dry_run=dry_run,
             )
+        return made
 
-    async def merge(self, kind: Kind, namespace: str | None, name: str, patch: Mapping[str, Any], manager: str) -> Object:
+    async def merge(
+        self, kind: Kind, namespace: str | None, name: str, patch: Mapping[str, Any], manager: str
+    ) -> Object:
         """JSON merge patch (RFC 7396)."""
         resource = resource_of(kind)
-        where = {"namespace": namespace} if kind.namespaced else {}
+        where: Any = {"namespace": namespace} if kind.namespaced else {}
         with _faults(f"patch {kind.kind} {namespace}/{name}"):
-            return await self._lightkube.patch(
+            made: Object = await self._lightkube.patch(
                 resource, name, dict(patch), patch_type=PatchType.MERGE, field_manager=manager, **where
             )
+        return made
 
     async def get(self, kind: Kind, namespace: str | None, name: str) -> Object | None:
         """None where it does not exist."""
         resource = resource_of(kind)
-        where = {"namespace": namespace} if kind.namespaced else {}
+        where: Any = {"namespace": namespace} if kind.namespaced else {}
         try:
             with _faults(f"get {kind.kind} {namespace}/{name}"):
-                return await self._lightkube.get(resource, name, **where)
+                made: Object = await self._lightkube.get(resource, name, **where)
         except Fault as fault:
             if fault.reason == "absent":
                 return None
             raise
+        return made
 
     async def list(
-        self, kind: Kind, namespace: str | None, *, fields: Mapping[str, str] | None = None, chunk: int = 500
+        self, kind: Kind, namespace: str | None, *, fields: dict[str, Any] | None = None, chunk: int = 500
     ) -> AsyncIterator[Object]:
         """All of a kind, of one namespace or of all."""
         resource = resource_of(kind)
@@ -85,14 +90,18 @@ class Cluster:
     async def create(self, kind: Kind, manifest: Mapping[str, Any]) -> Object:
         resource = resource_of(kind)
         with _faults(f"create {kind.kind} {manifest['metadata']['name']}"):
-            return await self._lightkube.create(resource(manifest), namespace=manifest["metadata"].get("namespace"))
+            made: Object = await self._lightkube.create(
+                resource(manifest), namespace=manifest["metadata"].get("namespace")
+            )
+        return made
 
     async def replace(self, kind: Kind, manifest: Mapping[str, Any]) -> Object:
         """With `metadata.resourceVersion` a change that came between is a Fault of reason `conflict`."""
         resource = resource_of(kind)
         name, namespace = manifest["metadata"]["name"], manifest["metadata"].get("namespace")
         with _faults(f"replace {kind.kind} {namespace}/{name}"):
-            return await self._lightkube.replace(resource(manifest), name, namespace=namespace)
+            made: Object = await self._lightkube.replace(resource(manifest), name, namespace=namespace)
+        return made
 
     async def delete(self, kind: Kind, namespace: str, name: str) -> bool:
         """False where it was gone already. What it owns is collected by the cluster."""

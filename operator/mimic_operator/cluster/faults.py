@@ -6,7 +6,16 @@ from typing import Literal
 from mimic_operator.errors import OperatorError
 
 Reason = Literal[
-    "conflict", "gone", "throttled", "forbidden", "absent", "invalid", "unavailable", "unreachable", "timeout", "internal"
+    "conflict",
+    "gone",
+    "throttled",
+    "forbidden",
+    "absent",
+    "invalid",
+    "unavailable",
+    "unreachable",
+    "timeout",
+    "internal",
 ]
 """What metrics and logs call it."""
 

@@ -65,7 +65,7 @@ class Election:
         identity: str,
         clock: Callable[[], float],
         wall: Callable[[], float],
-        terms: Terms = Terms(),  # noqa: B008 - frozen
+        terms: Terms = Terms(),
     ) -> None:
         self._cluster = cluster
         self._namespace, self._name, self._identity = namespace, name, identity

@@ -75,7 +75,8 @@ class _Page(msgspec.Struct, frozen=True):
         more: str = ""
 
     metadata: Cursor
-    items: list[_Item]
+    items: list[_Item] | None = None
+    """The API server writes null where there are none."""
 
 
 class _Change(msgspec.Struct, frozen=True):
@@ -119,7 +120,7 @@ class MetadataReader:
         parameters = {"limit": str(PAGE)} | ({"labelSelector": labels} if labels else {})
         while True:
             page = _PAGE.decode(await self._read(kind, namespace, parameters))
-            found.extend(item.metadata for item in page.items)
+            found.extend(item.metadata for item in page.items or ())
             if not page.metadata.more:
                 return found, page.metadata.resource_version
             parameters["continue"] = page.metadata.more

@@ -64,8 +64,8 @@ class Children:
         unused = self._unused.setdefault(key, {})
         revised = {name for kind, name in there if kind == "ControllerRevision"}
         surplus = there - wanted - {(kind, name) for kind, name in there if name in revisions and name in revised}
-        for name in unused.keys() - surplus:
-            del unused[name]
+        for used in unused.keys() - surplus:
+            del unused[used]
         now, again = self.clock(), None
         for kind, name in sorted(surplus):
             if name in revised:

@@ -36,8 +36,8 @@ def registry_for(seen: Seen, config: KubeConfig) -> kopf.OperatorRegistry:
         return _connection(config)
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry, id="backend")
-    async def backend(type: str | None, body: kopf.Body, namespace: str, name: str, **_: object) -> None:  # noqa: A002
-        seen(Key(namespace, name), None if type == "DELETED" else dict(body))
+    async def backend(*, event: kopf.RawEvent, body: kopf.Body, namespace: str | None, name: str, **_: Any) -> None:
+        seen(Key(namespace or "", name), None if event["type"] == "DELETED" else dict(body))
 
     return registry
 

@@ -1,7 +1,6 @@
 """The reconciler process: elected, it watches and works until it is told to end or loses its Lease."""
 
 import asyncio
-import logging
 import signal
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -25,9 +24,8 @@ from mimic_operator.reconcile.watches import Watches
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.settings import Settings
 from mimic_operator.telemetry.health import serving
+from mimic_operator.telemetry.logs import logger
 from mimic_operator.telemetry.reconciles import ReconcileMetrics
-
-logger = logging.getLogger("mimic.operator")
 
 WORKERS = 8
 RESYNC_SECONDS = 300.0
@@ -45,7 +43,7 @@ class WatchEnded(OperatorError):
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class Machine:
     """What the process has of its machine. clock: monotonic seconds; wall: Unix time; random: [0, 1)."""
 
     identity: str
@@ -54,7 +52,7 @@ class Surroundings:
     random: Callable[[], float]
 
 
-async def run(settings: Settings, config: KubeConfig, around: Surroundings) -> None:
+async def run(settings: Settings, config: KubeConfig, around: Machine) -> None:
     """Until SIGTERM or SIGINT. Raises LostLease, WatchEnded, NotInstalled, Fault."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -77,7 +75,7 @@ async def run(settings: Settings, config: KubeConfig, around: Surroundings) -> N
 class Process:
     """One candidate for the lead, and all that the leader runs."""
 
-    def __init__(self, settings: Settings, config: KubeConfig, around: Surroundings, cluster: Cluster) -> None:
+    def __init__(self, settings: Settings, config: KubeConfig, around: Machine, cluster: Cluster) -> None:
         self._settings, self._config, self._around, self._cluster = settings, config, around, cluster
         self.registry = CollectorRegistry()
         self.metrics = ReconcileMetrics(self.registry)
@@ -219,7 +217,9 @@ class Process:
         read("mimic_operator_pods", "Pods that ask for the sidecar, by what they have.", ("state",), self._pods)
 
     def _managed(self) -> dict[tuple[str, ...], float]:
-        found = {(mode, ready): 0.0 for mode in ("Sidecar", "Deployment") for ready in ("True", "False")}
+        found: dict[tuple[str, ...], float] = {
+            (mode, ready): 0.0 for mode in ("Sidecar", "Deployment") for ready in ("True", "False")
+        }
         for key, entry in self.store.entries.items():
             memory = self.reconciler.memories.get(key)
             status = memory.reported if memory is not None and memory.reported is not None else entry.status
@@ -229,7 +229,7 @@ class Process:
         return found
 
     def _pods(self) -> dict[tuple[str, ...], float]:
-        found = dict.fromkeys((("current",), ("outdated",), ("missing",)), 0.0)
+        found: dict[tuple[str, ...], float] = {(state,): 0.0 for state in ("current", "outdated", "missing")}
         for memory in self.reconciler.memories.values():
             injected = (memory.reported or {}).get("injected") or {}
             for (state,) in found:

@@ -34,7 +34,7 @@ class Backoff:
     most: float = 300.0
 
     def __call__(self, failures: int) -> float:
-        wanted = min(self.most, self.first * 2 ** min(max(failures, 1) - 1, 30))
+        wanted: float = min(self.most, self.first * 2 ** min(max(failures, 1) - 1, 30))
         return wanted * (0.5 + self.random() / 2)
 
 
@@ -124,7 +124,7 @@ class WorkQueue:
             again = await self.work(key)
         except Fault as fault:
             self._failed(key, start, fault)
-        except Exception as error:  # noqa: BLE001 - one backend's defect must not end the others' care
+        except Exception as error:
             logger.exception("Reconciling %s broke", key, extra={"key": str(key)})
             self._failed(key, start, Fault("internal", type(error).__name__))
         else:

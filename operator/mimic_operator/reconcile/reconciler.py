@@ -131,9 +131,7 @@ class Reconciler:
         found = [
             workload
             for workload in self._near(key)
-            if workload.applied
-            and (workload.fields.backend or "") == key.name
-            and owner_of(workload, claims) is None
+            if workload.applied and (workload.fields.backend or "") == key.name and owner_of(workload, claims) is None
         ]
         memory = self.memories.setdefault(key, Memory())
         for ref, uid in list(memory.released.items()):
@@ -188,15 +186,12 @@ class Reconciler:
         return target, kept
 
     async def _apply_children(self, key: Key, backend: Backend, target: Target, revision: Revision) -> None:
-        stored = self.store.children.get(key, {})
-        if ("ControllerRevision", revision.name) not in stored:
-            numbers = sum(1 for kind, _ in stored if kind == "ControllerRevision")
-            form = stored_form(backend, revision, target.defaults, numbers + 1)
-            await self.children.apply(key, [form])
-        await self.children.apply(key, desired(backend, revision))
+        if ("ControllerRevision", revision.name) not in self.store.children.get(key, {}):
+            await self.children.apply(key, [stored_form(backend, revision, target.defaults)])
+        await self.children.apply(key, _wanted(backend, revision))
 
     async def _sweep(self, key: Key, backend: Backend, named: set[str], revision: Revision) -> float | None:
-        wanted = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in desired(backend, revision)}
+        wanted = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in _wanted(backend, revision)}
         mine = [detail for detail in self._near(key) if detail.fields.backend == key.name]
         live = needed(named, self.store.pods_of(key), mine)
         return await self.children.sweep(key, wanted, live, KIND_BY_NAME)
@@ -401,3 +396,8 @@ class Reconciler:
         entry = self.store.entries.get(key)
         if entry is not None and (before is None or before.phase != planned.phase):
             self.announcer.rollout(key, entry.uid, planned, first=before is None)
+
+
+def _wanted(backend: Backend, revision: Revision) -> list[dict[str, Any]]:
+    """The children but for ControllerRevisions, which are applied only once."""
+    return [manifest for manifest in desired(backend, revision) if manifest["kind"] != "ControllerRevision"]

@@ -5,15 +5,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from mimic_operator.reconcile.manifests import controller_revision
 from mimic_operator.reconcile.store import ChildSeen, PodSeen
 from mimic_operator.reconcile.workload import Workload
 from mimic_operator.resource.backend import Backend
 from mimic_operator.resource.container import ProxyDefaults
-from mimic_operator.resource.naming import API_VERSION, GROUP, KIND, labels_of
-from mimic_operator.resource.revision import Revision, revision_of, to_data
+from mimic_operator.resource.naming import GROUP
+from mimic_operator.resource.revision import Revision, revision_of
 
 ANNOTATION_DEFAULTS = f"{GROUP}/proxy-defaults"
-"""On ControllerRevisions: what the operator's settings said of proxies, so that an upgrade can be told from a change."""
+"""On ControllerRevisions: what the operator's settings said of proxies, to tell an upgrade from a change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,33 +64,11 @@ def defaults_of(child: ChildSeen) -> ProxyDefaults | None:
         return None
 
 
-def stored_form(backend: Backend, revision: Revision, defaults: ProxyDefaults, number: int) -> dict[str, Any]:
+def stored_form(backend: Backend, revision: Revision, defaults: ProxyDefaults) -> dict[str, Any]:
     """The ControllerRevision. Its data never changes (the API server refuses that), so it is applied once."""
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "ControllerRevision",
-        "metadata": {
-            "name": revision.name,
-            "namespace": backend.namespace,
-            "labels": labels_of(backend.name),
-            "annotations": {ANNOTATION_DEFAULTS: json.dumps(asdict(defaults), sort_keys=True)},
-            "ownerReferences": [owner_reference(backend)],
-        },
-        "revision": number,
-        "data": to_data(revision),
-    }
-
-
-def owner_reference(backend: Backend) -> dict[str, Any]:
-    """So that the cluster collects what a backend leaves behind."""
-    return {
-        "apiVersion": API_VERSION,
-        "kind": KIND,
-        "name": backend.name,
-        "uid": backend.uid,
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }
+    manifest = controller_revision(backend, revision)
+    manifest["metadata"]["annotations"] = {ANNOTATION_DEFAULTS: json.dumps(asdict(defaults), sort_keys=True)}
+    return manifest
 
 
 def needed(names: Iterable[str], pods: Iterable[PodSeen], workloads: Iterable[Workload]) -> set[str]:

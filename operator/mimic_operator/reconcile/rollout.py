@@ -65,7 +65,7 @@ class Situation:
     """Workloads that bear the backend's fields, or did, and shall not any more."""
     carrying: Mapping[str, int] = field(default_factory=dict)
     trails: Mapping[str, Trail] = field(default_factory=dict)
-    before: Before = Before()  # noqa: RUF009 - frozen
+    before: Before = Before()
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,9 +207,7 @@ def _followed(workload: Workload, trail: Trail | None, situation: Situation) -> 
         ended = before.phase in ("Complete", "Idle") and before.target == situation.target
         halted = before.phase == "Halted" and before.target == situation.target and str(workload.ref) in before.current
         since = situation.now - situation.progress_timeout if halted else situation.now
-        return Trail(
-            target=situation.target, since=since, mark=workload.mark, settled=settled or ended, losses=losses
-        )
+        return Trail(target=situation.target, since=since, mark=workload.mark, settled=settled or ended, losses=losses)
     return replace(_progressed(trail, workload, situation.now), settled=trail.settled or settled)
 
 
@@ -231,7 +229,7 @@ def _stuck(workload: Workload, situation: Situation, trails: Mapping[str, Trail]
 
 
 def _unsteady(workload: Workload, situation: Situation) -> bool:
-    """Not settled already, and not because of an earlier target of ours: that one comes first, as it waits for a fix."""
+    """Not settled before, and not because of an earlier target of ours, which waits for a fix and comes first."""
     return not workload.rolled and workload.standing is None and not _waits_for_fix(workload, situation)
 
 
@@ -257,7 +255,7 @@ def _writes(situation: Situation, found: _Sorted, *, halted: bool) -> tuple[tupl
 
 
 def _turn(situation: Situation, found: _Sorted, wanted: Sequence[Workload]) -> list[Workload]:
-    """In which order they are written: first what waits for a fix, what was unsteady before only when all else is done."""
+    """Their order: first what waits for a fix; what was unsteady before only when all else is done."""
     first = [workload for workload in wanted if _waits_for_fix(workload, situation)]
     last = [workload for workload in wanted if _unsteady(workload, situation)]
     turn = [*first, *(workload for workload in wanted if workload not in first and workload not in last)]

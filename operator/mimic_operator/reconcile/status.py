@@ -68,8 +68,8 @@ class Observed:
     """Workloads that the backend selects and another one has."""
     refused: str = ""
     """What a quota or limit range said of pods with the sidecar."""
-    injected: Injected = Injected()  # noqa: RUF009 - frozen
-    secret: Verdict = NOT_ASKED  # noqa: RUF009 - frozen
+    injected: Injected = Injected()
+    secret: Verdict = NOT_ASKED
     pods: Counts | None = None
     """Of the Deployment in Deployment mode, None where it is not there yet."""
     selector: str = ""
@@ -168,9 +168,12 @@ def _insecure(backend: Backend | None) -> Verdict:
     if backend is None:
         return Verdict("Unknown", "Invalid")
     found = {
-        "PlainHttp": backend.tls.insecure and "http:// URLs are allowed: tokens and prompts cross the network in the clear",
+        "PlainHttp": backend.tls.insecure
+        and "http:// URLs are allowed: tokens and prompts cross the network in the clear",
         "NotVerified": not backend.tls.verify and "certificates are not checked: anybody in between can read tokens",
-        "Open": backend.mode == "Deployment" and backend.deployment.open and "anybody who reaches the Service may use it",
+        "Open": backend.mode == "Deployment"
+        and backend.deployment.open
+        and "anybody who reaches the Service may use it",
     }
     named = {reason: sentence for reason, sentence in found.items() if sentence}
     if not named:
@@ -184,7 +187,9 @@ def _degraded(observed: Observed) -> Verdict:
         return Verdict("True", plan.stuck[0].reason, _some([stuck.sentence for stuck in plan.stuck], "; "))
     if plan is not None and plan.contended:
         said = [f"{workload.ref}" for workload in plan.contended]
-        return Verdict("True", "Contended", f"somebody takes the sidecar's label or annotations off again: {_some(said)}")
+        return Verdict(
+            "True", "Contended", f"somebody takes the sidecar's label or annotations off again: {_some(said)}"
+        )
     if backend is not None and backend.mode == "Sidecar" and _single_use(backend):
         sentence = "each pod would use up the credential: use Deployment mode with one replica"
         return Verdict("True", "SingleUseCredential", sentence)

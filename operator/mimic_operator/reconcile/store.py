@@ -258,9 +258,7 @@ class Store:
     def unused(self) -> set[Key]:
         """Keys of backends that are not there although workloads may bear their fields."""
         applied = {
-            Key(ref.namespace, detail.fields.backend or "")
-            for ref, detail in self.details.items()
-            if detail.applied
+            Key(ref.namespace, detail.fields.backend or "") for ref, detail in self.details.items() if detail.applied
         }
         unread = {
             Key(namespace, "")

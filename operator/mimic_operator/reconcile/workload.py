@@ -110,7 +110,9 @@ def read(manifest: Mapping[str, Any]) -> Workload:
         version=metadata["resourceVersion"],
         labels=metadata.get("labels") or {},
         fields=_fields(template.get("metadata") or {}),
-        applied=any(entry.get("manager") == MANAGER_WORKLOADS and entry.get("operation") == "Apply" for entry in managers),
+        applied=any(
+            entry.get("manager") == MANAGER_WORKLOADS and entry.get("operation") == "Apply" for entry in managers
+        ),
         controlled=any(owner.get("controller") for owner in metadata.get("ownerReferences") or ()),
         observed=int(status.get("observedGeneration") or 0) >= int(metadata.get("generation") or 0),
         counts=counts,

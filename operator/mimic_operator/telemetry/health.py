@@ -1,12 +1,13 @@
 """The port of health and metrics: /livez, /readyz and /metrics."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Check = Callable[[], str]
 """Empty where all is well, else what is wrong."""
 
@@ -31,7 +32,7 @@ async def serving(
         await runner.cleanup()
 
 
-def _probe(checks: Mapping[str, Check]) -> Callable[[web.Request], object]:
+def _probe(checks: Mapping[str, Check]) -> Handler:
     async def answer(_: web.Request) -> web.Response:
         wrong = {name: sentence for name, check in checks.items() if (sentence := check())}
         body = {"status": "failing" if wrong else "ok", "checks": {name: wrong.get(name, "ok") for name in checks}}
@@ -40,7 +41,7 @@ def _probe(checks: Mapping[str, Check]) -> Callable[[web.Request], object]:
     return answer
 
 
-def _metrics(registry: CollectorRegistry) -> Callable[[web.Request], object]:
+def _metrics(registry: CollectorRegistry) -> Handler:
     async def answer(request: web.Request) -> web.Response:
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         return web.Response(body=encode(registry), headers={"content-type": content_type})

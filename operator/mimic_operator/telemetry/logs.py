@@ -19,6 +19,7 @@ CHATTY = ("httpx2", "httpcore2", "aiohttp.access", "asyncio", "kopf.activities.a
 LONGEST = 2048
 """Characters of a text in a line: an API server's error may hold a whole object."""
 LogFormat = Literal["json", "console"]
+logger = logging.getLogger("mimic.operator")
 _json = msgspec.json.Encoder(enc_hook=str)
 _OBEYED = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 

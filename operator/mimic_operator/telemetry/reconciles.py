@@ -43,9 +43,7 @@ class ReconcileMetrics:
         self.rollouts = Counter(
             "mimic_operator_rollouts", "Rollouts that ended, or halted.", ["result"], registry=registry
         )
-        self.writes = Counter(
-            "mimic_operator_status_writes", "Statuses written.", registry=registry
-        )
+        self.writes = Counter("mimic_operator_status_writes", "Statuses written.", registry=registry)
         self.leader = Gauge("mimic_operator_leader", "1 while this process leads.", registry=registry)
         self.certificate = Gauge(
             "mimic_operator_certificate_expiry_timestamp_seconds",
