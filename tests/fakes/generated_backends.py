@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from hypothesis import strategies as st
+
 from mimic_operator.errors import InvalidBackend
 from mimic_operator.resource.backend import Backend, parse
 from mimic_operator.resource.naming import API_VERSION, KIND
@@ -29,7 +30,12 @@ from mimic_operator.resource.shape import (
 from mimic_operator.resource.spec import Spec
 from mimic_operator.resource.spec.selector import Requirement
 
-URLS = ["https://llm.corp.example/v1", "https://a", "https://[2001:db8::1]:8443/v1?api-version=1", "http://10.0.0.1:80/"]
+URLS = [
+    "https://llm.corp.example/v1",
+    "https://a",
+    "https://[2001:db8::1]:8443/v1?api-version=1",
+    "http://10.0.0.1:80/",
+]
 SMALL = 3
 """Entries of a list or table: enough to differ."""
 
