@@ -31,5 +31,5 @@ def installed(admin: httpx2.Client) -> None:
 
 
 def _conditions(admin: httpx2.Client) -> dict[str, Any]:
-    found = admin.get(f"{BASE}/{NAME}").json().get("status", {}).get("conditions", [])
+    found = admin.get(f"{BASE}/{NAME}").json().get("status", {}).get("conditions") or []
     return {condition["type"]: condition["status"] for condition in found}
