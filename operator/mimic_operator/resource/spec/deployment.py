@@ -64,7 +64,7 @@ class NetworkPolicy:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientAuth:
     keys_secret_ref: Annotated[
-        SecretName, Section("A Secret whose values are the accepted keys, one name for each.", SecretName)
+        SecretName, Section("A Secret whose key CLIENT_KEYS lists the accepted keys.", SecretName)
     ]
 
 
