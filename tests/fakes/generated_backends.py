@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from hypothesis import strategies as st
+
 from mimic_operator.errors import InvalidBackend
 from mimic_operator.resource.backend import Backend, parse
 from mimic_operator.resource.naming import API_VERSION, KIND
@@ -97,7 +98,7 @@ def _texts(kind: Text) -> st.SearchStrategy[str]:
         return st.sampled_from(URLS) | st.from_regex(re.compile(URL[-1].pattern, re.ASCII), fullmatch=True).filter(fits)
     if not wanted:
         return st.text(min_size=kind.least, max_size=min(kind.most, 20)).filter(fits)
-    examples = [text for text in ("a", "data.content", "Bearer {token}", "x {secret}", "jwt", "sha256:" + "0" * 64)]
+    examples = ("a", "data.content", "Bearer {token}", "x {secret}", "jwt", "sha256:" + "0" * 64)
     generated = st.from_regex(re.compile(wanted[-1], re.ASCII), fullmatch=True)
     return (st.sampled_from([text for text in examples if fits(text)] or ["A"]) | generated).filter(fits)
 
