@@ -212,7 +212,7 @@ def test_deletes_what_is_no_longer_wanted(cluster: Cluster, operator: Reconciler
     settled(cluster, operator, "shared")
     cluster.backend("shared", mode="Deployment", deployment={"open": True, "pdb": {"enabled": False}})
     eventually(lambda: cluster.get("poddisruptionbudgets", group="policy/v1")["items"] == [], operator.log.read_text)
-    cluster.backend("shared", mode="Sidecar", deployment=None)
+    cluster.backend("shared", mode="Sidecar")
     eventually(lambda: cluster.get("deployments")["items"] == [], operator.log.read_text)
     eventually(lambda: cluster.get("services", group="v1")["items"] == [], operator.log.read_text)
 
