@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from mimic_proxy import settings
-from mimic_proxy.configuration import grants, presets, values
+from mimic_proxy.configuration import envelope, grants, presets, values
 from mimic_proxy.settings import HINTS, READERS, SECRETS, Settings
 
 HEADING = re.compile(r"    # ([A-Z][^.]*)\.")
@@ -31,6 +31,10 @@ KINDS: dict[values.Reader, str] = {
     values.proxy: "URL",
     values.pairs: "`name=value` separated by commas, a JSON object, or a mapping in YAML",
     values.header_pairs: "`name=value` separated by commas, a JSON object, or a mapping in YAML",
+    envelope.some_pointers: "places in JSON, separated by commas",
+    envelope.one_pointer: "a place in JSON",
+    envelope.renames: "name=other, separated by commas",
+    envelope.json_object: "a JSON object",
     values.pointers: "places in JSON, separated by commas",
     values.header_name: "name of a header field",
     values.token_format: "text with `{token}` in it",

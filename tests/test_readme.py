@@ -66,6 +66,8 @@ def table_codes(text: str) -> dict[str, int]:
 
 def test_the_readme_tells_true_defaults_of_what_most_people_set() -> None:
     rows = re.findall(r"^\| `([A-Z_]+)` \| .+ \| (.+) \|$", section("Settings"), re.MULTILINE)
+    dialects = (ROOT / "docs" / "dialects.md").read_text("utf-8")
+    rows += re.findall(r"^\| `(ENVELOPE_[A-Z_]+)` \| .+ \| (.+) \|$", dialects, re.MULTILINE)
     expected = {entry.name.upper(): default_of(entry.name) for entry in fields(Settings) if entry.name != "warnings"}
     assert dict(rows).items() <= expected.items()
     assert len(rows) == len(dict(rows))

@@ -24,6 +24,7 @@ HONOURED = frozenset(
         "ALLOWED_ORIGINS",
         "TLS_CERT",
         "TLS_KEY",
+        "ENVELOPE_EMBEDDING_ENCODING",
         "LOG_LEVEL",
         "LOG_FORMAT",
         "DRAIN_DELAY",
@@ -34,7 +35,8 @@ HONOURED = frozenset(
         "MIMIC_TRACE_UPSTREAM",
     }
 )
-"""Settings of the user's that count in a demo: where it listens and what it tells. All others are about a backend."""
+"""Settings of the user's that count in a demo: where it listens, how it answers, what it tells. All others are about a
+backend."""
 DEFAULTS = {"LOG_FORMAT": "console"}
 BACKEND_STOP_SECONDS = 1.0
 GREETING = """

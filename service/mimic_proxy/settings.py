@@ -96,21 +96,29 @@ class Settings:
     envelope_request_under: Pointer | None = None
     """Where the caller's body is put; None sends it as it is."""
     envelope_request_rename: Annotated[tuple[str, ...], envelope.renames] = ()
+    """Top-level fields with another name: `messages=conversation,model=modelName`."""
     envelope_request_add: Annotated[str, envelope.json_object] = "{}"
     """A JSON object whose fields every request gets besides. May hold an application's key: shown by names alone."""
     envelope_history: Annotated[Literal["openai", "flat"], values.one_of("openai", "flat")] = "openai"
     """How tool calls in earlier messages are sent."""
-    envelope_text_path: Pointers = ("data.content.content",)
+    envelope_text_path: Annotated[tuple[str, ...], envelope.some_pointers] = ("data.content.content",)
+    """The text."""
     envelope_tool_calls_path: Pointers = ("data.content.tool_calls",)
+    """An array of calls `{name, arguments}`; arguments are JSON or text, an `id` may be there."""
     envelope_finish_reason_path: Pointers = (
         "data.content.finish_reason",
         "data.finish_reason",
         "finish_reason",
     )
+    """Why the answer ended."""
     envelope_usage_path: Pointers = ("data.content.usage", "data.usage", "usage")
+    """The model's count of tokens."""
     envelope_model_path: Pointers = ("data.model", "model")
-    envelope_error_code_path: Pointers = ("errorCode",)
-    envelope_error_message_path: Pointers = ("errorMessage", "errorMsg", "message", "msg")
+    """The model's name."""
+    envelope_error_code_path: Pointers = ("errorCode", "error.code", "error")
+    """Where the code stands."""
+    envelope_error_message_path: Pointers = ("errorMessage", "errorMsg", "message", "msg", "error")
+    """Where the message stands."""
     envelope_success_codes: Items = ("0", "200", "success", "ok")
     """Values of the error code that report no error, beside null and an empty text."""
     envelope_refused_codes: Items = ("401",)
@@ -118,21 +126,32 @@ class Settings:
     envelope_stream: Annotated[
         Literal["auto", "sse", "ndjson", "off"], values.one_of("auto", "sse", "ndjson", "off")
     ] = "auto"
+    """`sse` or `ndjson` if the first byte cannot tell; `ndjson` also reads `application/json` as lines; `off` asks
+    the gateway for no stream."""
     envelope_stream_text: Annotated[Literal["delta", "cumulative"], values.one_of("delta", "cumulative")] = "delta"
+    """`delta`: each event holds what is new; `cumulative`: all there is so far, tool calls included."""
     envelope_stream_end: Annotated[Literal["auto", "marker", "body"], values.one_of("auto", "marker", "body")] = "auto"
+    """Which ends of a stream count; docs/dialects.md."""
     envelope_done_path: Pointers = ("data.done", "done")
+    """A flag that is true in the last event."""
     envelope_embedding_input: Text = "text"
     """The field that the input stands in."""
     envelope_embedding_batch: Annotated[int, values.whole(1, 2048)] = 1
     """Inputs of one call. 1 sends each as a text, more as an array of texts."""
     envelope_embedding_concurrency: Annotated[int, values.whole(1, 256)] = 8
     """Calls for one request that are under way at once."""
-    envelope_embedding_path: Pointers = ("data.content",)
+    envelope_embedding_path: Annotated[tuple[str, ...], envelope.some_pointers] = ("data.content",)
+    """Where the vector stands, or the array of a batch."""
     envelope_embedding_item_path: Pointers = (".", "embedding")
     """Where the vector stands in each element, if a batch answers with an array of them."""
+    envelope_embedding_encoding: Annotated[Literal["asked", "float"], values.one_of("asked", "float")] = "asked"
+    """float answers with arrays of numbers even where base64 was asked for."""
     envelope_models_url: Url | None = None
+    """Asked for the models; without it `/v1/models` knows `MODELS`, else what has worked since the start."""
     envelope_models_path: Pointers = ("data", "models", "data.models")
+    """Where the list stands."""
     envelope_model_id_path: Pointers = ("id", "name", "model")
+    """Where the id stands in an element that is no text."""
 
     # Who asks for a token, and for what.
     access_token: SecretRef | None = None

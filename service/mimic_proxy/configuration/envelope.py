@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from mimic_proxy import pointer
-from mimic_proxy.configuration.values import comma_list, text
+from mimic_proxy.configuration.values import comma_list, pointers, text
 
 
 def one_pointer(value: object) -> str:
@@ -17,6 +17,14 @@ def one_pointer(value: object) -> str:
     except ValueError as wrong:
         raise ValueError(str(wrong)) from None
     return written
+
+
+def some_pointers(value: object) -> tuple[str, ...]:
+    """At least one place in a JSON document."""
+    found = pointers(value)
+    if not found:
+        raise ValueError("must name at least one place in the JSON, for example data.content")
+    return found
 
 
 def renames(value: object) -> tuple[str, ...]:

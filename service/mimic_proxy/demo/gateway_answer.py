@@ -3,7 +3,7 @@
 {"errorCode": 0, "errorMessage": null, "data": {"content": {"content": ..., "tool_calls": [...]}, ...}}
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 import msgspec
@@ -12,7 +12,8 @@ from mimic_proxy.demo.chat_answer import Outcome, usage
 from mimic_proxy.demo.faults import Faults, swollen
 from mimic_proxy.demo.options import DemoOptions
 from mimic_proxy.demo.refusals import Refusal
-from mimic_proxy.demo.steps import Frame, Kind, Stream
+from mimic_proxy.demo.steps import Frame, Stream
+from mimic_proxy.demo.tools import fragments
 
 _FAILED: Final = 500
 _TYPES: Final = {"sse": "text/event-stream; charset=utf-8", "ndjson": "application/x-ndjson"}
@@ -21,7 +22,8 @@ _TYPES: Final = {"sse": "text/event-stream; charset=utf-8", "ndjson": "applicati
 def chat_document(outcome: Outcome, model: str, prompt: int, faults: Faults) -> dict[str, Any]:
     """The answer to a chat that is no stream."""
     text = None if outcome.calls else "".join(swollen(outcome.wording.tokens, faults))
-    content = {"content": text, "tool_calls": _flat(outcome) or None, "finish_reason": outcome.finish}
+    calls = [{"name": call.name, "arguments": msgspec.json.decode(call.arguments)} for call in outcome.calls]
+    content = {"content": text, "tool_calls": calls or None, "finish_reason": outcome.finish}
     return _envelope({"content": content, "model": model, "usage": usage(prompt, [outcome])})
 
 
@@ -55,8 +57,10 @@ def refusal_stream(options: DemoOptions, refusal: Refusal) -> Stream:
 def _deltas(outcome: Outcome, faults: Faults) -> Iterator[dict[str, Any]]:
     if not outcome.calls:
         yield from ({"content": piece} for piece in swollen(outcome.wording.tokens, faults))
-    for call in _flat(outcome):
-        yield {"content": None, "tool_calls": [call]}
+    for index, call in enumerate(outcome.calls):
+        yield {"tool_calls": [{"index": index, "name": call.name, "arguments": ""}]}
+        for fragment in fragments(call.arguments):
+            yield {"tool_calls": [{"index": index, "arguments": fragment}]}
 
 
 def _cumulative(outcome: Outcome, faults: Faults) -> Iterator[dict[str, Any]]:
@@ -65,9 +69,12 @@ def _cumulative(outcome: Outcome, faults: Faults) -> Iterator[dict[str, Any]]:
         for piece in swollen(outcome.wording.tokens, faults):
             text += piece
             yield {"content": text}
-    calls = _flat(outcome)
-    for count in range(1, len(calls) + 1):
-        yield {"content": None, "tool_calls": calls[:count]}
+    calls: list[dict[str, Any]] = []
+    for call in outcome.calls:
+        calls.append({"name": call.name, "arguments": ""})
+        for fragment in fragments(call.arguments):
+            calls[-1] = {**calls[-1], "arguments": calls[-1]["arguments"] + fragment}
+            yield {"tool_calls": list(calls)}
 
 
 def _frames(
@@ -77,8 +84,7 @@ def _frames(
     for content in contents:
         yield Frame("content", put(_envelope({"content": {**content, "finish_reason": None}})))
     last = {"content": {"content": None, "finish_reason": outcome.finish}, "usage": usage(prompt, [outcome])}
-    kind: Kind = "finish"
-    yield Frame(kind, put(_envelope(last)))
+    yield Frame("finish", put(_envelope(last)))
 
 
 def _put(options: DemoOptions) -> Callable[[Any], bytes]:
@@ -89,10 +95,6 @@ def _put(options: DemoOptions) -> Callable[[Any], bytes]:
 
 def _error(put: Callable[[Any], bytes]) -> Callable[[int | None, str], bytes]:
     return lambda code, message: put(error_document(code or _FAILED, message))
-
-
-def _flat(outcome: Outcome) -> Sequence[dict[str, Any]]:
-    return [{"name": call.name, "arguments": call.arguments} for call in outcome.calls]
 
 
 def _envelope(data: Any) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class EnvelopeEmbedding:
         whole.pop("encoding_format", None)
         self.bodies = Bodies(shape, whole, inputs)
         self._shape = shape
-        self._base64 = fields.encoding_format == "base64"
+        self._base64 = shape.base64 and fields.encoding_format == "base64"
         self._model = fields.model or ""
         self._vectors: dict[int, list[array[float]]] = {}
         self._usages: dict[int, dict[str, Any]] = {}

@@ -11,6 +11,7 @@ from mimic_proxy.pointer import MISSING
 
 LONGEST_MESSAGE = 4096
 LONGEST_CODE = 128
+_UNNAMED = "error"
 
 _BY_WORD = (
     (("context_length", "contextlength", "context length", "too many tokens"), 400, "context_length_exceeded"),
@@ -40,11 +41,7 @@ def reported(shape: Shape, found: Found, status: int = 200) -> Trouble | None:
         return None
     if status == 401 or code.lower() in shape.refused:
         status = 401
-    message = shape.plan.pick(found, MESSAGE)
-    if isinstance(message, dict):
-        message = message.get("message")
-    said = message[:LONGEST_MESSAGE] if isinstance(message, str) and message.strip() else ""
-    return _trouble(status, code, said)
+    return _trouble(status, code, _said(shape, found))
 
 
 def bad_response(message: str) -> Trouble:
@@ -81,7 +78,7 @@ def _trouble(status: int, code: str, said: str) -> Trouble:
         kind, name = UpstreamAuthFailed.type, UpstreamAuthFailed.code
     elif status == 502:
         kind, name = UpstreamBadResponse.type, UpstreamBadResponse.code
-        message = message if not said or not own else f"{said} (error code {own})"
+        message = message if not said or own in ("", _UNNAMED) else f"{said} (error code {own})"
     elif status == 429:
         kind, name = "rate_limit_error", own or "rate_limit_exceeded"
     else:
@@ -90,10 +87,21 @@ def _trouble(status: int, code: str, said: str) -> Trouble:
     return Trouble(status, write_json({"error": error}))
 
 
+def _said(shape: Shape, found: Found) -> str:
+    """The gateway's message, from an object with one too; empty where there is none."""
+    message = shape.plan.pick(found, MESSAGE)
+    if isinstance(message, dict):
+        message = message.get("message")
+    return message.strip()[:LONGEST_MESSAGE] if isinstance(message, str) else ""
+
+
 def _code(value: Any) -> str:
-    """The code as text; empty where there is none. false is no error, true is one."""
-    if value is MISSING or value is None or value is False:
+    """The code as text; empty where there is none. What is no code (an object, a sentence) still reports an error."""
+    if value is MISSING or not (value or value == 0) or value is False:
         return ""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return str(value).strip()[:LONGEST_CODE] if isinstance(value, (str, int, float)) else "unreadable"
+    if value is True or not isinstance(value, (str, int, float)):
+        return _UNNAMED
+    code = str(value).strip()
+    return code if len(code) <= LONGEST_CODE and " " not in code else _UNNAMED

@@ -48,10 +48,11 @@ class Cutter:
         if self._form == "auto":
             data = self._start + data
             start = data.lstrip(_BLANK)
-            if len(start) < len(_BOM) and _BOM.startswith(start):
+            first = start.removeprefix(_BOM).lstrip(_BLANK)[:1]
+            if not first or (len(start) < len(_BOM) and _BOM.startswith(start)):
                 self._start = data
                 return []
-            self._form = "ndjson" if start.removeprefix(_BOM).lstrip(_BLANK)[:1] in (b"{", b"[") else "sse"
+            self._form = "ndjson" if first in (b"{", b"[") else "sse"
             return self.feed(data)
         return self._lines.feed(data)
 

@@ -86,6 +86,7 @@ class Shape:
     flat_history: bool
     embedding_input: str
     embedding_batch: int
+    base64: bool
     embedding: tuple[Pointer, ...]
     embedding_item: tuple[Pointer, ...]
     models: tuple[Pointer, ...]
@@ -118,6 +119,7 @@ class Shape:
             flat_history=settings.envelope_history == "flat",
             embedding_input=settings.envelope_embedding_input,
             embedding_batch=settings.envelope_embedding_batch,
+            base64=settings.envelope_embedding_encoding == "asked",
             embedding=_parsed(settings.envelope_embedding_path),
             embedding_item=_parsed(settings.envelope_embedding_item_path),
             models=_parsed(settings.envelope_models_path),

@@ -1,9 +1,9 @@
 """The events of a gateway's stream, made into OpenAI's as they come.
 
 1. Nothing is given out before an event is understood; until then an error is a status, afterwards a frame.
-2. `[DONE]`, the done flag, or an event named done or end tells the end of an answer: the last chunk goes out at once. A
-   finish reason makes the answer whole, but its usage may still follow: the last chunk waits for one of those, or for
-   the end of the body.
+2. `[DONE]`, the done flag, or an event of the type done or end tells the end of an answer: the last chunk goes out at
+   once. A finish reason makes the answer whole, but its usage may still follow: the last chunk waits for one of those,
+   or for the end of the body.
 3. A body that ends without any of them was cut short, or belongs to a gateway that marks no ends: ENVELOPE_STREAM_END.
 """
 
@@ -40,7 +40,8 @@ from mimic_proxy.relay.body import UNREADABLE
 from mimic_proxy.relay.sse import Event
 
 _HEARTBEATS = frozenset({b"ping", b"heartbeat", b"keepalive", b"keep-alive", b"null", b""})
-_LAST_TYPES = frozenset({b"done", b"end"})
+_USUAL_TYPES = (b"", b"message")
+_LAST_TYPES = frozenset({b"done", b"end", b"complete", b"finish", b"stop"})
 _NO_REASON = ("", "null", "none")
 _TRUE = ("true", "1", "yes", "done")
 _decode = msgspec.json.Decoder().decode
@@ -145,7 +146,7 @@ class EnvelopeStream:
             return self._take_odd(event, data)
         found = self._shape.plan.walk(document)
         text = found.get(TEXT)
-        if type(text) is str and self._chunks is not None and not event.type and self._only_text(found):
+        if type(text) is str and self._chunks is not None and event.type in _USUAL_TYPES and self._only_text(found):
             try:
                 text = self._text.take(text)
             except Diverged as fault:
@@ -181,7 +182,7 @@ class EnvelopeStream:
         data = data.strip()
         if data == b"[DONE]":
             return self._close()
-        if data.lower() in _HEARTBEATS:
+        if data.lower() in _HEARTBEATS or event.type in _HEARTBEATS - {b""}:
             return b""
         try:
             document = read_json(data)
@@ -231,8 +232,10 @@ class EnvelopeStream:
                 out = (out or self._opened(None)) + self._give_calls(calls)
         except Diverged as fault:
             return self._fail(_diverged(fault))
-        if self._understood or last:
-            out = out or self._opened(None)
+        except ValueError as fault:
+            return self._fail(bad_response(f"The backend sent a tool call that is {fault}."))
+        if self.facts.verdict is None and (self._understood or last):
+            self.facts.verdict = "ok"
         return out + self._close() if _is_true(done) else out
 
     def _give(self, said: str, *, skip: bool) -> bytes:
@@ -270,13 +273,14 @@ class EnvelopeStream:
         """The answer is whole."""
         if not self._understood:
             return self._fail(missing_text(self._shape, self._document))
-        out = self._opened(None)
+        rest = self._text.rest()
+        out = self._opened(None if len(self._calls) and not rest else "")
         assert self._chunks is not None
         chunks, facts = self._chunks, self.facts
-        rest = self._text.rest()
-        if rest or not (self._text.given or len(self._calls)):
+        if rest:
             out += chunks.text(rest)
-            facts.first_content = facts.first_content or bool(rest)
+            facts.events += 1
+            facts.first_content = True
         try:
             out += self._calls.rest(chunks)
         except Diverged as fault:

@@ -28,11 +28,14 @@ def read_json(data: bytes) -> Any:
 
 
 def write_json(value: Any) -> bytes:
-    """Compact JSON; lone surrogates become escapes."""
+    """Compact JSON; lone surrogates become escapes. Raises ValueError for what is nested too deeply."""
     try:
-        return _encode(value)
-    except UnicodeEncodeError:
-        return json.dumps(value, separators=(",", ":")).encode("ascii")
+        try:
+            return _encode(value)
+        except UnicodeEncodeError:
+            return json.dumps(value, separators=(",", ":")).encode("ascii")
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def joined(first: str, second: str) -> str:
