@@ -15,7 +15,15 @@ STANDARD = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime", "t
 """Attributes that every record has; all others were given as `extra`."""
 KOPFS = frozenset(("k8s_ref", "k8s_skip", "settings"))
 """Attributes that kopf adds to its records for its own handlers; `k8s_ref` is told in our words."""
-CHATTY = ("httpx2", "httpcore2", "aiohttp.access", "asyncio", "kopf.activities.authentication", "kopf._cogs.clients")
+CHATTY = (
+    "httpx2",
+    "httpcore2",
+    "aiohttp.access",
+    "asyncio",
+    "kopf.activities.authentication",
+    "kopf.objects",
+    "kopf._cogs.clients",
+)
 LONGEST = 2048
 """Characters of a text in a line: an API server's error may hold a whole object."""
 LogFormat = Literal["json", "console"]

@@ -74,6 +74,19 @@ def _inside(before: dict[tuple[str, ...], float], after: dict[tuple[str, ...], f
     return {key[2]: after[key] - before.get(key, 0.0) for key in keys}
 
 
+def test_a_process_that_is_told_to_end_answers_what_comes_until_it_has(load: Load, webhook: Webhook):
+    running = threading.Thread(target=load.run, args=(2,))
+    running.start()
+    try:
+        webhook.until(lambda: len(load.seconds) > RATE / 2)
+        assert webhook.stop() == 0
+    finally:
+        running.join()
+        webhook.start()
+    assert load.wrong == []
+    assert len(load.seconds) == 2 * RATE
+
+
 def test_no_answer_is_lost_while_the_certificate_is_replaced(load: Load, admin: httpx2.Client, webhook: Webhook):
     """Leaves of the same authority, then one of the next: the bundle holds both, as the reconciler writes it."""
     successor = trustme.CA(key_type=trustme.KeyType.ECDSA)
