@@ -6,11 +6,11 @@ from typing import Any
 from hypothesis import strategies as st
 
 from mimic_operator.errors import InvalidBackend
+from mimic_operator.resource.auth_rules import ASKING, CHOOSING, KEEPING
 from mimic_operator.resource.backend import Backend, parse
 from mimic_operator.resource.naming import API_VERSION, KIND
 from mimic_operator.resource.patterns import URL
 from mimic_operator.resource.quantity import Quantity
-from mimic_operator.resource.rules import ASKING, CHOOSING, KEEPING
 from mimic_operator.resource.shape import (
     Duration,
     Flag,
@@ -61,15 +61,8 @@ def of_kind(kind: Kind) -> st.SearchStrategy[Any]:
             return st.sampled_from(kind.words)
         case Flag():
             return st.booleans()
-        case Whole():
-            numbers: st.SearchStrategy[Any] = st.integers(kind.least, kind.most)
-            return numbers | st.none() if kind.nullable else numbers
-        case Fraction():
-            return st.floats(0, 1) | st.integers(0, 1)
-        case Duration():
-            return st.integers(int(kind.least * 1000), int(kind.most * 1000)).map(lambda ms: seconds_text(ms / 1000))
-        case Quantity():
-            return st.sampled_from(["500m", "1", 2, "64Mi", "1.5Gi", "300M", "8Gi"])
+        case Whole() | Fraction() | Duration() | Quantity():
+            return _numbers(kind)
         case Items():
             return st.lists(of_kind(kind.of), min_size=kind.least, max_size=SMALL, unique=kind.unique)
         case Table():
@@ -89,6 +82,19 @@ def of_section(section: type[Any]) -> st.SearchStrategy[dict[str, Any]]:
     """A section with any of its fields left out."""
     fields = {key_of(entry.name): of_kind(kind) for entry, kind in declared(section)}
     return st.fixed_dictionaries({}, optional=fields)
+
+
+def _numbers(kind: Whole | Fraction | Duration | Quantity) -> st.SearchStrategy[Any]:
+    match kind:
+        case Whole():
+            numbers: st.SearchStrategy[Any] = st.integers(kind.least, kind.most)
+            return numbers | st.none() if kind.nullable else numbers
+        case Fraction():
+            return st.floats(0, 1) | st.integers(0, 1)
+        case Duration():
+            return st.integers(int(kind.least * 1000), int(kind.most * 1000)).map(lambda ms: seconds_text(ms / 1000))
+        case Quantity():
+            return st.sampled_from(["500m", "1", 2, "64Mi", "1.5Gi", "300M", "8Gi"])
 
 
 def _texts(kind: Text) -> st.SearchStrategy[str]:
