@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-cluster test-compiled check format bench trial conformance dashboards lock build build-compiled clean
+.PHONY: help run serve test test-cluster test-compiled check format bench trial conformance dashboards crd golden lock build build-compiled clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,12 +37,13 @@ test-compiled: $(VENV)/.installed-dev ## the proxy's tests with its hot modules 
 		--target .cache/compiled .
 	PYTHONPATH=$(CURDIR)/.cache/compiled $(BIN)/python -m pytest $(PARALLEL) tests/proxy tests/sdk $(ARGS)
 
-check: $(VENV)/.installed-dev ## lint, format, types, import contracts, dashboards and rules up to date
+check: $(VENV)/.installed-dev ## lint, format, types, import contracts, generated files up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m observability --check
+	$(BIN)/python -m reference --check
 
 format: $(VENV)/.installed-dev ## put the code into shape
 	$(BIN)/ruff check --fix .
@@ -56,6 +57,16 @@ bench: $(VENV)/.installed-dev ## Mimic against its peers, side by side
 
 dashboards: $(VENV)/.installed-dev ## the chart's dashboards and rules, built anew from observability/
 	$(BIN)/python -m observability
+
+crd: $(VENV)/.installed-dev ## the chart's CustomResourceDefinition and its reference, anew from their declarations
+	$(BIN)/python -m reference
+
+golden: $(VENV)/.installed-dev ## the golden files of tests/controller, anew: look at the difference before you keep it
+	@mkdir -p tests/controller/golden/render && rm -f tests/controller/golden/render/*.yaml
+	@for file in examples/kubernetes/backends/*.yaml; do \
+		MIMIC_IMAGE=registry.example.com/mimic:0.1.0 $(BIN)/mimic-operator render $$file \
+			> tests/controller/golden/render/$${file##*/} || exit 1; done
+	@git diff --stat -- tests/controller/golden
 
 trial: $(VENV)/.installed-dev ## real models behind it (compiles one runtime, downloads two models)
 	$(BIN)/python -m tests.trial $(ARGS)
@@ -76,7 +87,7 @@ build-compiled: $(VENV)/.installed-dev ## a wheel for this platform and Python, 
 
 clean: ## what the targets above have made
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
-	find service operator tests bench observability -name __pycache__ -type d -prune -exec rm -rf {} +
+	find service operator tests bench observability reference -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.python:
 	@test -n "$(PYTHON)" || { echo "Mimic needs Python 3.11 or newer, and none was found; PYTHON=/path/to/python names one."; exit 1; }

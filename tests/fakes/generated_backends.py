@@ -70,8 +70,7 @@ def of_kind(kind: Kind) -> st.SearchStrategy[Any]:
         case Quantity():
             return st.sampled_from(["500m", "1", 2, "64Mi", "1.5Gi", "300M", "8Gi"])
         case Items():
-            unique = st.lists(of_kind(kind.of), min_size=kind.least, max_size=SMALL, unique=kind.unique)
-            return unique
+            return st.lists(of_kind(kind.of), min_size=kind.least, max_size=SMALL, unique=kind.unique)
         case Table():
             return st.dictionaries(_keys(kind), of_kind(kind.of), max_size=SMALL)
         case Foreign():
