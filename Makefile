@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-cluster test-compiled check format bench trial conformance dashboards crd golden lock build build-compiled clean
+.PHONY: help run serve test test-cluster test-compiled check format bench trial conformance dashboards reference golden lock build build-compiled clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,7 +58,7 @@ bench: $(VENV)/.installed-dev ## Mimic against its peers, side by side
 dashboards: $(VENV)/.installed-dev ## the chart's dashboards and rules, built anew from observability/
 	$(BIN)/python -m observability
 
-crd: $(VENV)/.installed-dev ## the chart's CustomResourceDefinition and its reference, anew from their declarations
+reference: $(VENV)/.installed-dev ## docs/reference and the chart's CustomResourceDefinition, anew from their declarations
 	$(BIN)/python -m reference
 
 golden: $(VENV)/.installed-dev ## the golden files of tests/controller, anew: look at the difference before you keep it

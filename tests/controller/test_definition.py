@@ -26,7 +26,7 @@ SPEC = dict(nodes(schema()["properties"]["spec"], "spec"))
 
 def test_generated_files_are_up_to_date():
     stale = [path for path, text in wanted().items() if not path.is_file() or path.read_text("utf-8") != text]
-    assert stale == [], "`make crd` writes them"
+    assert stale == [], "`make reference` writes them"
 
 
 def test_everything_has_a_bound_so_that_rules_over_it_have_a_price():
