@@ -20,6 +20,7 @@ from mimic_operator.reconcile.queue import Backoff, Key, Outcome, WorkQueue
 from mimic_operator.reconcile.reconciler import Reconciler
 from mimic_operator.reconcile.slots import Slots
 from mimic_operator.reconcile.store import Store
+from mimic_operator.reconcile.trust import Trust
 from mimic_operator.reconcile.watches import Watches
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.settings import Settings
@@ -129,6 +130,8 @@ class Process:
             self._kopf(),
             self._reconcile(backends),
         ]
+        if self._settings.cert_mode == "self":
+            tasks.append(self._trust().run())
         running = [asyncio.create_task(task) for task in tasks]
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -139,6 +142,20 @@ class Process:
             for task in (*running, stopping):
                 task.cancel()
             await asyncio.gather(*running, stopping, return_exceptions=True)
+
+    def _trust(self) -> Trust:
+        return Trust(
+            cluster=self._cluster,
+            reader=self.reader,
+            namespace=self._settings.mimic_namespace,
+            secret=self._settings.cert_secret,
+            service=self._settings.webhook_service,
+            configuration=self._settings.webhook_configuration,
+            clock=self._around.clock,
+            wall=self._around.wall,
+            backoff=Backoff(self._around.random, most=30.0),
+            told=self.metrics.certificate.set,
+        )
 
     async def _hold(self, election: Election) -> None:
         await election.hold()
