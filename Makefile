@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-cluster test-compiled test-identity check format bench trial conformance dashboards reference golden lock build build-compiled clean
+.PHONY: help run serve test test-cluster test-compiled test-identity check format bench bench-operator trial conformance dashboards reference golden lock build build-compiled clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ conformance: $(VENV)/.installed-dev ## the SDKs' own suites, LangChain, LlamaInd
 
 bench: $(VENV)/.installed-dev ## Mimic against its peers, side by side
 	$(BIN)/python -m bench $(ARGS)
+
+bench-operator: $(VENV)/.installed-dev ## the reconciler with 2,000 backends (KUBEBUILDER_ASSETS)
+	PYTHONPATH=tests $(BIN)/python -m bench.operator_scale $(ARGS)
 
 dashboards: $(VENV)/.installed-dev ## the chart's dashboards and rules, built anew from observability/
 	$(BIN)/python -m observability

@@ -1,4 +1,4 @@
-"""A proxy in front of a real API server that answers some requests itself: what a busy or forgetful server would say."""
+"""A proxy in front of a real API server that answers some requests itself: as a busy or forgetful one would."""
 
 import asyncio
 import json

@@ -78,6 +78,13 @@ class Reconciler:
         assert found is not None
         return int(found[1]) * 1024
 
+    def most_memory(self) -> int:
+        """Resident bytes at their peak."""
+        assert self._process is not None
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{self._process.pid}/status").read_text())
+        assert found is not None
+        return int(found[1]) * 1024
+
     def lines(self) -> Iterator[dict[str, Any]]:
         for line in self.log.read_text("utf-8").splitlines():
             yield json.loads(line)

@@ -113,11 +113,11 @@ class MetadataReader:
         await self._http.aclose()
 
     async def list(
-        self, kind: Kind, namespace: str | None = None, labels: str | None = None
+        self, kind: Kind, namespace: str | None = None, labels: str | None = None, fields: str | None = None
     ) -> tuple[list[Metadata], str]:
         """All of them, and the resourceVersion to watch from."""
         found: list[Metadata] = []
-        parameters = {"limit": str(PAGE)} | ({"labelSelector": labels} if labels else {})
+        parameters = {"limit": str(PAGE)} | _selection(labels, fields)
         while True:
             page = _PAGE.decode(await self._read(kind, namespace, parameters))
             found.extend(item.metadata for item in page.items or ())
@@ -139,7 +139,7 @@ class MetadataReader:
         return answer.content
 
     async def watch(
-        self, kind: Kind, since: str, namespace: str | None = None, labels: str | None = None
+        self, kind: Kind, since: str, namespace: str | None = None, labels: str | None = None, fields: str | None = None
     ) -> AsyncIterator[tuple[str, Metadata]]:
         """Events after `since` until the stream ends; a Fault of reason `gone` asks for a new list."""
         parameters = {
@@ -147,7 +147,7 @@ class MetadataReader:
             "allowWatchBookmarks": "true",
             "resourceVersion": since,
             "timeoutSeconds": str(WATCH_SECONDS),
-        } | ({"labelSelector": labels} if labels else {})
+        } | _selection(labels, fields)
         doing = f"watch {kind.plural}"
         path, accept = kind.path(namespace), {"accept": _WATCH_ACCEPT}
         try:
@@ -183,6 +183,7 @@ class Informer(Generic[T]):
         clock: Callable[[], float],
         namespace: str | None = None,
         labels: str | None = None,
+        fields: str | None = None,
     ) -> None:
         self.kind = kind
         self.namespace = namespace
@@ -195,7 +196,7 @@ class Informer(Generic[T]):
         self._keep = keep
         self._changed = changed
         self._clock = clock
-        self._labels = labels
+        self._selection = labels, fields
 
     async def run(self, pause: Callable[[int], float]) -> None:
         """Until cancelled. pause: seconds to wait after so many failures in a row."""
@@ -214,7 +215,7 @@ class Informer(Generic[T]):
                 await asyncio.sleep(fault.retry_after or pause(failures))
 
     async def _list(self) -> str:
-        found, version = await self._reader.list(self.kind, self.namespace, self._labels)
+        found, version = await self._reader.list(self.kind, self.namespace, *self._selection)
         self.heard = self._clock()
         there = {(metadata.namespace, metadata.name) for metadata in found}
         for key in self.items.keys() - there:
@@ -225,7 +226,7 @@ class Informer(Generic[T]):
         return version
 
     async def _follow(self, since: str) -> str:
-        async for event, metadata in self._reader.watch(self.kind, since, self.namespace, self._labels):
+        async for event, metadata in self._reader.watch(self.kind, since, self.namespace, *self._selection):
             self.heard = self._clock()
             since = metadata.resource_version or since
             if event == "DELETED":
@@ -247,3 +248,8 @@ class Informer(Generic[T]):
     def _drop(self, key: tuple[str, str]) -> None:
         if (before := self.items.pop(key, None)) is not None:
             self._changed(Change(*key, None, before))
+
+
+def _selection(labels: str | None, fields: str | None) -> dict[str, str]:
+    wanted = {"labelSelector": labels, "fieldSelector": fields}
+    return {name: selector for name, selector in wanted.items() if selector}

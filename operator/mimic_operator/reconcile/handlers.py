@@ -4,7 +4,9 @@ Only `on.event`: the other handlers keep their state in annotations of the user'
 """
 
 import asyncio
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import kopf
@@ -54,15 +56,44 @@ def _configure(settings: kopf.OperatorSettings) -> None:
     settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
 
 
-async def watching(
-    registry: kopf.OperatorRegistry, namespaces: Sequence[str], stop: asyncio.Event, begun: Callable[[], None]
-) -> None:
-    """kopf's operator until `stop` is set or it fails. namespaces: none is the whole cluster.
+async def watching(seen: Seen, config: KubeConfig, namespaces: Sequence[str]) -> None:
+    """kopf's operator until it fails, with whatever it raises, or this is cancelled. namespaces: none is all of them.
 
-    begun: called once kopf has taken the process's signals, so that they can be taken back.
+    In a thread and loop of its own: kopf takes the signals of the loop that it runs in, and at its end cancels every
+    task that it finds there.
     """
-    others = asyncio.all_tasks()
-    tasks = await kopf.spawn_tasks(
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+    stops: list[Callable[[], object]] = []
+
+    def hand_over(key: Key, manifest: Mapping[str, Any] | None) -> None:
+        loop.call_soon_threadsafe(seen, key, manifest)
+
+    def run() -> None:
+        failure: Exception | None = None
+        try:
+            asyncio.run(_operator(registry_for(hand_over, config), namespaces, stops.append))
+        except Exception as error:  # noqa: BLE001 - raised again where it is waited for
+            failure = error
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(_end, ended, failure)
+
+    threading.Thread(target=run, name="kopf", daemon=True).start()
+    try:
+        await ended
+    finally:
+        for stop in stops:
+            with suppress(RuntimeError):  # its loop is closed: it has ended
+                stop()
+
+
+async def _operator(
+    registry: kopf.OperatorRegistry, namespaces: Sequence[str], begun: Callable[[Callable[[], object]], None]
+) -> None:
+    """begun: is given what stops it, to be called from any thread."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    begun(lambda: loop.call_soon_threadsafe(stop.set))
+    await kopf.operator(
         registry=registry,
         standalone=True,
         clusterwide=not namespaces,
@@ -70,5 +101,12 @@ async def watching(
         stop_flag=stop,
         memo=kopf.Memo(),
     )
-    begun()
-    await kopf.run_tasks(tasks, ignored=others)
+
+
+def _end(ended: asyncio.Future[None], failure: Exception | None) -> None:
+    if ended.done():
+        return
+    if failure is None:
+        ended.set_result(None)
+    else:
+        ended.set_exception(failure)

@@ -20,6 +20,7 @@ from mimic_operator.reconcile.queue import Backoff, Key, Outcome, WorkQueue
 from mimic_operator.reconcile.reconciler import Reconciler
 from mimic_operator.reconcile.slots import Slots
 from mimic_operator.reconcile.store import Store
+from mimic_operator.reconcile.trust import Trust
 from mimic_operator.reconcile.watches import Watches
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.settings import Settings
@@ -31,15 +32,13 @@ WORKERS = 8
 RESYNC_SECONDS = 300.0
 """Within this time every backend is looked at, whatever events were lost."""
 COMPARE_SECONDS = 60.0
+STEADY_SECONDS = 60.0
+"""A watch that held this long was no failure."""
 IDLE_LOOK_SECONDS = 0.05
 
 
 class LostLease(OperatorError):
     """Another leads now, or the API server cannot be reached: nothing may be written any more."""
-
-
-class WatchEnded(OperatorError):
-    """kopf has given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +52,11 @@ class Machine:
 
 
 async def run(settings: Settings, config: KubeConfig, around: Machine) -> None:
-    """Until SIGTERM or SIGINT. Raises LostLease, WatchEnded, NotInstalled, Fault."""
+    """Until SIGTERM or SIGINT. Raises LostLease, NotInstalled, Fault."""
     stop = asyncio.Event()
-    take_signals(stop)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
     async with Cluster(config) as cluster:
         process = Process(settings, config, around, cluster)
         health = serving(
@@ -123,13 +124,14 @@ class Process:
 
     async def _lead(self, election: Election, stop: asyncio.Event) -> None:
         backends = await self.watches.prepare()
-        kopfs_end = asyncio.Event()
         tasks: list[Coroutine[Any, Any, None]] = [
             self._hold(election),
             self.watches.run(),
-            self._kopf(kopfs_end, stop),
+            self._kopf(),
             self._reconcile(backends),
         ]
+        if self._settings.cert_mode == "self":
+            tasks.append(self._trust().run())
         running = [asyncio.create_task(task) for task in tasks]
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -137,20 +139,39 @@ class Process:
             for task in done - {stopping}:
                 task.result()
         finally:
-            kopfs_end.set()
             for task in (*running, stopping):
                 task.cancel()
             await asyncio.gather(*running, stopping, return_exceptions=True)
+
+    def _trust(self) -> Trust:
+        return Trust(
+            cluster=self._cluster,
+            reader=self.reader,
+            namespace=self._settings.mimic_namespace,
+            secret=self._settings.cert_secret,
+            service=self._settings.webhook_service,
+            configuration=self._settings.webhook_configuration,
+            clock=self._around.clock,
+            wall=self._around.wall,
+            backoff=Backoff(self._around.random, most=30.0),
+            told=self.metrics.certificate.set,
+        )
 
     async def _hold(self, election: Election) -> None:
         await election.hold()
         raise LostLease("the Lease is lost")
 
-    async def _kopf(self, end: asyncio.Event, stop: asyncio.Event) -> None:
-        registry = handlers.registry_for(self.store.backend_seen, self._config)
-        await handlers.watching(registry, self._settings.watch_namespaces, end, lambda: take_signals(stop))
-        if not stop.is_set() and not end.is_set():
-            raise WatchEnded("the watch of MimicBackends has ended")
+    async def _kopf(self) -> None:
+        """kopf ends at what it does not expect (410 or 403 as the answer to a watch); here it begins anew."""
+        backoff, failures = Backoff(self._around.random, most=30.0), 0
+        while True:
+            begun = self._around.clock()
+            try:
+                await handlers.watching(self.store.backend_seen, self._config, self._settings.watch_namespaces)
+            except Exception as error:  # noqa: BLE001 - whatever it was, the list that comes next is what counts
+                logger.warning("The watch of MimicBackends broke: %s", type(error).__name__)
+            failures = 1 if self._around.clock() - begun > STEADY_SECONDS else failures + 1
+            await asyncio.sleep(backoff(failures))
 
     async def _reconcile(self, backends: set[Key]) -> None:
         await self.watches.listed(backends)
@@ -243,13 +264,6 @@ def defaults_of(settings: Settings) -> ProxyDefaults:
         requests=dict(settings.proxy_requests),
         limits=dict(settings.proxy_limits),
     )
-
-
-def take_signals(stop: asyncio.Event) -> None:
-    """SIGTERM and SIGINT end the process in good order."""
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
 
 
 async def _first(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:

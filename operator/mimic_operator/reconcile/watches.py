@@ -73,7 +73,7 @@ class Watches:
 
     async def _served(self, kind: Kind) -> bool:
         try:
-            await self.reader.list(kind, self.namespaces[0] if self.namespaces else None, "none=none")
+            await self.reader.list(kind, self.namespaces[0] if self.namespaces else None, LABEL_COMPONENT)
         except Fault as fault:
             if fault.reason in ("absent", "forbidden"):
                 return False

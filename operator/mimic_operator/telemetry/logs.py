@@ -16,14 +16,16 @@ STANDARD = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime", "t
 KOPFS = frozenset(("k8s_ref", "k8s_skip", "settings"))
 """Attributes that kopf adds to its records for its own handlers; `k8s_ref` is told in our words."""
 CHATTY = (
-    "httpx2",
-    "httpcore2",
     "aiohttp.access",
     "asyncio",
-    "kopf.activities.authentication",
+    "httpcore2",
+    "httpx2",
+    "kopf._core.engines.activities",
+    "kopf.activities",
     "kopf.objects",
-    "kopf._cogs.clients",
 )
+WRONG_HERE = ("kopf._core.reactor.running",)
+"""Warns that it has no signals, which it is not to have, and tells as an error what is told once more by us."""
 LONGEST = 2048
 """Characters of a text in a line: an API server's error may hold a whole object."""
 LogFormat = Literal["json", "console"]
@@ -91,6 +93,8 @@ def configure(*, level: str, style: LogFormat, sink: IO[bytes] | None = None) ->
     root.setLevel(level)
     for name in CHATTY:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    for name in WRONG_HERE:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _timestamp(seconds: float) -> str:
