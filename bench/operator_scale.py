@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+
 from fakes.control_plane import ControlPlane, assets
 from fakes.definition import installed
 from fakes.reconcilers import Reconciler, eventually
@@ -84,14 +85,18 @@ def _start(plane: ControlPlane, folder: Path, name: str) -> tuple[float, str, fl
             time.sleep(2.0)
         peak = operator.most_memory() / MIB
         resident = operator.memory() / MIB
-        line = f"{name} start: settled in {settled:.1f} s, {turns:.0f} turns, {resident:.0f} MiB, at most {peak:.0f} MiB"
+        line = (
+            f"{name} start: settled in {settled:.1f} s, {turns:.0f} turns, {resident:.0f} MiB, at most {peak:.0f} MiB"
+        )
         return settled, line, peak
     finally:
         operator.stop()
 
 
 def _turns(metrics: str) -> float:
-    return sum(float(found) for found in re.findall(r"^mimic_operator_reconciles_total\{.*\} (\S+)$", metrics, re.MULTILINE))
+    return sum(
+        float(found) for found in re.findall(r"^mimic_operator_reconciles_total\{.*\} (\S+)$", metrics, re.MULTILINE)
+    )
 
 
 def _writes(plane: ControlPlane) -> int:
@@ -140,7 +145,12 @@ def _backends(scale: Scale) -> Iterator[Made]:
             "auth": {"tokenURL": "https://login.example/token", "secretRef": {"name": "llm"}},
             "injection": {"workloads": {"selector": selector}},
         }
-        manifest = {"apiVersion": "mimic.dev/v1alpha1", "kind": "MimicBackend", "metadata": {"name": f"b{number}"}, "spec": spec}
+        manifest = {
+            "apiVersion": "mimic.dev/v1alpha1",
+            "kind": "MimicBackend",
+            "metadata": {"name": f"b{number}"},
+            "spec": spec,
+        }
         yield f"/apis/mimic.dev/v1alpha1/namespaces/{_space(number)}/mimicbackends", manifest
 
 

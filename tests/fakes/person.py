@@ -5,7 +5,6 @@ from typing import Any
 import httpx2
 
 from fakes.reconcilers import Reconciler, eventually
-from mimic_operator.resource.naming import API_VERSION, KIND
 
 APPLY = {"content-type": "application/apply-patch+yaml"}
 MERGE = {"content-type": "application/merge-patch+json"}

@@ -16,6 +16,7 @@ from mimic_operator.errors import OperatorError
 from mimic_operator.reconcile import handlers
 from mimic_operator.reconcile.announce import Announcer
 from mimic_operator.reconcile.children import Children
+from mimic_operator.reconcile.denied import Denied
 from mimic_operator.reconcile.queue import Backoff, Key, Outcome, WorkQueue
 from mimic_operator.reconcile.reconciler import Reconciler
 from mimic_operator.reconcile.slots import Slots
@@ -129,6 +130,7 @@ class Process:
             self.watches.run(),
             self._kopf(),
             self._reconcile(backends),
+            self._denied(),
         ]
         if self._settings.cert_mode == "self":
             tasks.append(self._trust().run())
@@ -142,6 +144,11 @@ class Process:
             for task in (*running, stopping):
                 task.cancel()
             await asyncio.gather(*running, stopping, return_exceptions=True)
+
+    async def _denied(self) -> None:
+        for informer in self.watches.informers:
+            await informer.listed.wait()
+        await Denied(self._cluster, self.store, self._settings.watch_namespaces, self._around.wall).run()
 
     def _trust(self) -> Trust:
         return Trust(

@@ -17,9 +17,9 @@ from mimic_operator.reconcile.queue import Key
 from mimic_operator.reconcile.revisions import Target, needed, stored_form, target_of
 from mimic_operator.reconcile.rollout import Before, Plan, Situation, Trail, Write, plan, written
 from mimic_operator.reconcile.slots import Slots
-from mimic_operator.reconcile.status import Injected, Observed, Verdict, current_names, due, status_of
+from mimic_operator.reconcile.status import Injected, Observed, current_names, due, status_of
 from mimic_operator.reconcile.store import ChildSeen, Entry, Store
-from mimic_operator.reconcile.workload import Ref, Workload, fields_to_apply, read, seconds_of
+from mimic_operator.reconcile.workload import Ref, Workload, fields_to_apply, of_quota, read, seconds_of
 from mimic_operator.resource.backend import Backend
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.naming import (
@@ -80,9 +80,6 @@ class Reconciler:
     clock: Callable[[], float]
     wall: Callable[[], float]
     add: Callable[[Key], None]
-    refused: Callable[[Key], str] = lambda key: ""
-    """What a quota said of a backend's pods."""
-    secret: Callable[[Key], Verdict | None] = lambda key: None
     memories: dict[Key, Memory] = field(default_factory=dict)
     plans: dict[Key, Plan] = field(default_factory=dict)
 
@@ -103,10 +100,8 @@ class Reconciler:
 
     async def _refresh(self, key: Key) -> None:
         """Fetches the workloads that matter and have changed."""
-        for ref, seen in self.store.near(key):
-            detail = self.store.details.get(ref)
-            if detail is None or detail.version != seen.version:
-                await self._fetch(ref)
+        for ref in self.store.unread(key):
+            await self._fetch(ref)
         memory = self.memories.get(key)
         for ref in list(memory.released) if memory is not None else ():
             await self._fetch(ref)
@@ -339,8 +334,7 @@ class Reconciler:
         shared = backend.mode == "Deployment"
         deployment = self.store.details.get(Ref(key.namespace, "Deployment", child_name(key.name))) if shared else None
         labels = ",".join(f"{name}={value}" for name, value in sorted(selector_of(key.name).items()))
-        verdict = self.secret(key)
-        observed = Observed(
+        return Observed(
             generation=entry.generation,
             mode=backend.mode,
             backend=backend,
@@ -350,12 +344,16 @@ class Reconciler:
             waiting=target.waiting,
             plan=planned,
             lost=self._lost(key),
-            refused=self.refused(key),
+            refused=self._refused(key),
             injected=self._injected(key, target.name),
             pods=deployment.counts if deployment is not None else None,
             selector=labels if shared else "",
         )
-        return observed if verdict is None else replace(observed, secret=verdict)
+
+    def _refused(self, key: Key) -> str:
+        """What a quota or a limit range said of the pods of a workload that was written (decided case 14)."""
+        said = (w.failure for w in self._near(key) if w.applied and w.fields.backend == key.name)
+        return next((failure for failure in said if of_quota(failure)), "")
 
     def _lost(self, key: Key) -> list[tuple[Ref, str | None]]:
         claims = self.store.claims.get(key.namespace, {})

@@ -244,6 +244,21 @@ class Store:
             pods.append(self.pods[key.namespace, None].values())
         return (pod for some in pods for pod in some if not pod.ending)
 
+    def unread(self, key: Key) -> list[Ref]:
+        """Workloads near the backend that have to be fetched: what is its own by its version, others only once."""
+        claim = self.claims.get(key.namespace, {}).get(key.name)
+        selector = claim.selector if claim is not None else None
+        found = []
+        for ref, seen in self.near(key):
+            detail = self.details.get(ref)
+            if detail is None:
+                found.append(ref)
+            elif detail.version != seen.version:
+                selected = selector is not None and selector.matches(seen.labels or {})
+                if selected or (detail.fields.backend or "") == key.name:
+                    found.append(ref)
+        return found
+
     def near(self, key: Key) -> list[tuple[Ref, WorkloadSeen]]:
         """Workloads that the backend selects, and all of the namespace that bear the operator's fields."""
         claim = self.claims.get(key.namespace, {}).get(key.name)

@@ -1,7 +1,7 @@
 """The webhook's certificate in mode `self`: made and renewed by the leader, and trusted by the API server.
 
-The Secret is the operator's own, the only one it reads. Of the webhook configurations it changes the caBundle of its own
-entries and nothing else, at once whenever somebody has changed it.
+The Secret is the only one that the operator reads, its own. Of the webhook configurations it changes the caBundle of
+its own entries and nothing else, at once whenever somebody has changed it.
 """
 
 import asyncio

@@ -176,6 +176,13 @@ def _failure(conditions: Sequence[Mapping[str, Any]]) -> str:
     return ""
 
 
+def of_quota(failure: str) -> bool:
+    """Whether a quota or a limit range refused the pods (Kubernetes, ResourceQuota and LimitRanger admission)."""
+    return (
+        "exceeded quota" in failure or "failed quota" in failure or ("usage per" in failure and "forbidden" in failure)
+    )
+
+
 def _unfit(pod: Mapping[str, Any]) -> str:
     if pod.get("hostNetwork"):
         return "it uses the network of its host"

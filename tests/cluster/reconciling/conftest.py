@@ -33,7 +33,7 @@ def operator(control_plane: ControlPlane, installed: httpx2.Client, tmp_path: Pa
     """A leading one, for the whole cluster."""
     reconciler = Reconciler(control_plane.kubeconfig, tmp_path).start()
     try:
-        eventually(lambda: reconciler.said("was looked at"), lambda: reconciler.log.read_text())
+        eventually(lambda: reconciler.said("was looked at"), reconciler.log.read_text)
         yield reconciler
     finally:
         reconciler.stop()

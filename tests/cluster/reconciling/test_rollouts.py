@@ -17,7 +17,7 @@ pytestmark = pytest.mark.timeout(180)
 
 def test_a_backend_becomes_a_revision_and_its_configuration(cluster: Cluster, operator: Reconciler):
     cluster.backend()
-    status = eventually(lambda: cluster.status(), operator.log.read_text)
+    status = eventually(cluster.status, operator.log.read_text)
     assert conditions(cluster.seen())["Ready"] == ("True", "Ready")
     name = status["currentRevision"]
     assert cluster.get("controllerrevisions", name)["data"]["name"] == name
@@ -35,7 +35,7 @@ def test_selected_workloads_take_the_sidecar_one_after_another(
     target = cluster.status()["updateRevision"]
     assert [cluster.revision(name) for name in ("a", "b", "c", "other")] == [target, target, target, None]
     assert cluster.status()["rollout"] == {"phase": "Complete", "done": 3, "total": 3}
-    eventually(lambda: cluster.status()["injected"]["current"] == 6, lambda: cluster.status(), 15)
+    eventually(lambda: cluster.status()["injected"]["current"] == 6, cluster.status, 15)
 
 
 def test_a_restarted_operator_changes_nothing(
@@ -46,7 +46,7 @@ def test_a_restarted_operator_changes_nothing(
     cluster.backend("shared", mode="Deployment", deployment={"open": True})
     settled(cluster, operator)
     settled(cluster, operator, "shared")
-    eventually(lambda: cluster.status()["injected"]["current"] == 2, lambda: cluster.status(), 15)
+    eventually(lambda: cluster.status()["injected"]["current"] == 2, cluster.status, 15)
     eventually(lambda: conditions(cluster.seen("shared"))["Ready"][0] == "True", lambda: cluster.status("shared"))
     generation = cluster.get("deployments", "web")["metadata"]["generation"]
     before = versions(cluster)
@@ -68,8 +68,10 @@ def test_repairs_what_others_change_and_keeps_what_they_add(cluster: Cluster, op
         service, {"metadata": {"annotations": {"team": "a"}}, "spec": {"selector": {"mimic.dev/backend": "no"}}}
     )
     cluster.delete("poddisruptionbudgets", budget, "policy/v1")
-    good = lambda: cluster.get("services", "mimic-shared", "v1")["spec"]["selector"]["mimic.dev/backend"] == "shared"
-    eventually(good, operator.log.read_text)
+    selector = {"mimic.dev/backend": "shared", "mimic.dev/component": "proxy"}
+    eventually(
+        lambda: cluster.get("services", "mimic-shared", "v1")["spec"]["selector"] == selector, operator.log.read_text
+    )
     eventually(lambda: cluster.get("poddisruptionbudgets", budget, "policy/v1"), operator.log.read_text)
     assert cluster.get("services", "mimic-shared", "v1")["metadata"]["annotations"]["team"] == "a"
 
@@ -107,7 +109,10 @@ def test_a_configuration_change_reaches_the_pods_without_a_restart(
     revision = settled(cluster, operator)
     generation = cluster.get("deployments", "web")["metadata"]["generation"]
     cluster.backend(chat={"url": "https://other.example/v1"}, injection={"workloads": {"selector": SELECTED}})
-    text = lambda: cluster.get("configmaps", revision, "v1")["data"]["mimic.yaml"]
+
+    def text():
+        return cluster.get("configmaps", revision, "v1")["data"]["mimic.yaml"]
+
     eventually(lambda: "other.example" in text(), operator.log.read_text)
     assert settled(cluster, operator) == revision
     assert cluster.get("deployments", "web")["metadata"]["generation"] == generation
@@ -136,11 +141,14 @@ def test_an_image_that_does_not_start_halts_at_the_first_workload_and_a_fix_resu
     assert any(each["reason"] == "Halted" and "Deployment/a" in each["message"] for each in events)
 
     cluster.patch(cluster.path("deployments", "b"), {"spec": {"replicas": 4}})
-    pods = lambda: [
-        each["metadata"]["annotations"]["mimic.dev/revision"]
-        for each in cluster.get("pods", group="v1")["items"]
-        if each["metadata"]["labels"]["app"] == "b"
-    ]
+
+    def pods():
+        return [
+            each["metadata"]["annotations"]["mimic.dev/revision"]
+            for each in cluster.get("pods", group="v1")["items"]
+            if each["metadata"]["labels"]["app"] == "b"
+        ]
+
     eventually(lambda: len(pods()) == 4)
     assert set(pods()) == {old}
 
@@ -166,7 +174,10 @@ def test_a_backend_deleted_while_the_operator_was_down_releases_its_workloads(
     cluster.delete("mimicbackends", "corp", "mimic.dev/v1alpha1")
     second = Reconciler(control_plane.kubeconfig, tmp_path, "second").start()
     try:
-        after = lambda: {name: cluster.get("deployments", name)["spec"]["template"] for name in ("a", "b")}
+
+        def after():
+            return {name: cluster.get("deployments", name)["spec"]["template"] for name in ("a", "b")}
+
         eventually(lambda: after() == before, second.log.read_text, 60)
     finally:
         second.stop()
@@ -195,7 +206,7 @@ def test_manual_only_reports_until_its_user_restarts_the_workload(
     old = settled(cluster, operator)
     cluster.backend(proxy=image("2"), rollout={"policy": "Manual"}, **spec)
     eventually(lambda: cluster.phase() == "Manual", operator.log.read_text)
-    eventually(lambda: cluster.status()["injected"]["outdated"] == 2, lambda: cluster.status(), 15)
+    eventually(lambda: cluster.status()["injected"]["outdated"] == 2, cluster.status, 15)
     assert "Deployment/web" in cluster.status()["rollout"]["message"]
     assert cluster.revision("web") == old
     restarted = {"kubectl.kubernetes.io/restartedAt": "2099-01-01T00:00:00Z"}
@@ -270,9 +281,42 @@ def test_release_takes_everything_off_while_the_operator_runs(
     settled(cluster, operator)
     environ = {**os.environ, "KUBECONFIG": str(control_plane.kubeconfig), "WATCH_NAMESPACES": cluster.namespace}
     command = [sys.executable, "-m", "mimic_operator", "release", "--all"]
-    ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    ended = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 0, ended.stderr
     assert "released Deployment/a" in ended.stdout
     assert {name: cluster.get("deployments", name)["spec"]["template"] for name in ("a", "b")} == before
-    eventually(lambda: cluster.phase() in ("Suspended", "Idle"), lambda: cluster.status())
+    eventually(lambda: cluster.phase() in ("Suspended", "Idle"), cluster.status)
     assert {name: cluster.get("deployments", name)["spec"]["template"] for name in ("a", "b")} == before
+
+
+def test_pods_that_were_refused_while_the_webhook_was_away_are_tried_again(
+    cluster: Cluster, control_plane: ControlPlane, operator: Reconciler, kubelet: Kubelet, tmp_path: Path
+):
+    """Nobody listens at the address that the configuration names; then the configuration goes."""
+    configurations = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
+    webhook = {
+        "name": "pods.mimic.dev",
+        "clientConfig": {"url": "https://127.0.0.1:1/pods"},
+        "rules": [{"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["pods"]}],
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": cluster.namespace}},
+        "sideEffects": "None",
+        "admissionReviewVersions": ["v1"],
+        "failurePolicy": "Fail",
+    }
+    manifest = {
+        "apiVersion": "admissionregistration.k8s.io/v1",
+        "kind": "MutatingWebhookConfiguration",
+        "metadata": {"name": cluster.namespace},
+        "webhooks": [webhook],
+    }
+    assert cluster.http.post(configurations, json=manifest).status_code == 201
+    cluster.workload("web", labels={})
+
+    def retried():
+        return cluster.get("deployments", "web")["metadata"].get("annotations", {}).get("mimic.dev/retry-at")
+
+    try:
+        eventually(retried, operator.log.read_text, 60)
+    finally:
+        cluster.http.delete(f"{configurations}/{cluster.namespace}")
+    eventually(lambda: len(cluster.get("pods", group="v1")["items"]) == 2, operator.log.read_text, 60)

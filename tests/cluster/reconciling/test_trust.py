@@ -64,7 +64,10 @@ def test_makes_its_certificate_and_restores_the_trust_in_it_at_once(
         path = f"/api/v1/namespaces/default/secrets/cert-{configuration}"
         secret = eventually(lambda: (answer := installed.get(path)).status_code == 200 and answer.json())
         data = {name: base64.b64decode(text) for name, text in secret["data"].items()}
-        leaf, authority = x509.load_pem_x509_certificate(data["tls.crt"]), x509.load_pem_x509_certificate(data["ca.crt"])
+        leaf, authority = (
+            x509.load_pem_x509_certificate(data["tls.crt"]),
+            x509.load_pem_x509_certificate(data["ca.crt"]),
+        )
         leaf.verify_directly_issued_by(authority)
         assert bundle(installed, configuration) == data["ca.crt"]
         assert bundle(installed, configuration, entry=0) == b""
@@ -77,12 +80,14 @@ def test_makes_its_certificate_and_restores_the_trust_in_it_at_once(
         assert installed.patch(where, json={"webhooks": entries}, headers=MERGE).is_success
         eventually(lambda: bundle(installed, configuration) == data["ca.crt"], operator.log.read_text, 5)
         expiry = leaf.not_valid_after_utc.timestamp()
-        shown = re.search(r"^mimic_operator_certificate_expiry_timestamp_seconds (\S+)$", operator.metrics(), re.MULTILINE)
+        shown = re.search(
+            r"^mimic_operator_certificate_expiry_timestamp_seconds (\S+)$", operator.metrics(), re.MULTILINE
+        )
         assert shown is not None
         assert float(shown[1]) == expiry
         operator.stop()
         operator.start()
-        eventually(lambda: operator.leads(), operator.log.read_text)
+        eventually(operator.leads, operator.log.read_text)
         assert installed.get(path).json()["data"] == secret["data"]
         assert not operator.said("PRIVATE KEY")
     finally:
