@@ -1,7 +1,7 @@
 """What a handler leaves for the server that called it, around kopf.
 
-kopf would send the difference between the pod and a changed copy, found position by position: with a sidecar in front it
-turns the user's first init container into ours, field by field. That is right, and nobody can read it in an audit log.
+kopf would send the difference between the pod and a changed copy, found position by position: with a sidecar in front
+it turns the first init container of the user into ours, field by field. That is right, and unreadable in an audit log.
 So the operations of `patch` go this way, the same that `mimic-operator inject --explain` shows.
 """
 
