@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-compiled test-identity check format bench trial conformance dashboards reference lock build build-compiled clean
+.PHONY: help run serve test test-cluster test-compiled test-identity check format bench bench-operator trial conformance dashboards reference golden lock build build-compiled clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ serve: $(VENV)/.installed ## the proxy in front of the backend that .env names
 
 test: $(VENV)/.installed-dev ## all tests that need nothing but this machine
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+test-cluster: $(VENV)/.installed-dev ## tests on a real API server, which KUBEBUILDER_ASSETS names
+	$(BIN)/python -m pytest tests/cluster $(ARGS)
 
 # Most tests wait for processes and sockets: one worker for each processor, and not too many of them.
 PARALLEL = --numprocesses auto --maxprocesses 4
@@ -38,7 +41,7 @@ test-compiled: $(VENV)/.installed-dev ## the proxy's tests with its hot modules 
 test-identity: $(VENV)/.installed-dev ## the grants against a real Keycloak (Java 17; downloads 160 MB, once)
 	$(BIN)/python -m pytest --numprocesses 0 tests/identity $(ARGS)
 
-check: $(VENV)/.installed-dev ## lint, format, types, import contracts, what is generated up to date
+check: $(VENV)/.installed-dev ## lint, format, types, import contracts, generated files up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -56,11 +59,21 @@ conformance: $(VENV)/.installed-dev ## the SDKs' own suites, LangChain, LlamaInd
 bench: $(VENV)/.installed-dev ## Mimic against its peers, side by side
 	$(BIN)/python -m bench $(ARGS)
 
+bench-operator: $(VENV)/.installed-dev ## the reconciler with 2,000 backends (KUBEBUILDER_ASSETS)
+	PYTHONPATH=tests $(BIN)/python -m bench.operator_scale $(ARGS)
+
 dashboards: $(VENV)/.installed-dev ## the chart's dashboards and rules, built anew from observability/
 	$(BIN)/python -m observability
 
-reference: $(VENV)/.installed-dev ## docs/reference/settings.md, written anew from the settings
+reference: $(VENV)/.installed-dev ## docs/reference and the chart's CustomResourceDefinition, anew from their declarations
 	$(BIN)/python -m reference
+
+golden: $(VENV)/.installed-dev ## the golden files of tests/controller, anew: look at the difference before you keep it
+	@mkdir -p tests/controller/golden/render && rm -f tests/controller/golden/render/*.yaml
+	@for file in examples/kubernetes/backends/*.yaml; do \
+		MIMIC_IMAGE=registry.example.com/mimic:0.1.0 $(BIN)/mimic-operator render $$file \
+			> tests/controller/golden/render/$${file##*/} || exit 1; done
+	@git diff --stat -- tests/controller/golden
 
 trial: $(VENV)/.installed-dev ## real models behind it (compiles one runtime, downloads two models)
 	$(BIN)/python -m tests.trial $(ARGS)
@@ -81,7 +94,7 @@ build-compiled: $(VENV)/.installed-dev ## a wheel for this platform and Python, 
 
 clean: ## what the targets above have made
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
-	find service operator tests bench observability -name __pycache__ -type d -prune -exec rm -rf {} +
+	find service operator tests bench observability reference -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.python:
 	@test -n "$(PYTHON)" || { echo "Mimic needs Python 3.11 or newer, and none was found; PYTHON=/path/to/python names one."; exit 1; }

@@ -1,1 +1,1 @@
-"""Pages of docs/reference that are written from the code."""
+"""Pages of docs/reference, and the chart's CustomResourceDefinition, which are written from the code."""

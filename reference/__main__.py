@@ -3,22 +3,36 @@
 import sys
 from pathlib import Path
 
-from reference import settings
+from mimic_operator.definition import definition_yaml
+from reference import injection, mimicbackend, names, settings
 
 ROOT = Path(__file__).resolve().parent.parent
-SETTINGS = ROOT / "docs" / "reference" / "settings.md"
+PAGES = ROOT / "docs" / "reference"
+
+
+def wanted() -> dict[Path, str]:
+    """Every file by its path."""
+    return {
+        ROOT / "helm" / "mimic" / "files" / "crd.yaml": definition_yaml(),
+        PAGES / "injection.md": injection.page(),
+        PAGES / "mimicbackend.md": mimicbackend.page(),
+        PAGES / "names.md": names.page(),
+        PAGES / "settings.md": settings.page(),
+    }
 
 
 def main(arguments: list[str]) -> int:
-    """Write the page if it is stale, or with --check only name it; the exit code."""
-    text = settings.page()
-    if SETTINGS.exists() and SETTINGS.read_text("utf-8") == text:
-        return 0
-    print(SETTINGS.relative_to(ROOT))
-    if "--check" in arguments:
-        print("This is not up to date: `make reference` writes it.")
+    """Write what is stale, or with --check only name it; the exit code."""
+    files = wanted()
+    stale = [path for path, text in files.items() if not path.is_file() or path.read_text("utf-8") != text]
+    for path in stale:
+        print(path.relative_to(ROOT))
+        if "--check" not in arguments:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(files[path], "utf-8")
+    if "--check" in arguments and stale:
+        print("These are not up to date: `make reference` writes them.")
         return 1
-    SETTINGS.write_text(text, "utf-8")
     return 0
 
 

@@ -1,0 +1,192 @@
+"""How the reconciler does with many MimicBackends: `make bench-operator` (needs KUBEBUILDER_ASSETS).
+
+A real API server and etcd without controllers, so that pods are objects which never run. 2,000 MimicBackends in 20
+namespaces, each with one selected Deployment, 10,000 pods that carry a sidecar, 20,000 workloads that are none of the
+operator's business, in the same namespaces. Measured: the first start, which writes everything, and the restart.
+"""
+
+import argparse
+import asyncio
+import re
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from fakes.control_plane import ControlPlane, assets
+from fakes.definition import installed
+from fakes.reconcilers import Reconciler, eventually
+
+NAMESPACES = 20
+ALLOWED_SECONDS, ALLOWED_MIB = 60.0, 350.0
+AT_ONCE = 32
+MIB = 2**20
+Made = tuple[str, dict[str, Any]]
+"""Path of a collection, and what is put there."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    backends: int
+    pods: int
+    others: int
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--backends", type=int, default=2000)
+    parser.add_argument("--pods", type=int, default=10_000)
+    parser.add_argument("--others", type=int, default=20_000)
+    given = parser.parse_args()
+    scale = Scale(given.backends, given.pods, given.others)
+    with tempfile.TemporaryDirectory() as folder:
+        plane = ControlPlane(Path(folder), assets(), controllers=False)
+        try:
+            plane.start()
+            return _measure(plane, Path(folder), scale)
+        finally:
+            plane.stop()
+
+
+def _measure(plane: ControlPlane, folder: Path, scale: Scale) -> int:
+    with plane.http() as admin:
+        installed(admin)
+    begun = time.monotonic()
+    asyncio.run(_fill(plane, _namespaces()))
+    asyncio.run(_fill(plane, [*_backends(scale), *_selected(scale), *_others(scale)]))
+    print(f"objects made in {time.monotonic() - begun:.0f} s", flush=True)
+    first = _start(plane, folder, "first")
+    print(first[1], flush=True)
+    with plane.http() as admin:
+        listed = admin.get("/apis/mimic.dev/v1alpha1/mimicbackends").json()["items"]
+    revisions = {each["metadata"]["name"]: each["status"]["currentRevision"] for each in listed}
+    asyncio.run(_fill(plane, _pods(scale, revisions)))
+    before = _writes(plane)
+    seconds, line, peak = _start(plane, folder, "again")
+    print(f"{line}; {_writes(plane) - before} writes", flush=True)
+    good = seconds <= ALLOWED_SECONDS and peak <= ALLOWED_MIB
+    print("within" if good else "BEYOND", f"{ALLOWED_SECONDS:.0f} s and {ALLOWED_MIB:.0f} MiB")
+    return 0 if good else 1
+
+
+def _start(plane: ControlPlane, folder: Path, name: str) -> tuple[float, str, float]:
+    """From the start of the process until nothing is left to do."""
+    begun = time.monotonic()
+    operator = Reconciler(plane.kubeconfig, folder, name, LOG_LEVEL="INFO").start()
+    try:
+        eventually(lambda: operator.said("was looked at"), operator.log.read_text, 600)
+        turns = -1.0
+        while turns != (turns := _turns(operator.metrics())):
+            settled = time.monotonic() - begun
+            time.sleep(2.0)
+        peak = operator.most_memory() / MIB
+        resident = operator.memory() / MIB
+        line = (
+            f"{name} start: settled in {settled:.1f} s, {turns:.0f} turns, {resident:.0f} MiB, at most {peak:.0f} MiB"
+        )
+        return settled, line, peak
+    finally:
+        operator.stop()
+
+
+def _turns(metrics: str) -> float:
+    return sum(
+        float(found) for found in re.findall(r"^mimic_operator_reconciles_total\{.*\} (\S+)$", metrics, re.MULTILINE)
+    )
+
+
+def _writes(plane: ControlPlane) -> int:
+    """Of the operator, as the audit log has them; renewals of the Lease apart."""
+    verbs = ("create", "update", "patch", "delete")
+    return sum(1 for each in plane.audit() if each["verb"] in verbs and each["objectRef"]["resource"] != "leases")
+
+
+async def _fill(plane: ControlPlane, objects: list[Made]) -> None:
+    context = httpx2.create_ssl_context(trust_env=False)
+    context.load_verify_locations(cadata=plane.ca_pem.decode())
+    context.load_cert_chain(plane.folder / "admin.pem")
+    left = iter(objects)
+    async with httpx2.AsyncClient(base_url=plane.url, verify=context, trust_env=False, timeout=60) as http:
+
+        async def work() -> None:
+            for path, manifest in left:
+                answer = await http.post(path, json=manifest)
+                assert answer.status_code == 201, answer.text
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(AT_ONCE):
+                group.create_task(work())
+
+
+def _namespaces() -> list[Made]:
+    spaces: list[Made] = []
+    for number in range(NAMESPACES):
+        metadata = {"name": f"team-{number}"}
+        spaces.append(("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}))
+    for number in range(NAMESPACES):
+        account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
+        spaces.append((f"/api/v1/namespaces/team-{number}/serviceaccounts", account))
+    return spaces
+
+
+def _space(number: int) -> str:
+    return f"team-{number % NAMESPACES}"
+
+
+def _backends(scale: Scale) -> Iterator[Made]:
+    for number in range(scale.backends):
+        selector = {"matchLabels": {"mimic": f"b{number}"}}
+        spec = {
+            "chat": {"url": "https://llm.example/v1"},
+            "auth": {"tokenURL": "https://login.example/token", "secretRef": {"name": "llm"}},
+            "injection": {"workloads": {"selector": selector}},
+        }
+        manifest = {
+            "apiVersion": "mimic.dev/v1alpha1",
+            "kind": "MimicBackend",
+            "metadata": {"name": f"b{number}"},
+            "spec": spec,
+        }
+        yield f"/apis/mimic.dev/v1alpha1/namespaces/{_space(number)}/mimicbackends", manifest
+
+
+def _selected(scale: Scale) -> Iterator[Made]:
+    for number in range(scale.backends):
+        yield _deployment(f"app-{number}", _space(number), {"mimic": f"b{number}"})
+
+
+def _others(scale: Scale) -> Iterator[Made]:
+    for number in range(scale.others):
+        yield _deployment(f"other-{number}", _space(number), {"team": "x", "app": f"other-{number}"})
+
+
+def _deployment(name: str, namespace: str, labels: dict[str, str]) -> Made:
+    pods = {"metadata": {"labels": {"app": name}}, "spec": {"containers": [{"name": "web", "image": "web"}]}}
+    spec = {"replicas": 0, "selector": {"matchLabels": {"app": name}}, "template": pods}
+    metadata = {"name": name, "labels": {**labels, "app.kubernetes.io/part-of": "bench"}}
+    manifest = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": spec}
+    return f"/apis/apps/v1/namespaces/{namespace}/deployments", manifest
+
+
+def _pods(scale: Scale, revisions: dict[str, str]) -> list[Made]:
+    made: list[Made] = []
+    for number in range(scale.pods):
+        owner = number % scale.backends
+        annotations = {
+            "mimic.dev/backend": f"b{owner}",
+            "mimic.dev/revision": revisions[f"b{owner}"],
+            "mimic.dev/template-hash": "0",
+        }
+        metadata = {"name": f"pod-{number}", "labels": {"mimic.dev/inject": "true"}, "annotations": annotations}
+        spec = {"containers": [{"name": "web", "image": "web"}]}
+        manifest = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+        made.append((f"/api/v1/namespaces/{_space(owner)}/pods", manifest))
+    return made
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,157 @@
+"""The webhook's certificate in mode `self`: made and renewed by the leader, and trusted by the API server.
+
+The Secret is the only one that the operator reads, its own. Of the webhook configurations it changes the caBundle of
+its own entries and nothing else, at once whenever somebody has changed it.
+"""
+
+import asyncio
+import base64
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from mimic_operator.admission.certificates import Certificates, Pair, ends, renewed, service_names
+from mimic_operator.cluster.client import Cluster
+from mimic_operator.cluster.faults import Fault
+from mimic_operator.cluster.kinds import MUTATING, SECRET, VALIDATING, Kind
+from mimic_operator.cluster.metadata import Change, Informer, MetadataReader
+from mimic_operator.reconcile.queue import Backoff
+from mimic_operator.resource.naming import GROUP, LABEL_COMPONENT, MANAGER
+
+logger = logging.getLogger("mimic.certificate")
+
+LOOK_SECONDS = 3600.0
+"""A certificate is renewed a month before it ends; looking each hour is often enough."""
+CONFIGURATIONS = (MUTATING, VALIDATING)
+END = b"-----END CERTIFICATE-----\n"
+
+
+@dataclass(slots=True)
+class Trust:
+    """configuration: name of both webhook configurations. told: hears when the leaf ends, Unix time."""
+
+    cluster: Cluster
+    reader: MetadataReader
+    namespace: str
+    secret: str
+    service: str
+    configuration: str
+    clock: Callable[[], float]
+    wall: Callable[[], float]
+    backoff: Backoff
+    told: Callable[[float], None]
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            for kind in CONFIGURATIONS:
+                group.create_task(self._informer(kind).run(self.backoff))
+            group.create_task(self._keep())
+
+    def _informer(self, kind: Kind) -> Informer[str]:
+        def changed(_: Change[str]) -> None:
+            self._changed.set()
+
+        return Informer(
+            self.reader,
+            kind,
+            keep=lambda metadata: metadata.resource_version,
+            changed=changed,
+            clock=self.clock,
+            fields=f"metadata.name={self.configuration}",
+        )
+
+    async def _keep(self) -> None:
+        failures = 0
+        while True:
+            self._changed.clear()
+            try:
+                await self.ensure()
+                failures, pause = 0, LOOK_SECONDS
+            except Fault as fault:
+                failures += 1
+                pause = fault.retry_after or self.backoff(failures)
+                extra = {"reason": fault.reason}
+                logger.warning("The webhook's certificate could not be kept: %s", fault, extra=extra)
+            try:
+                async with asyncio.timeout(pause):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    async def ensure(self) -> None:
+        """One look: certificate and trust as they should be. Raises Fault.
+
+        The API server trusts a new authority before any webhook serves a leaf of it.
+        """
+        now = datetime.fromtimestamp(self.wall(), UTC)
+        current = stored(await self.cluster.get(SECRET, self.namespace, self.secret))
+        wanted = renewed(current, service_names(self.service, self.namespace), now)
+        for kind in CONFIGURATIONS:
+            await self._trust(kind, wanted.bundle)
+        if wanted is not current:
+            await self.cluster.apply(self._manifest(wanted), manager=MANAGER, force=True)
+            end = ends(wanted.leaf.certificate)
+            logger.info("The webhook has a new certificate", extra={"ends": end.isoformat()})
+        self.told(ends(wanted.leaf.certificate).timestamp())
+
+    async def _trust(self, kind: Kind, bundle: bytes) -> None:
+        manifest = await self.cluster.get(kind, None, self.configuration)
+        if manifest is None:
+            logger.warning("There is no %s %s", kind.kind, self.configuration)
+            return
+        patch = trusting(manifest.get("webhooks") or (), self.service, self.namespace, bundle)
+        if patch:
+            await self.cluster.change(kind, None, self.configuration, patch, MANAGER)
+            logger.info("%s %s trusts the webhook", kind.kind, self.configuration)
+
+    def _manifest(self, certificates: Certificates) -> dict[str, Any]:
+        metadata = {"name": self.secret, "namespace": self.namespace, "labels": {LABEL_COMPONENT: "webhook"}}
+        data = {
+            "tls.crt": certificates.leaf.certificate,
+            "tls.key": certificates.leaf.key,
+            "ca.crt": certificates.authority.certificate,
+            "ca.key": certificates.authority.key,
+            "retired.crt": b"".join(certificates.retired),
+        }
+        encoded = {name: base64.b64encode(value).decode() for name, value in data.items()}
+        return {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "type": "kubernetes.io/tls",
+            "metadata": metadata,
+            "data": encoded,
+        }
+
+
+def stored(secret: Mapping[str, Any] | None) -> Certificates | None:
+    """What the Secret holds; None where there is none or it is not the operator's."""
+    try:
+        data = {name: base64.b64decode(text) for name, text in ((secret or {}).get("data") or {}).items()}
+        retired = data.get("retired.crt", b"")
+        return Certificates(
+            authority=Pair(data["ca.crt"], data["ca.key"]),
+            leaf=Pair(data["tls.crt"], data["tls.key"]),
+            retired=tuple(part + END for part in retired.split(END) if part.strip()),
+        )
+    except (KeyError, ValueError):
+        return None
+
+
+def trusting(
+    webhooks: Sequence[Mapping[str, Any]], service: str, namespace: str, bundle: bytes
+) -> list[dict[str, Any]]:
+    """The JSON patch (RFC 6902) after which the operator's own entries trust the bundle; each is tested by its name."""
+    wanted, patch = base64.b64encode(bundle).decode(), []
+    for index, webhook in enumerate(webhooks):
+        client = webhook.get("clientConfig") or {}
+        called = client.get("service")
+        ours = called is None or (called.get("name"), called.get("namespace")) == (service, namespace)
+        if not ours or not str(webhook.get("name")).endswith(f".{GROUP}") or client.get("caBundle") == wanted:
+            continue
+        patch.append({"op": "test", "path": f"/webhooks/{index}/name", "value": webhook["name"]})
+        patch.append({"op": "add", "path": f"/webhooks/{index}/clientConfig/caBundle", "value": wanted})
+    return patch

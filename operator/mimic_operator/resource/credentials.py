@@ -1,0 +1,52 @@
+"""What a grant takes out of the backend's Secret: which keys, and as which setting of the proxy."""
+
+from mimic_operator.resource import places
+from mimic_operator.resource.spec import Auth, Grant
+
+FILES: dict[Grant, dict[str, str]] = {
+    "AuthCode": {"AUTH_CODE": "auth_code_file"},
+    "ClientCredentials": {},
+    "PrivateKeyJwt": {"PRIVATE_KEY": "private_key_file"},
+    "TokenExchange": {},
+    "RefreshToken": {"REFRESH_TOKEN": "refresh_token_file"},
+    "Static": {"ACCESS_TOKEN": "access_token_file"},
+    "None": {},
+}
+"""By grant: keys of the Secret, and the settings that name their files; the client's secret aside."""
+CONFIDENTIAL = ("ClientCredentials", "RefreshToken")
+"""Grants whose client has a secret unless the backend says otherwise."""
+
+
+def mounted_keys(auth: Auth) -> tuple[str, ...]:
+    """The keys of the Secret that the container sees as files, in the order of their names."""
+    return tuple(sorted(_files(auth)))
+
+
+def secret_settings(auth: Auth) -> dict[str, str]:
+    """Settings that name the files of secrets, the projected token included."""
+    found = {setting: f"{places.SECRET}/{key}" for key, setting in _files(auth).items()}
+    if auth.service_account_token is not None:
+        found["subject_token_file"] = f"{places.IDENTITY}/{places.IDENTITY_FILE}"
+    return found
+
+
+def has_client_secret(auth: Auth) -> bool:
+    """Whether the token service wants a CLIENT_SECRET."""
+    return auth.client_type == "Confidential" or (auth.client_type is None and auth.grant in CONFIDENTIAL)
+
+
+def client_id_from_secret(auth: Auth) -> bool:
+    """Whether the Secret's key CLIENT_ID is asked for, as a variable: the grant needs one, the resource gives none."""
+    named = has_client_secret(auth) or auth.grant == "PrivateKeyJwt"
+    return named and auth.client_id is None and auth.secret_ref is not None
+
+
+def _files(auth: Auth) -> dict[str, str]:
+    if auth.secret_ref is None:
+        return {}
+    files = dict(FILES[auth.grant])
+    if has_client_secret(auth):
+        files["CLIENT_SECRET"] = "client_secret_file"
+    if auth.grant == "TokenExchange" and auth.service_account_token is None:
+        files["SUBJECT_TOKEN"] = "subject_token_file"
+    return files

@@ -1,0 +1,80 @@
+"""What texts of a resource must look like: RE2 patterns, which Python's `re` reads alike, each with its sentence."""
+
+from mimic_operator.resource.shape import Match
+
+_HOST = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}(\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*\.?"
+_H = "[0-9A-Fa-f]{1,4}"
+_IPV6 = "|".join(
+    (
+        f"({_H}:){{7}}{_H}",
+        f"({_H}:){{1,7}}:",
+        f"({_H}:){{1,6}}:{_H}",
+        *(f"({_H}:){{1,{7 - after}}}(:{_H}){{1,{after}}}" for after in range(2, 7)),
+        f":((:{_H}){{1,7}}|:)",
+    )
+)
+"""RFC 4291, 2.2, without the forms that hold an IPv4 address."""
+_PORT = r"(:(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3}))?"
+_REST = r"([/?]([A-Za-z0-9._~:/?@!$&'()*+,;=\[\]-]|%[0-9A-Fa-f]{2})*)?"
+URL = (
+    Match("^https?://", "must begin with https:// or http://"),
+    Match("^[a-z]+://[^/?]*@", "must not hold a user name or password; credentials belong into the Secret", never=True),
+    Match("#", "must not hold a fragment (#...); a server never sees it", never=True),
+    Match(r"^https?://[^/:?\[]{254}", "must name a host of at most 253 characters", never=True),
+    Match(rf"^https?://({_HOST}|\[({_IPV6})\]){_PORT}{_REST}$", "must be a URL like https://models.example.com/v1"),
+)
+_WORD = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+OBJECT_NAME = Match(rf"^{_WORD}(\.{_WORD})*$", "must be an object's name: lower case letters, digits, - and .")
+CONTAINER_NAME = Match(rf"^{_WORD}$", "must be a container's name: lower case letters, digits and -")
+DATA_KEY = Match("^[A-Za-z0-9._-]+$", "must be the key of a ConfigMap or Secret: letters, digits, - _ and .")
+PLAIN = Match(r"^[!-~]([ -~]*[!-~])?$", "must be printable ASCII without blanks at its ends")
+FIELD = Match("^[!-+.-<>-~-]+$", "must be a field's name: printable ASCII without blanks, commas and =")
+ENV_NAME = Match(r"^[A-Za-z_][A-Za-z0-9_]*$", "must be a variable's name: letters, digits and _")
+LABEL_KEY = Match(
+    r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$",
+    "must be a label's key, as in app.kubernetes.io/name",
+)
+LABEL_VALUE = Match("^([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?$", "must be a label's value")
+IMAGE = Match(
+    r"^[a-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?(/[a-z0-9]([a-z0-9._-]*[a-z0-9])?)*$",
+    "must be registry and path without tag, as in registry.example.com/mimic",
+)
+TAG = Match("^[A-Za-z0-9_][A-Za-z0-9._-]*$", "must be an image's tag")
+DIGEST = Match("^sha256:[0-9a-f]{64}$", "must be sha256: and 64 hexadecimal digits")
+FIELD_NAME = Match(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", "must be the name of a header field, as in Authorization")
+HEADER = (
+    FIELD_NAME,
+    Match(
+        "^(?i:host|connection|content-length|transfer-encoding|te|trailer|upgrade)$",
+        "must not be a header field that frames or routes the request",
+        never=True,
+    ),
+)
+TOKEN_FORMAT = (
+    PLAIN,
+    Match(r"\{token\}", "must contain {token} once, as in Bearer {token}"),
+    Match(r"\{token\}.*\{token\}", "must contain {token} once, as in Bearer {token}", never=True),
+)
+SECRET_FORMAT = (
+    PLAIN,
+    Match(r"\{secret\}", "must contain {secret} once, as in Api-Key {secret}"),
+    Match(r"\{secret\}.*\{secret\}", "must contain {secret} once, as in Api-Key {secret}", never=True),
+)
+_POINTER = r"/([^~]|~[01])*|[^./][^.]*(\.[^.]+)*"
+_SAID = "must be keys joined by dots, as in data.content, or a JSON Pointer, as in /data/content"
+PLACES = (PLAIN, Match(rf"^({_POINTER})$", _SAID))
+DOCUMENT_PLACES = (PLAIN, Match(rf"^(\.|{_POINTER})$", _SAID))
+TOKEN_TYPE = (
+    Match(
+        r"^(jwt|access_token|id_token|refresh_token|saml1|saml2|[A-Za-z][A-Za-z0-9+.-]*:[!-~]+)$",
+        "must be jwt, access_token, id_token, refresh_token, saml1, saml2 or a URI",
+    ),
+)
+AUDIENCE = (
+    PLAIN,
+    Match(
+        r"^(https?://)?kubernetes(\.default(\.svc(\.[a-z0-9.-]+)?)?)?(:[0-9]+)?/?$",
+        "must not be the API server's: the token service could then act as the workload",
+        never=True,
+    ),
+)
