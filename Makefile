@@ -59,7 +59,8 @@ trial: $(VENV)/.installed-dev ## real models behind it (compiles one runtime, do
 
 lock: $(VENV)/.uv ## resolve the dependencies again (UPGRADE=1 takes newer ones)
 	$(VENV)/uv/bin/uv pip compile -q $(LOCK_OPTIONS) --extra operator --group build -o requirements.lock pyproject.toml
-	$(VENV)/uv/bin/uv pip compile -q $(LOCK_OPTIONS) --extra operator --group dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+	$(VENV)/uv/bin/uv pip compile -q $(LOCK_OPTIONS) --extra operator --group build --group compile -c requirements.lock -o requirements-build.lock pyproject.toml
+	$(VENV)/uv/bin/uv pip compile -q $(LOCK_OPTIONS) --extra operator --group dev -c requirements-build.lock -o requirements-dev.lock pyproject.toml
 
 # One lock for all platforms and Python versions; pip checks the hashes. It names no index: users have their own.
 LOCK_OPTIONS = --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
