@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-compiled check format bench trial conformance dashboards lock build build-compiled clean
+.PHONY: help run serve test test-cluster test-compiled check format bench trial conformance dashboards lock build build-compiled clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ serve: $(VENV)/.installed ## the proxy in front of the backend that .env names
 
 test: $(VENV)/.installed-dev ## all tests that need nothing but this machine
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
+
+test-cluster: $(VENV)/.installed-dev ## tests on a real API server, which KUBEBUILDER_ASSETS names
+	$(BIN)/python -m pytest tests/cluster $(ARGS)
 
 # Most tests wait for processes and sockets: one worker for each processor, and not too many of them.
 PARALLEL = --numprocesses auto --maxprocesses 4

@@ -1,0 +1,320 @@
+"""One decision on one pod: whether it gets the proxy, why, and in which shape. Nothing is changed here, see `patch`."""
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+from urllib.parse import urlsplit
+
+from mimic_operator.admission import pods
+from mimic_operator.admission.choose import Candidate, Place, Refusal, choose, refuse
+from mimic_operator.admission.environment import LOOPBACK, Remarked, Told, change, lacks_key, remark
+from mimic_operator.admission.outcomes import OUTCOMES, Outcome, Verdict
+from mimic_operator.resource import naming
+from mimic_operator.resource.patterns import DNS_LABEL
+from mimic_operator.resource.revision import Revision
+
+NATIVE_SINCE = (1, 32)
+"""From here on every kubelet that the skew policy allows has native sidecars (1.29)."""
+MOVED_PORTS = range(18480, 18500)
+"""Where a free port is looked for if the usual one is taken."""
+GRACE_SECONDS = 30
+DRAIN_SECONDS = 25
+"""What the configuration says; less where the pod's grace is shorter."""
+KILL_SECONDS = 3
+"""Left of the grace after draining, for the process to end."""
+CLIENT_KEY = "OPENAI_API_KEY"
+
+Door = Literal["label", "namespace"]
+"""What brought the pod here: its own label (denies what cannot be), or its namespace's (never denies)."""
+KNOWN_LABELS = (naming.LABEL_INJECT, naming.LABEL_MANAGED, naming.LABEL_COMPONENT, naming.LABEL_BACKEND)
+KNOWN_ANNOTATIONS = (
+    naming.ANNOTATION_BACKEND,
+    naming.ANNOTATION_REVISION,
+    naming.ANNOTATION_RETRY_AT,
+    naming.ANNOTATION_CLIENT_KEY_SECRET,
+    naming.ANNOTATION_CONFIG_HASH,
+    naming.ANNOTATION_TEMPLATE_HASH,
+    naming.ANNOTATION_PORT,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """The circumstances of one admission."""
+
+    place: Place
+    door: Door = "label"
+    server: tuple[int, int] = NATIVE_SINCE
+    """Major and minor version of the API server."""
+    dry_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """The shape that a revision takes in one pod."""
+
+    revision: Revision
+    told: Told
+    targets: tuple[tuple[str, int], ...]
+    """Containers that get the environment: field of the pod's spec, and position in it."""
+    sidecar: bool
+    native: bool
+    port: int
+    admin_port: int
+    guaranteed: bool
+    drain_seconds: int
+    meshes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """reason: the outcome's word. fit: None if the pod stays as it is."""
+
+    outcome: Outcome
+    verdict: Verdict
+    sentence: str
+    remarks: tuple[Remarked, ...] = ()
+    backend: str = ""
+    """NAMESPACE/NAME."""
+    fit: Fit | None = None
+
+    @property
+    def reason(self) -> str:
+        return self.outcome.word
+
+
+Revisions = Callable[[str, str], Revision | None]
+"""From namespace and name to the revision, None if there is none."""
+
+
+def wanted_revision(pod: pods.Pod, chosen: Candidate) -> str:
+    """The name of the revision that a pod gets: the one its template is on, else the backend's current one."""
+    return pods.annotations(pod).get(naming.ANNOTATION_REVISION) or chosen.revision
+
+
+def decide(pod: pods.Pod, request: Request, candidates: Sequence[Candidate], revisions: Revisions) -> Decision:
+    """What becomes of a pod that is made.
+
+    candidates: the MimicBackends of its namespace, and the one that its annotation names if that is elsewhere.
+    """
+    found = _decide(pod, request, candidates, revisions)
+    remarks = (*found.remarks, *_circumstances(pod, request, found))
+    verdict = found.verdict
+    if request.door == "namespace" and verdict is Verdict.DENIED:
+        verdict = Verdict.WARNED
+    return replace(found, verdict=verdict, remarks=remarks)
+
+
+def _decide(pod: pods.Pod, request: Request, candidates: Sequence[Candidate], revisions: Revisions) -> Decision:
+    if request.door == "label" and pods.labels(pod).get(naming.LABEL_INJECT) != "true":
+        return _end("NotOptedIn")
+    if is_injected(pod):
+        return _end("AlreadyInjected")
+    if pods.is_windows(pod):
+        return _end("Windows")
+    chosen = choose(pod, request.place, candidates)
+    if isinstance(chosen, Refusal):
+        return _refused(pod, chosen)
+    if chosen.mode == "Sidecar" and pods.spec(pod).get("hostNetwork"):
+        return replace(_end("HostNetwork"), backend=chosen.full_name)
+    revision = _revision(pod, chosen, revisions)
+    if isinstance(revision, Refusal):
+        return replace(_refused(pod, revision), backend=chosen.full_name)
+    fit = _fit(pod, request, chosen, revision)
+    if isinstance(fit, Refusal):
+        return replace(_refused(pod, fit), backend=chosen.full_name)
+    url, word = fit.told.url, "Injected" if fit.sidecar else "Pointed"
+    done = _end(word, backend=chosen.name if fit.sidecar else chosen.full_name, revision=revision.name, url=url)
+    remarks = (*_of_backend(chosen), *_of_containers(pod, fit), *_of_fit(pod, fit))
+    return replace(done, backend=chosen.full_name, fit=fit, remarks=remarks)
+
+
+def is_injected(pod: pods.Pod) -> bool:
+    """Whether the pod bears the proxy already, and it is ours."""
+    named = any(container.get("name") == naming.CONTAINER for container in pods.every_container(pod))
+    return named and naming.ANNOTATION_TEMPLATE_HASH in pods.annotations(pod)
+
+
+def _end(word: str, **names: object) -> Decision:
+    outcome = OUTCOMES[word]
+    sentence = outcome.sentence.format_map({key: str(value) for key, value in names.items()})
+    return Decision(outcome=outcome, verdict=outcome.verdict, sentence=sentence)
+
+
+def _refused(pod: pods.Pod, refusal: Refusal) -> Decision:
+    """A workload that the operator labelled must not stop because its backend went."""
+    if naming.LABEL_MANAGED in pods.labels(pod) and refusal.outcome.word in ("UnknownBackend", "NoBackend"):
+        return _end("BackendGone", backend=pods.annotations(pod).get(naming.ANNOTATION_BACKEND, ""))
+    outcome = refusal.outcome
+    return Decision(outcome=outcome, verdict=outcome.verdict, sentence=refusal.sentence)
+
+
+def _revision(pod: pods.Pod, chosen: Candidate, revisions: Revisions) -> Revision | Refusal:
+    name = wanted_revision(pod, chosen)
+    if name and (found := revisions(chosen.namespace, name)) is not None:
+        return found
+    if name:
+        return refuse("RevisionMissing", revision=name, backend=chosen.full_name)
+    if chosen.problem:
+        return refuse("InvalidBackend", backend=chosen.full_name, problem=chosen.problem)
+    return refuse("SuspendedBackend" if chosen.suspended else "NotReconciled", backend=chosen.full_name)
+
+
+def _fit(pod: pods.Pod, request: Request, chosen: Candidate, revision: Revision) -> Fit | Refusal:
+    sidecar = revision.mode == "Sidecar"
+    native = sidecar and _is_native(revision, request.server)
+    ports = _ports(pod, revision) if sidecar else (revision.port, revision.admin_port)
+    if isinstance(ports, Refusal):
+        return ports
+    if sidecar and (taken := _taken_name(pod, revision)) is not None:
+        return taken
+    try:
+        key = client_key(pod)
+    except ValueError as wrong:
+        return refuse("BadAnnotation", annotation=naming.ANNOTATION_CLIENT_KEY_SECRET, remedy=wrong)
+    url = revision.url_at(ports[0])
+    hosts = LOOPBACK if sidecar else (str(urlsplit(url).hostname),)
+    told = Told(revision.injection.env, url, None if sidecar else key, hosts)
+    targets = tuple(_targets(pod, revision, with_init=native or not sidecar))
+    unarmed = (lacks_key(pods.spec(pod)[field][position], told) for field, position in targets)
+    if not sidecar and chosen.needs_key and key is None and any(unarmed):
+        return refuse("ClientKeyMissing", backend=chosen.full_name, namespace=request.place.name)
+    return Fit(
+        revision=revision,
+        told=told,
+        targets=targets,
+        sidecar=sidecar,
+        native=native,
+        port=ports[0],
+        admin_port=ports[1],
+        guaranteed=sidecar and pods.is_guaranteed(pod),
+        drain_seconds=_drain_seconds(pod),
+        meshes=tuple(sorted(pods.meshes(pod, request.place.labels, request.place.annotations))) if sidecar else (),
+    )
+
+
+def client_key(pod: pods.Pod) -> tuple[str, str] | None:
+    """Secret and key in it that the annotation names, NAME or NAME/KEY. Raises ValueError with a remedy."""
+    text = pods.annotations(pod).get(naming.ANNOTATION_CLIENT_KEY_SECRET)
+    if text is None:
+        return None
+    secret, separator, key = text.partition("/")
+    if not DNS_LABEL.allows(secret) or (separator and not key):
+        raise ValueError("it holds the name of a Secret in the pod's namespace, NAME or NAME/KEY.")
+    return secret, key or CLIENT_KEY
+
+
+def _is_native(revision: Revision, server: tuple[int, int]) -> bool:
+    wanted = revision.injection.native
+    return wanted == "Always" or (wanted == "Auto" and server >= NATIVE_SINCE)
+
+
+def _ports(pod: pods.Pod, revision: Revision) -> tuple[int, int] | Refusal:
+    """The API's and the admin port. A port that the user chose is never moved; the others go to free ones."""
+    used = pods.used_ports(pod)
+    wanted = {"port": revision.port, "adminPort": revision.admin_port}
+    fixed = {"port": revision.injection.port is not None, "adminPort": revision.injection.admin_port is not None}
+    for field, port in wanted.items():
+        if fixed[field] and port in used:
+            return refuse("PortTaken", port=port, backend=revision.backend, container=used[port], field=field)
+    given: list[int] = []
+    for field, port in wanted.items():
+        others = [*given, *(wanted[other] for other in wanted if other != field and fixed[other])]
+        free = (each for each in (port, *MOVED_PORTS) if each not in used and each not in others)
+        # A port that only stands in the way of the other usual one keeps its place.
+        chosen = next((each for each in free if each == port or each not in wanted.values()), None)
+        if chosen is None:
+            first, last = MOVED_PORTS[0], MOVED_PORTS[-1]
+            return refuse("NoFreePort", first=first, last=last, backend=revision.backend)
+        given.append(chosen)
+    return given[0], given[1]
+
+
+def _taken_name(pod: pods.Pod, revision: Revision) -> Refusal | None:
+    if any(container.get("name") == naming.CONTAINER for container in pods.every_container(pod)):
+        return refuse("NameTaken", what="a container", name=naming.CONTAINER)
+    ours = {volume["name"] for volume in revision.volumes}
+    taken = sorted(ours & {volume.get("name") for volume in pods.spec(pod).get("volumes") or ()})
+    return refuse("NameTaken", what="a volume", name=taken[0]) if taken else None
+
+
+def _targets(pod: pods.Pod, revision: Revision, *, with_init: bool) -> Iterator[tuple[str, int]]:
+    chosen = revision.injection.containers
+    init = range(pods.leading_sidecars(pod), len(pods.init_containers(pod))) if with_init else ()
+    places = [("initContainers", position) for position in init]
+    places += [("containers", position) for position in range(len(pods.containers(pod)))]
+    for field, position in places:
+        name = pods.spec(pod)[field][position].get("name")
+        if name in pods.MESH_CONTAINERS or name in chosen.exclude:
+            continue
+        if not chosen.include or name in chosen.include:
+            yield field, position
+
+
+def _drain_seconds(pod: pods.Pod) -> int:
+    grace = pods.spec(pod).get("terminationGracePeriodSeconds")
+    return DRAIN_SECONDS if grace is None else max(1, min(DRAIN_SECONDS, int(grace) - KILL_SECONDS))
+
+
+# Remarks
+
+
+def _of_backend(chosen: Candidate) -> Iterator[Remarked]:
+    if chosen.problem:
+        yield remark("StaleBackend", backend=chosen.full_name, state=f"invalid ({chosen.problem})")
+    elif chosen.suspended:
+        yield remark("StaleBackend", backend=chosen.full_name, state="suspended")
+
+
+def _of_containers(pod: pods.Pod, fit: Fit) -> Iterator[Remarked]:
+    if not fit.targets:
+        yield remark("NoContainers", reason="spec.injection.containers admits none of this pod")
+    for field, position in fit.targets:
+        yield from change(pods.spec(pod)[field][position], fit.told).remarks
+
+
+def _of_fit(pod: pods.Pod, fit: Fit) -> Iterator[Remarked]:
+    if not fit.sidecar:
+        return
+    used = pods.used_ports(pod)
+    for wanted, port in ((fit.revision.port, fit.port), (fit.revision.admin_port, fit.admin_port)):
+        if wanted != port:
+            yield remark("PortMoved", wanted=wanted, container=used.get(wanted, naming.CONTAINER), port=port)
+    names = [each["name"] for each in pods.init_containers(pod) if not pods.is_native_sidecar(each)]
+    if names and not fit.native:
+        yield remark("InitContainersUnserved", names=", ".join(names))
+    elif names and fit.meshes:
+        yield remark("MeshInitContainers", names=", ".join(names))
+    elif names:
+        yield remark("InitContainersServed", names=", ".join(names))
+    if pods.is_of_a_job(pod) and not fit.native:
+        yield remark("JobNeverEnds", admin_port=fit.admin_port)
+    if fit.guaranteed:
+        yield remark("Guaranteed")
+    if fit.drain_seconds < DRAIN_SECONDS:
+        yield remark("ShortGrace", seconds=fit.drain_seconds)
+    for mesh in fit.meshes:
+        yield remark("MeshPort", admin_port=fit.admin_port, mesh=mesh)
+
+
+def _circumstances(pod: pods.Pod, request: Request, found: Decision) -> Iterator[Remarked]:
+    if found.reason == "NotOptedIn":
+        return
+    yield from _unknown_keys("Label", pods.labels(pod), KNOWN_LABELS)
+    yield from _unknown_keys("Annotation", pods.annotations(pod), KNOWN_ANNOTATIONS)
+    if found.fit is not None and found.fit.sidecar and pods.controller(pod) is None:
+        yield remark("BarePod")
+    if pods.metadata(pod).get("generateName") and not pods.metadata(pod).get("name"):
+        yield remark("GeneratedName")
+    if request.door == "namespace":
+        yield remark("NamespaceEntry")
+    if request.dry_run:
+        yield remark("DryRun")
+
+
+def _unknown_keys(where: str, given: Mapping[str, str], known: Sequence[str]) -> Iterator[Remarked]:
+    for key in sorted(given):
+        if key.startswith(f"{naming.GROUP}/") and key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            yield remark("UnknownKey", where=where, key=key, remedy=f"Did you mean {near[0]}?" if near else "")

@@ -1,0 +1,40 @@
+"""What the operator refuses.
+
+    OperatorError
+    |- InvalidBackend     a MimicBackend that cannot be used; every problem with the path of its field
+    `- SettingsError      the operator's own environment; every problem with the name of its variable
+
+A message says what to write instead and never repeats a value: somebody may have put a secret there.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong: a field's path (`spec.auth.tokenURL`) or a variable's name, and a sentence."""
+
+    path: str
+    sentence: str
+
+
+class OperatorError(Exception):
+    """Something that whoever deploys can mend."""
+
+
+class InvalidBackend(OperatorError):
+    """A MimicBackend that cannot be used; `problems` holds all that is wrong, in the order of their paths."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(sorted(problems))
+        count = "1 field needs" if len(self.problems) == 1 else f"{len(self.problems)} fields need"
+        super().__init__("\n".join([f"{count} mending:", *(f"  {path}: {wrong}" for path, wrong in self.problems)]))
+
+
+class SettingsError(OperatorError):
+    """Settings that cannot be used; `problems` holds all that is wrong."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(sorted(problems))
+        count = "1 setting needs" if len(self.problems) == 1 else f"{len(self.problems)} settings need"
+        super().__init__("\n".join([f"{count} mending:", *(f"  {path}: {wrong}" for path, wrong in self.problems)]))

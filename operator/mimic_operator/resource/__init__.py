@@ -1,0 +1,1 @@
+"""The MimicBackend resource, read and turned into what runs. Everything here is pure."""

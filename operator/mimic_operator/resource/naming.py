@@ -1,0 +1,85 @@
+"""Every name that the operator gives or reads: of groups, labels, annotations, field managers, children.
+
+A label's value has at most 63 characters, and so have the names of what ends up in one (Kubernetes, object names).
+"""
+
+import hashlib
+import re
+
+GROUP = "mimic.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+KIND = "MimicBackend"
+PLURAL = "mimicbackends"
+
+LABEL_INJECT = f"{GROUP}/inject"
+"""On pods, `"true"`: this pod wants the proxy."""
+LABEL_MANAGED = f"{GROUP}/managed"
+"""On pod templates: the operator set the labels and annotations there, and takes them off again."""
+LABEL_COMPONENT = f"{GROUP}/component"
+"""On Mimic's own pods and children: `proxy`, `webhook` or `reconciler`."""
+LABEL_INJECTION = f"{GROUP}/injection"
+"""On namespaces, `enabled`: all pods get the proxy where it can be had."""
+LABEL_BACKEND = f"{GROUP}/backend"
+"""On children: the backend they belong to, by `label_value`."""
+
+ANNOTATION_BACKEND = f"{GROUP}/backend"
+"""On pods: the backend they want, NAME or NAMESPACE/NAME."""
+ANNOTATION_REVISION = f"{GROUP}/revision"
+"""On pod templates and pods: the revision of the sidecar."""
+ANNOTATION_RETRY_AT = f"{GROUP}/retry-at"
+"""On workloads: touched so that their controller tries again."""
+ANNOTATION_CLIENT_KEY_SECRET = f"{GROUP}/client-key-secret"
+"""On pods: the Secret in their namespace with the key for a shared proxy."""
+ANNOTATION_CONFIG_HASH = f"{GROUP}/config-hash"
+"""On pods: the configuration at their start; later ones reach them without a restart."""
+ANNOTATION_TEMPLATE_HASH = f"{GROUP}/template-hash"
+"""On pods and Deployments: hash of the proxy's container and volumes; a change is a restart."""
+ANNOTATION_PORT = f"{GROUP}/port"
+"""On pods: the API's port, where the usual one was taken."""
+
+MANAGER = "mimic-operator"
+MANAGER_WORKLOADS = "mimic-operator-workloads"
+MANAGER_STATUS = "mimic-operator-status"
+
+CONTAINER = "mimic-proxy"
+LONGEST = 63
+HASH_DIGITS = 10
+
+
+def short_hash(*parts: str) -> str:
+    """Ten hexadecimal digits that stand for these texts, the same in every process and version."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:HASH_DIGITS]
+
+
+def label_value(name: str) -> str:
+    """The name itself where it fits into a label, else cut, with a hash that keeps it apart from others."""
+    return name if len(name) <= LONGEST else _cut(name, name)
+
+
+def child_name(backend: str, *suffixes: str) -> str:
+    """`mimic-NAME[-SUFFIX...]`: a DNS label (RFC 1035) however long the name and whatever dots are in it."""
+    wanted = "-".join(("mimic", backend, *suffixes))
+    plain = re.sub(r"[^a-z0-9-]", "-", wanted)
+    return wanted if plain == wanted and len(wanted) <= LONGEST else _cut(plain, wanted)
+
+
+def labels_of(backend: str) -> dict[str, str]:
+    """The labels of every child of a backend; no two backends of a namespace share them."""
+    return {
+        "app.kubernetes.io/name": "mimic",
+        "app.kubernetes.io/instance": label_value(backend),
+        "app.kubernetes.io/component": "proxy",
+        "app.kubernetes.io/managed-by": MANAGER,
+        LABEL_COMPONENT: "proxy",
+        LABEL_BACKEND: label_value(backend),
+    }
+
+
+def selector_of(backend: str) -> dict[str, str]:
+    """The labels by which Deployment, Service, budget and policy find the pods; never to be changed."""
+    return {LABEL_COMPONENT: "proxy", LABEL_BACKEND: label_value(backend)}
+
+
+def _cut(plain: str, original: str) -> str:
+    return f"{plain[: LONGEST - HASH_DIGITS - 1].rstrip('-.')}-{short_hash(original)}"

@@ -1,0 +1,169 @@
+"""A revision: all that injection needs of a backend, fixed until something in it changes that only a restart brings.
+
+What the proxy reads anew while it runs (its configuration file, the content of mounted objects) is no part of the hash.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mimic_operator.errors import InvalidBackend
+from mimic_operator.resource.backend import Backend
+from mimic_operator.resource.config import Config, config_of, config_yaml
+from mimic_operator.resource.container import (
+    Container,
+    ProxyDefaults,
+    Volume,
+    container_of,
+    ports_of,
+    resources_of,
+    volumes_of,
+)
+from mimic_operator.resource.naming import child_name, short_hash
+from mimic_operator.resource.shape import read_fields, write_fields
+from mimic_operator.resource.spec import Injection, Mode
+
+FORMAT = 1
+"""Of `to_data`; an operator reads its own and older ones."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """What pods get. In Deployment mode callers get the environment alone, and the Deployment the container."""
+
+    name: str
+    """`mimic-NAME-HASH`: of the ControllerRevision and, in Sidecar mode, of the ConfigMap; the annotation's value."""
+    hash: str
+    """Of everything a change of which needs a restart."""
+    namespace: str
+    backend: str
+    mode: Mode
+    container: Container
+    volumes: tuple[Volume, ...]
+    config_map: str
+    config: Config
+    """The configuration file's content when the revision was read; not part of the hash."""
+    port: int
+    admin_port: int
+    fixed_ports: bool
+    """The user named a port: where it is taken, the pod is refused rather than moved."""
+    url: str
+    """Base URL for applications, `.../v1`; in Sidecar mode on the revision's own port."""
+    injection: Injection
+    image_pull_secrets: tuple[str, ...] = ()
+    scrape: bool = True
+
+    @property
+    def config_text(self) -> str:
+        """The configuration file."""
+        return config_yaml(self.config)
+
+    @property
+    def config_hash(self) -> str:
+        return short_hash(self.config_text)
+
+    def url_at(self, port: int) -> str:
+        """Base URL for applications beside a sidecar that had to take another port."""
+        return sidecar_url(port) if self.mode == "Sidecar" else self.url
+
+
+def revision_of(backend: Backend, defaults: ProxyDefaults) -> Revision:
+    """The revision that a backend asks for now."""
+    container = container_of(backend, defaults)
+    pull_secrets = tuple(secret.name for secret in backend.proxy.image_pull_secrets)
+    told = backend.injection
+    # The ConfigMap is named after the hash, so it is not in it; whom the sidecar is for makes no other sidecar.
+    parts = (
+        container,
+        volumes_of(backend, ""),
+        write_fields(told.containers),
+        write_fields(told.env),
+        told.native,
+        pull_secrets,
+    )
+    digest = short_hash(json.dumps(parts, sort_keys=True))
+    name = child_name(backend.name, digest)
+    config_map = name if backend.mode == "Sidecar" else child_name(backend.name)
+    port, admin_port = ports_of(backend)
+    return Revision(
+        name=name,
+        hash=digest,
+        namespace=backend.namespace,
+        backend=backend.name,
+        mode=backend.mode,
+        container=container,
+        volumes=tuple(volumes_of(backend, config_map)),
+        config_map=config_map,
+        config=config_of(backend, memory_limit=resources_of(backend, defaults)["limits"].get("memory", "1Gi")),
+        port=port,
+        admin_port=admin_port,
+        fixed_ports=backend.injection.port is not None or backend.injection.admin_port is not None,
+        url=sidecar_url(port) if backend.mode == "Sidecar" else service_url(backend),
+        injection=backend.injection,
+        image_pull_secrets=pull_secrets,
+        scrape=backend.proxy.telemetry.metrics,
+    )
+
+
+def sidecar_url(port: int) -> str:
+    """Base URL of a proxy in the same pod. The address and not a name: no lookup, no proxy variable's surprise."""
+    return f"http://127.0.0.1:{port}/v1"
+
+
+def service_url(backend: Backend) -> str:
+    """Base URL of a shared proxy, from any namespace."""
+    port = backend.deployment.service.port
+    return f"http://{child_name(backend.name)}.{backend.namespace}.svc{'' if port == 80 else f':{port}'}/v1"
+
+
+def to_data(revision: Revision) -> dict[str, Any]:
+    """As the `data` of a ControllerRevision: JSON."""
+    return {
+        "format": FORMAT,
+        "name": revision.name,
+        "hash": revision.hash,
+        "namespace": revision.namespace,
+        "backend": revision.backend,
+        "mode": revision.mode,
+        "container": revision.container,
+        "volumes": list(revision.volumes),
+        "configMap": revision.config_map,
+        "config": revision.config,
+        "port": revision.port,
+        "adminPort": revision.admin_port,
+        "fixedPorts": revision.fixed_ports,
+        "url": revision.url,
+        "injection": write_fields(revision.injection),
+        "imagePullSecrets": list(revision.image_pull_secrets),
+        "scrape": revision.scrape,
+    }
+
+
+def from_data(data: Mapping[str, Any]) -> Revision:
+    """The revision that `to_data` wrote, by this operator or an older one.
+
+    Raises KeyError or InvalidBackend if it was written by a newer one that this cannot read.
+    """
+    problems: list[Any] = []
+    injection = read_fields(Injection, data["injection"], "injection", problems)
+    if problems:
+        raise InvalidBackend(problems)
+    return Revision(
+        name=data["name"],
+        hash=data["hash"],
+        namespace=data["namespace"],
+        backend=data["backend"],
+        mode=data["mode"],
+        container=data["container"],
+        volumes=tuple(data["volumes"]),
+        config_map=data["configMap"],
+        config=data["config"],
+        port=data["port"],
+        admin_port=data["adminPort"],
+        fixed_ports=data["fixedPorts"],
+        url=data["url"],
+        injection=injection,
+        image_pull_secrets=tuple(data["imagePullSecrets"]),
+        scrape=data["scrape"],
+    )

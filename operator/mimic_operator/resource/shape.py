@@ -1,0 +1,364 @@
+"""The words in which a resource's fields are declared, once: each one reads a value, writes it, and gives its schema.
+
+A section of the resource is a frozen dataclass whose fields are annotated with a kind:
+
+    connect: Annotated[float, Duration("Time for name, TCP and TLS.")] = 5.0
+
+Its key is the field's name in camel case, its default the field's default; a field without a default is required, and
+one whose default is None may be left out. Schemas are structural (Kubernetes, CustomResourceDefinition v1): every
+string and list is bounded, since the API server refuses CEL rules over what could be of any size.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, dataclass, fields
+from typing import Any, Protocol, TypeVar, get_args, get_type_hints
+
+from mimic_operator.errors import Problem
+
+WORDS_IN_CAPITALS = {"url": "URL", "id": "ID", "cpu": "CPU"}
+DURATION = r"^([0-9]{1,9}(\.[0-9]{1,6})?(ms|s|m|h)){1,4}$"
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+Schema = dict[str, Any]
+T = TypeVar("T")
+
+
+class Kind(Protocol):
+    """What a field holds. `read` adds what is wrong to `problems` and then returns a harmless value."""
+
+    def schema(self) -> Schema: ...
+    def read(self, value: object, path: str, problems: list[Problem]) -> Any: ...
+    def write(self, value: Any) -> object: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """What a text must match, or with `never` must not; RE2 syntax that Python reads alike."""
+
+    pattern: str
+    sentence: str
+    never: bool = False
+
+    def allows(self, text: str) -> bool:
+        # In RE2 `$` is the end alone; in Python it is also before a newline there.
+        end = f"{self.pattern[:-1]}\\Z" if self.pattern.endswith("$") else self.pattern
+        return (re.search(end, text) is None) == self.never
+
+    def rule(self) -> Schema:
+        """The same as a CEL rule, so that the API server says the sentence and not the pattern."""
+        call = f'self.matches(r"{self.pattern}")'
+        return {"rule": f"!{call}" if self.never else call, "message": self.sentence}
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    about: str
+    most: int = 253
+    least: int = 1
+    matches: tuple[Match, ...] = ()
+
+    def schema(self) -> Schema:
+        found: Schema = {"type": "string", "description": self.about, "maxLength": self.most}
+        if self.least:
+            found["minLength"] = self.least
+        if self.matches:
+            found["x-kubernetes-validations"] = [match.rule() for match in self.matches]
+        return found
+
+    def read(self, value: object, path: str, problems: list[Problem]) -> str:
+        if not isinstance(value, str):
+            return _wrong("", path, problems, "must be text")
+        if not self.least <= len(value) <= self.most:
+            wanted = "must not be empty" if not value else f"must have {self.least} to {self.most} characters"
+            return _wrong("", path, problems, wanted)
+        for match in self.matches:
+            if not match.allows(value):
+                return _wrong("", path, problems, match.sentence)
+        return value
+
+    def write(self, value: Any) -> object:
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    about: str
+    words: tuple[str, ...]
+
+    def schema(self) -> Schema:
+        return {"type": "string", "description": self.about, "enum": list(self.words)}
+
+    def read(self, value: object, path: str, problems: list[Problem]) -> str:
+        if isinstance(value, str) and value in self.words:
+            return value
+        return _wrong(self.words[0], path, problems, f"must be one of {', '.join(self.words)}")
+
+    def write(self, value: Any) -> object:
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    about: str
+
+    def schema(self) -> Schema:
+        return {"type": "boolean", "description": self.about}
+
+    def read(self, value: object, path: str, problems: list[Problem]) -> bool:
+        return value if isinstance(value, bool) else _wrong(False, path, problems, "must be true or false")
+
+    def write(self, value: Any) -> object:
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """A whole number. With `nullable`, null says something else than leaving the field out."""
+
+    about: str
+    least: int
+    most: int
+    nullable: bool = False
+
+    def schema(self) -> Schema:
+        wide = "int64" if self.most > 2**31 - 1 else "int32"
+        found: Schema = {"type": "integer", "format": wide, "description": self.about}
+        found |= {"minimum": self.least, "maximum": self.most}
+        return found | ({"nullable": True} if self.nullable else {})
+
+    def read(self, value: object, path: str, problems: list[Problem]) -> int | None:
+        if value is None and self.nullable:
+            return None
+        if isinstance(value, int) and not isinstance(value, bool) and self.least <= value <= self.most:
+            return value
+        return _wrong(self.least, path, problems, f"must be a whole number from {self.least} to {self.most}")
+
+    def write(self, value: Any) -> object:
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Fraction:
+    about: str
+
+    def schema(self) -> Schema:
+        return {"type": "number", "description": self.about, "minimum": 0, "maximum": 1}
+
+    def read(self, value: object, path: str, problems: list[Problem]) -> float:
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1:
+            return float(value)
+        return _wrong(0.0, path, problems, "must be a number from 0 to 1")
+
+    def write(self, value: Any) -> object:
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Duration:
+    """Text like `500ms`, `10s` or `1m30s`; seconds once read."""
+
+    about: str
+    most: float = 86_400.0
+    least: float = 0.0
+
+    def schema(self) -> Schema:
+        bounds = [f'duration(self) <= duration("{seconds_text(self.most)}")']
+        wanted = f"must be at most {seconds_text(self.most)}"
+        if self.least:
+            bounds.append(f'duration(self) >= duration("{seconds_text(self.least)}")')
+            wanted = f"must be from {seconds_text(self.least)} to {seconds_text(self.most)}"
+        rules = [{"rule": " && ".join(bounds), "message": wanted}]
+        found: Schema = {"type": "string", "description": self.about, "maxLength": 32, "pattern": DURATION}
+        return found | {"x-kubernetes-validations": rules}
+
+    def read(self, value: object, path: str, problems: list[Problem]) -> float:
+        if not isinstance(value, str) or len(value) > 32 or not re.fullmatch(DURATION.strip("^$"), value):
+            return _wrong(self.most, path, problems, "must be a duration like 500ms, 10s or 1m30s")
+        seconds = sum(
+            float(number) * UNITS[unit] for number, _, unit in re.findall(r"([0-9]+(\.[0-9]+)?)(ms|[smh])", value)
+        )
+        if self.least <= seconds <= self.most:
+            return seconds
+        least, most = seconds_text(self.least), seconds_text(self.most)
+        wanted = f"must be from {least} to {most}" if self.least else f"must be at most {most}"
+        return _wrong(self.most, path, problems, wanted)
+
+    def write(self, value: Any) -> object:
+        return seconds_text(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    about: str
+    of: Kind
+    most: int
+    least: int = 0
+    unique: bool = False
+    """Of texts alone: a set, which server-side apply merges by value."""
+
+    def schema(self) -> Schema:
+        found: Schema = {"type": "array", "description": self.about, "items": self.of.schema(), "maxItems": self.most}
+        if self.least:
+            found["minItems"] = self.least
+        return found | {"x-kubernetes-list-type": "set" if self.unique else "atomic"}
+
+    def read(self, value: object, path: str, problems: list[Problem]) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            return _wrong((), path, problems, "must be a list")
+        if not self.least <= len(value) <= self.most:
+            wanted = f"{self.least} to {self.most}" if self.least else f"at most {self.most}"
+            return _wrong((), path, problems, f"must have {wanted} entries")
+        before = len(problems)
+        found = tuple(self.of.read(entry, f"{path}[{index}]", problems) for index, entry in enumerate(value))
+        if self.unique and len(problems) == before and len(set(found)) != len(found):
+            return _wrong((), path, problems, "must not name anything twice")
+        return found
+
+    def write(self, value: Any) -> object:
+        return [self.of.write(entry) for entry in value]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Keys of the user's choice."""
+
+    about: str
+    of: Kind
+    most: int
+    keys: Match | None = None
+
+    def schema(self) -> Schema:
+        found: Schema = {"type": "object", "description": self.about, "additionalProperties": self.of.schema()}
+        found["maxProperties"] = self.most
+        if self.keys is not None:
+            every = f'self.all(key, key.size() <= 317 && key.matches(r"{self.keys.pattern}"))'
+            found["x-kubernetes-validations"] = [{"rule": every, "message": self.keys.sentence}]
+        return found
+
+    def read(self, value: object, path: str, problems: list[Problem]) -> dict[str, Any]:
+        if not isinstance(value, Mapping):
+            return _wrong({}, path, problems, "must be a mapping")
+        if len(value) > self.most:
+            return _wrong({}, path, problems, f"must have at most {self.most} entries")
+        named = all(isinstance(key, str) and len(key) <= 317 for key in value)
+        if not named or (self.keys is not None and not all(self.keys.allows(key) for key in value)):
+            return _wrong({}, path, problems, self.keys.sentence if self.keys else "must have texts as keys")
+        return {key: self.of.read(entry, f"{path}.{key}", problems) for key, entry in value.items()}
+
+    def write(self, value: Any) -> object:
+        return {key: self.of.write(entry) for key, entry in value.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """An object of Kubernetes' own, which is passed on as it is; the API server judges it where it is used."""
+
+    about: str
+
+    def schema(self) -> Schema:
+        return {"type": "object", "description": self.about, "x-kubernetes-preserve-unknown-fields": True}
+
+    def read(self, value: object, path: str, problems: list[Problem]) -> dict[str, Any]:
+        return dict(value) if isinstance(value, Mapping) else _wrong({}, path, problems, "must be a mapping")
+
+    def write(self, value: Any) -> object:
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A mapping with the fields of a dataclass."""
+
+    about: str
+    of: type[Any]
+
+    def schema(self) -> Schema:
+        return {"type": "object", "description": self.about} | fields_schema(self.of)
+
+    def read(self, value: object, path: str, problems: list[Problem]) -> Any:
+        if not isinstance(value, Mapping):
+            problems.append(Problem(path, "must be a mapping"))
+            value = {}
+            problems = []
+        return read_fields(self.of, value, path, problems)
+
+    def write(self, value: Any) -> object:
+        return write_fields(value)
+
+
+def fields_schema(section: type[Any]) -> Schema:
+    """`properties` and `required` of a section."""
+    properties, required = {}, []
+    for entry, kind in declared(section):
+        schema = kind.schema()
+        if entry.default_factory is not MISSING or entry.default not in (MISSING, None):
+            schema["default"] = {} if isinstance(kind, Section) else kind.write(default_of(entry))
+        if default_of(entry) is MISSING:
+            required.append(key_of(entry.name))
+        properties[key_of(entry.name)] = schema
+    return {"properties": properties} | ({"required": required} if required else {})
+
+
+def read_fields(section: type[Any], value: Mapping[Any, Any], path: str, problems: list[Problem]) -> Any:
+    """The section with defaults filled in; keys it does not know are problems too."""
+    found: dict[str, Any] = {}
+    known = {key_of(entry.name): (entry, kind) for entry, kind in declared(section)}
+    problems.extend(Problem(f"{path}.{key}", UNKNOWN) for key in value if key not in known)
+    for key, (entry, kind) in known.items():
+        given = value.get(key)
+        if key in value and (given is not None or getattr(kind, "nullable", False)):
+            found[entry.name] = kind.read(given, f"{path}.{key}", problems)
+        elif (default := default_of(entry)) is not MISSING:
+            found[entry.name] = default
+        else:
+            problems.append(Problem(f"{path}.{key}", "is required"))
+            found[entry.name] = kind.read({} if isinstance(kind, Section) else None, "", [])
+    return section(**found)
+
+
+UNKNOWN = "is no field of this version"
+
+
+def write_fields(section: Any) -> dict[str, object]:
+    """The section as it would stand in the resource; what is None is left out, but for nullable fields."""
+    return {
+        key_of(entry.name): kind.write(value) if value is not None else None
+        for entry, kind in declared(type(section))
+        if (value := getattr(section, entry.name)) is not None or getattr(kind, "nullable", False)
+    }
+
+
+def declared(section: type[Any]) -> list[tuple[Field[Any], Kind]]:
+    """The fields of a section with their kinds, in order."""
+    hints = get_type_hints(section, include_extras=True)
+    return [(entry, _kind(hints[entry.name])) for entry in fields(section)]
+
+
+def default_of(entry: Field[Any]) -> Any:
+    """A field's default, or MISSING."""
+    return entry.default if entry.default_factory is MISSING else entry.default_factory()
+
+
+def key_of(name: str) -> str:
+    """`max_body_bytes` as `maxBodyBytes`, `token_url` as `tokenURL`, `from_` as `from`."""
+    first, *rest = name.rstrip("_").split("_")
+    return first + "".join(WORDS_IN_CAPITALS.get(word, word.capitalize()) for word in rest)
+
+
+def seconds_text(seconds: float) -> str:
+    """The shortest duration that Go and `Duration` read as these seconds: `10m`, `90s`, `500ms`."""
+    milliseconds = round(seconds * 1000)
+    for unit, size in (("h", 3_600_000), ("m", 60_000), ("s", 1000)):
+        if milliseconds and milliseconds % size == 0:
+            return f"{milliseconds // size}{unit}"
+    return f"{milliseconds}ms" if milliseconds else "0s"
+
+
+def _kind(hint: Any) -> Kind:
+    kind: Kind = get_args(hint)[1]
+    return kind
+
+
+def _wrong(harmless: T, path: str, problems: list[Problem], sentence: str) -> T:
+    problems.append(Problem(path, sentence))
+    return harmless

@@ -1,0 +1,35 @@
+"""One control plane for all tests of this folder, and a namespace of its own for each."""
+
+from collections.abc import Iterator
+
+import httpx2
+import pytest
+
+from fakes.control_plane import ControlPlane, running
+
+
+@pytest.fixture(scope="session")
+def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """Shared: whoever stops a component of it starts it again."""
+    with running(tmp_path_factory.mktemp("control-plane")) as plane:
+        yield plane
+
+
+@pytest.fixture(scope="session")
+def admin(control_plane: ControlPlane) -> Iterator[httpx2.Client]:
+    """The administrator's HTTP client."""
+    with control_plane.http() as client:
+        yield client
+
+
+@pytest.fixture
+def namespace(admin: httpx2.Client) -> str:
+    """A fresh one, with its default service account. It is left behind: the control plane ends with the session."""
+    wanted = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"generateName": "test-"}}
+    answer = admin.post("/api/v1/namespaces", json=wanted)
+    assert answer.status_code == 201, answer.text
+    name: str = answer.json()["metadata"]["name"]
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
+    made = admin.post(f"/api/v1/namespaces/{name}/serviceaccounts", json=account)
+    assert made.status_code in (201, 409), made.text
+    return name
