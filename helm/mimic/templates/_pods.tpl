@@ -1,9 +1,11 @@
 {{/* What all of our pods share: the restricted Pod Security Standard, and nothing that is written but /tmp. */}}
 {{- define "mimic.podSecurity" -}}
 runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
+{{- if not (kindIs "invalid" .Values.runAsUser) }}
+runAsUser: {{ .Values.runAsUser }}
+runAsGroup: {{ .Values.runAsUser }}
+fsGroup: {{ .Values.runAsUser }}
+{{- end }}
 seccompProfile:
   type: RuntimeDefault
 {{- end -}}
@@ -134,7 +136,8 @@ containers:
     imagePullPolicy: {{ .root.Values.image.pullPolicy }}
     command: [python, -c]
     args:
-      - {{ .root.Files.Get (printf "files/%s" .script) | toJson }}
+      - |
+        {{- .root.Files.Get (printf "files/%s" .script) | nindent 8 }}
       {{- range .arguments }}
       - {{ . | toJson }}
       {{- end }}
