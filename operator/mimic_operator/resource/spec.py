@@ -416,7 +416,7 @@ class Deployment:
     open: Annotated[
         bool,
         Flag(
-            "Anybody who reaches the Service may use it; to be said where neither clientAuth nor networkPolicy guards it."
+            "Anybody who reaches the Service may use it; to be said if neither clientAuth nor networkPolicy guards it."
         ),
     ] = False
     pdb: Annotated[Pdb, Section("Disruption budget.", Pdb)] = field(default_factory=Pdb)

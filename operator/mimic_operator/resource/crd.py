@@ -1,0 +1,161 @@
+"""The CustomResourceDefinition of MimicBackend, made from the declarations of its fields and the rules between them.
+
+Structural, with CEL rules as of Kubernetes 1.29 (`fieldPath` included); later additions to CEL are left out.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mimic_operator.resource.naming import GROUP, KIND, PLURAL, VERSION
+from mimic_operator.resource.rules import RULES
+from mimic_operator.resource.shape import Schema, fields_schema, key_of
+from mimic_operator.resource.spec import Spec
+
+NAME = f"{PLURAL}.{GROUP}"
+COLUMNS = (
+    ("Mode", "string", ".spec.mode", "", 0),
+    ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', "", 0),
+    ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', "", 0),
+    ("URL", "string", ".status.url", "Base URL for applications", 0),
+    ("Injected", "integer", ".status.injected.total", "Pods that have the sidecar", 0),
+    ("Outdated", "integer", ".status.injected.outdated", "Pods with an older revision of it", 1),
+    ("Missing", "integer", ".status.injected.missing", "Pods that ask for it and lack it", 1),
+    ("Replicas", "integer", ".status.readyReplicas", "Ready pods of the Deployment", 1),
+    ("Grant", "string", ".spec.auth.grant", "", 1),
+    ("Revision", "string", ".status.currentRevision", "", 1),
+    ("Backend", "string", ".spec.chat.url", "", 1),
+    ("Age", "date", ".metadata.creationTimestamp", "", 0),
+)
+
+
+def definition() -> dict[str, Any]:
+    """The manifest."""
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": NAME},
+        "spec": {
+            "group": GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": KIND,
+                "listKind": f"{KIND}List",
+                "plural": PLURAL,
+                "singular": KIND.lower(),
+                "shortNames": ["mb"],
+                "categories": ["mimic"],
+            },
+            "versions": [
+                {
+                    "name": VERSION,
+                    "served": True,
+                    "storage": True,
+                    "schema": {"openAPIV3Schema": schema()},
+                    "additionalPrinterColumns": [_column(*column) for column in COLUMNS],
+                    "subresources": {
+                        "status": {},
+                        "scale": {
+                            "specReplicasPath": ".spec.deployment.replicas",
+                            "statusReplicasPath": ".status.replicas",
+                            "labelSelectorPath": ".status.selector",
+                        },
+                    },
+                }
+            ],
+        },
+    }
+
+
+def schema() -> Schema:
+    """The whole resource's schema."""
+    spec: Schema = {"type": "object", "description": "What is wanted."} | fields_schema(Spec)
+    for rule in RULES:
+        _at(spec, rule.section).setdefault("x-kubernetes-validations", []).append(rule.as_cel())
+    return {
+        "type": "object",
+        "description": "A language model backend, and how workloads reach it with a valid access token.",
+        "required": ["spec"],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": spec,
+            "status": status(),
+        },
+    }
+
+
+def status() -> Schema:
+    """What the operator reports. It does not grow with the number of pods."""
+    injected = {
+        "total": _count("Pods that have the sidecar."),
+        "current": _count("Of them, those with the current revision."),
+        "outdated": _count("Of them, those with an older one."),
+        "missing": _count("Pods that ask for the sidecar and lack it."),
+    }
+    rollout = {
+        "phase": _text("Idle, Progressing, Halted, Pending or Manual.", 64),
+        "done": _count("Workloads that have settled."),
+        "total": _count("Workloads that are selected."),
+        "current": _text("The workload that restarts now, KIND/NAME.", 320),
+        "message": _text("What it waits for.", 1024),
+    }
+    properties: Schema = {
+        "observedGeneration": {"type": "integer", "format": "int64", "description": "The spec that this status is of."},
+        "mode": _text("The mode in force.", 16),
+        "url": _text("Base URL for applications.", 2048),
+        "currentRevision": _text("What pods without a revision of their own get.", 63),
+        "updateRevision": _text("What the spec asks for; the current one once its rollout has ended.", 63),
+        "replicas": _count("Pods of the Deployment."),
+        "readyReplicas": _count("Of them, those that are ready."),
+        "selector": _text("Their labels, for autoscalers.", 1024),
+        "injected": {"type": "object", "description": "Pods by their sidecar.", "properties": injected},
+        "rollout": {"type": "object", "description": "How far workloads have taken a change.", "properties": rollout},
+        "conditions": _conditions(),
+    }
+    return {"type": "object", "description": "What is seen.", "properties": properties}
+
+
+def _conditions() -> Schema:
+    """As `metav1.Condition`."""
+    properties: Schema = {
+        "type": _text("Ready, ConfigValid, SecretResolved, Injectable, Available, Progressing, Insecure or Degraded.", 316),
+        "status": {"type": "string", "enum": ["True", "False", "Unknown"]},
+        "observedGeneration": {"type": "integer", "format": "int64", "minimum": 0},
+        "lastTransitionTime": {"type": "string", "format": "date-time"},
+        "reason": {"type": "string", "minLength": 1, "maxLength": 1024, "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"},
+        "message": {"type": "string", "maxLength": 32768},
+    }
+    required = ["type", "status", "lastTransitionTime", "reason", "message"]
+    return {
+        "type": "array",
+        "description": "What holds, with reason and sentence.",
+        "maxItems": 16,
+        "items": {"type": "object", "required": required, "properties": properties},
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+    }
+
+
+def _at(spec: Schema, section: Sequence[str]) -> Schema:
+    found = spec
+    for name in section:
+        found = found["properties"][key_of(name)]
+    return found
+
+
+def _column(name: str, kind: str, path: str, description: str, priority: int) -> dict[str, Any]:
+    found: dict[str, Any] = {"name": name, "type": kind, "jsonPath": path}
+    if description:
+        found["description"] = description
+    return found | ({"priority": priority} if priority else {})
+
+
+def _text(description: str, most: int) -> Schema:
+    return {"type": "string", "description": description, "maxLength": most}
+
+
+def _count(description: str) -> Schema:
+    return {"type": "integer", "format": "int32", "minimum": 0, "description": description}
+
+
