@@ -7,6 +7,7 @@ import httpx2
 import pytest
 
 from fakes.applied import Cluster
+from fakes.chart_release import server_version
 from fakes.control_plane import ControlPlane
 from fakes.helm import CI_VALUES, HelmFailed, Rendering, NAMES, helms, is_hook, of_kind, render, run
 
@@ -24,10 +25,6 @@ def watched(cluster: Cluster) -> None:
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
         assert cluster.apply(namespace).is_success
 
-
-def server_version(admin: httpx2.Client) -> str:
-    found = admin.get("/version").json()
-    return f"{found['major']}.{found['minor'].rstrip('+')}"
 
 
 @pytest.mark.parametrize("file", CI_VALUES, ids=lambda file: file.stem)
