@@ -2,6 +2,7 @@
 
     OperatorError
     |- InvalidBackend     a MimicBackend that cannot be used; every problem with the path of its field
+    |- InputError         a file that cannot be read, or holds something else than manifests
     `- SettingsError      the operator's own environment; every problem with the name of its variable
 
 A message says what to write instead and never repeats a value: somebody may have put a secret there.
@@ -29,6 +30,10 @@ class InvalidBackend(OperatorError):
         self.problems = tuple(sorted(problems))
         count = "1 field needs" if len(self.problems) == 1 else f"{len(self.problems)} fields need"
         super().__init__("\n".join([f"{count} mending:", *(f"  {path}: {wrong}" for path, wrong in self.problems)]))
+
+
+class InputError(OperatorError):
+    """A file that is no use; the message names it."""
 
 
 class SettingsError(OperatorError):

@@ -4,6 +4,7 @@ Every setting is one field of `Settings`; its name in upper case is the variable
 KUBECONFIG is the Kubernetes client's own.
 """
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args, get_type_hints
 
 from mimic_operator.errors import Problem, SettingsError
 
+AMOUNT = "[0-9]+(\\.[0-9]+)?(m|k|[KMGTPE]i?)?"
 Reader = Callable[[str], object]
 AT_A_CLUSTER = ("MIMIC_IMAGE", "MIMIC_NAMESPACE")
 """What the processes need and the offline commands do without."""
@@ -25,6 +27,13 @@ def _flag(value: str) -> bool:
     if value.lower() not in known:
         raise ValueError("must be true or false")
     return known[value.lower()]
+
+
+def _limits(value: str) -> dict[str, str]:
+    found = _amounts(value)
+    if "memory" not in found:
+        raise ValueError("must limit memory too, as in memory=256Mi: buffers are measured by it")
+    return found
 
 
 def _whole(least: int, most: int) -> Reader:
@@ -52,14 +61,11 @@ def _comma_list(value: str) -> tuple[str, ...]:
 
 
 def _amounts(value: str) -> dict[str, str]:
-    from mimic_operator.resource.quantity import amount
-
     found: dict[str, str] = {}
     for part in _comma_list(value):
         name, equals, quantity = (piece.strip() for piece in part.partition("="))
-        if not name or not equals:
+        if not name or not equals or re.fullmatch(AMOUNT, quantity) is None:
             raise ValueError("must be amounts by resource, as in cpu=25m,memory=96Mi")
-        amount(quantity)
         found[name] = quantity
     return found
 
@@ -82,7 +88,7 @@ class Settings:
         Literal["Always", "IfNotPresent", "Never"], _one_of("Always", "IfNotPresent", "Never")
     ] = "IfNotPresent"
     proxy_requests: Amounts = field(default_factory=lambda: {"cpu": "25m", "memory": "96Mi"})
-    proxy_limits: Amounts = field(default_factory=lambda: {"memory": "256Mi"})
+    proxy_limits: Annotated[Mapping[str, str], _limits] = field(default_factory=lambda: {"memory": "256Mi"})
 
     # Where this operator works.
     mimic_namespace: Text = "default"
@@ -99,9 +105,9 @@ class Settings:
     webhook_service: Text = "mimic-webhook"
     webhook_configuration: Text = "mimic"
     """Name of the MutatingWebhookConfiguration and of the ValidatingWebhookConfiguration."""
-    cert_mode: Annotated[
-        Literal["self", "certManager", "external"], _one_of("self", "certManager", "external")
-    ] = "self"
+    cert_mode: Annotated[Literal["self", "certManager", "external"], _one_of("self", "certManager", "external")] = (
+        "self"
+    )
     cert_secret: Text = "mimic-webhook-certificate"
 
     # Rollouts.
@@ -114,9 +120,9 @@ class Settings:
     metrics_host: Text = "0.0.0.0"
     metrics_port: Port = 8080
     """Health and metrics."""
-    log_level: Annotated[
-        Literal["DEBUG", "INFO", "WARNING", "ERROR"], _one_of("DEBUG", "INFO", "WARNING", "ERROR")
-    ] = "INFO"
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], _one_of("DEBUG", "INFO", "WARNING", "ERROR")] = (
+        "INFO"
+    )
     log_format: Annotated[Literal["json", "console"], _one_of("json", "console")] = "json"
 
 

@@ -3,12 +3,11 @@
 Ports are missing: they stand in the container's environment, since injection may have to choose others.
 """
 
-from typing import Any
-
 import yaml
 
 from mimic_operator.resource import places
 from mimic_operator.resource.backend import Backend
+from mimic_operator.resource.config_recipes import Config, envelope_settings, recipe_settings
 from mimic_operator.resource.credentials import secret_settings
 from mimic_operator.resource.naming import child_name
 from mimic_operator.resource.quantity import amount
@@ -30,14 +29,12 @@ DRAIN_DELAY_SECONDS = 5
 """Until the Service's endpoints everywhere have forgotten a pod that ends."""
 DRAIN_SECONDS = 25
 
-Config = dict[str, Any]
-
 
 def config_of(backend: Backend, *, memory_limit: str) -> Config:
     """The settings, those aside that have the proxy's own default. memory_limit: of the container, a quantity."""
     wanted = _backend(backend) | _auth(backend) | _tls(backend) | _listening(backend) | _limits(backend, memory_limit)
     wanted |= {"log_level": backend.proxy.log_level, "log_format": backend.proxy.log_format}
-    return {name: value for name, value in sorted(wanted.items()) if value not in (None, [])}
+    return {name: value for name, value in sorted(wanted.items()) if value is not None}
 
 
 def config_yaml(config: Config) -> str:
@@ -57,23 +54,26 @@ def _backend(backend: Backend) -> Config:
         "chat_api_url": backend.chat.url,
         "embedding_api_url": backend.embedding.url,
         "dialect": backend.dialect.type.lower(),
-        "models": list(backend.models.static),
+        "models": list(backend.models.static) or None,
+        **(envelope_settings(backend.dialect.envelope) if backend.dialect.envelope else {}),
     }
 
 
 def _auth(backend: Backend) -> Config:
     auth = backend.auth
-    recipe: Config = {}
-    if auth.recipe is not None:
-        recipe = {"token_header": auth.recipe.header, "token_format": auth.recipe.format}
+    kept = auth.grant == "RefreshToken" or auth.single_use
+    store = places.STORE if auth.token_store is not None else places.RUN
     return {
         "grant": GRANTS[auth.grant],
         "token_url": auth.token_url,
         "client_id": auth.client_id,
         "scope": auth.scope,
+        "audience": auth.audience,
+        "resource": auth.resource,
         "auth_code_single_use": True if auth.single_use and auth.grant == "AuthCode" else None,
+        "token_store": f"{store}/{places.STORE_FILE}" if kept else None,
         **secret_settings(auth),
-        **recipe,
+        **recipe_settings(auth.recipe),
     }
 
 
@@ -96,6 +96,7 @@ def _listening(backend: Backend) -> Config:
         "allowed_hosts": service_hosts(backend) if shared else None,
         "drain_delay": DRAIN_DELAY_SECONDS if shared else None,
         "drain_timeout": DRAIN_SECONDS,
+        "client_keys_file": f"{places.CLIENT_KEYS}/CLIENT_KEYS" if backend.deployment.client_auth else None,
     }
 
 

@@ -12,6 +12,7 @@ from mimic_operator.resource.naming import CONTAINER
 from mimic_operator.resource.quantity import amount
 from mimic_operator.resource.rules import DEFAULT_ADMIN_PORT, DEFAULT_PORT
 from mimic_operator.resource.spec import Image
+from mimic_operator.settings import Settings
 
 DEPLOYMENT_PORT, DEPLOYMENT_ADMIN_PORT = 8000, 8001
 API_PORT_NAME, ADMIN_PORT_NAME = "mimic", "mimic-admin"
@@ -30,6 +31,16 @@ class ProxyDefaults:
     pull_policy: str = "IfNotPresent"
     requests: Mapping[str, str] = field(default_factory=lambda: {"cpu": "25m", "memory": "96Mi"})
     limits: Mapping[str, str] = field(default_factory=lambda: {"memory": "256Mi"})
+
+
+def proxy_defaults(settings: Settings) -> ProxyDefaults:
+    """What the operator was told of its proxies."""
+    return ProxyDefaults(
+        image=settings.mimic_image,
+        pull_policy=settings.mimic_image_pull_policy,
+        requests=settings.proxy_requests,
+        limits=settings.proxy_limits,
+    )
 
 
 def container_of(backend: Backend, defaults: ProxyDefaults) -> Container:
@@ -233,7 +244,8 @@ def _deployment_volumes(backend: Backend) -> list[Volume]:
     found: list[Volume] = []
     keys, store = backend.deployment.client_auth, backend.auth.token_store
     if keys is not None:
-        secret = {"secretName": keys.keys_secret_ref.name, "optional": True}
+        only = [{"key": "CLIENT_KEYS", "path": "CLIENT_KEYS"}]
+        secret = {"secretName": keys.keys_secret_ref.name, "items": only, "optional": True}
         found.append({"name": "mimic-client-keys", "secret": secret})
     if store is not None:
         found.append({"name": "mimic-store", "persistentVolumeClaim": {"claimName": store.claim_name}})

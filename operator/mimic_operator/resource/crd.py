@@ -70,7 +70,8 @@ def schema() -> Schema:
     """The whole resource's schema."""
     spec: Schema = {"type": "object", "description": "What is wanted."} | fields_schema(Spec)
     for rule in RULES:
-        _at(spec, rule.section).setdefault("x-kubernetes-validations", []).append(rule.as_cel())
+        if rule.cel is not None:
+            _at(spec, rule.section).setdefault("x-kubernetes-validations", []).append(rule.as_cel())
     return {
         "type": "object",
         "description": "A language model backend, and how workloads reach it with a valid access token.",
@@ -119,11 +120,18 @@ def status() -> Schema:
 def _conditions() -> Schema:
     """As `metav1.Condition`."""
     properties: Schema = {
-        "type": _text("Ready, ConfigValid, SecretResolved, Injectable, Available, Progressing, Insecure or Degraded.", 316),
+        "type": _text(
+            "Ready, ConfigValid, SecretResolved, Injectable, Available, Progressing, Insecure or Degraded.", 316
+        ),
         "status": {"type": "string", "enum": ["True", "False", "Unknown"]},
         "observedGeneration": {"type": "integer", "format": "int64", "minimum": 0},
         "lastTransitionTime": {"type": "string", "format": "date-time"},
-        "reason": {"type": "string", "minLength": 1, "maxLength": 1024, "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"},
+        "reason": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 1024,
+            "pattern": "^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$",
+        },
         "message": {"type": "string", "maxLength": 32768},
     }
     required = ["type", "status", "lastTransitionTime", "reason", "message"]
@@ -157,5 +165,3 @@ def _text(description: str, most: int) -> Schema:
 
 def _count(description: str) -> Schema:
     return {"type": "integer", "format": "int32", "minimum": 0, "description": description}
-
-

@@ -5,16 +5,16 @@ from mimic_operator.resource.spec import Auth, Grant
 
 FILES: dict[Grant, dict[str, str]] = {
     "AuthCode": {"AUTH_CODE": "auth_code_file"},
-    "ClientCredentials": {"CLIENT_SECRET": "client_secret_file"},
+    "ClientCredentials": {},
     "PrivateKeyJwt": {"PRIVATE_KEY": "private_key_file"},
-    "TokenExchange": {"CLIENT_SECRET": "client_secret_file"},
-    "RefreshToken": {"REFRESH_TOKEN": "refresh_token_file", "CLIENT_SECRET": "client_secret_file"},
+    "TokenExchange": {},
+    "RefreshToken": {"REFRESH_TOKEN": "refresh_token_file"},
     "Static": {"ACCESS_TOKEN": "access_token_file"},
     "None": {},
 }
-"""By grant: keys of the Secret, and the settings that name their files."""
-CLIENTS = ("ClientCredentials", "PrivateKeyJwt", "TokenExchange", "RefreshToken")
-"""Grants whose client has an id."""
+"""By grant: keys of the Secret, and the settings that name their files; the client's secret aside."""
+CONFIDENTIAL = ("ClientCredentials", "RefreshToken")
+"""Grants whose client has a secret unless the backend says otherwise."""
 
 
 def mounted_keys(auth: Auth) -> tuple[str, ...]:
@@ -30,15 +30,23 @@ def secret_settings(auth: Auth) -> dict[str, str]:
     return found
 
 
+def has_client_secret(auth: Auth) -> bool:
+    """Whether the token service wants a CLIENT_SECRET."""
+    return auth.client_type == "Confidential" or (auth.client_type is None and auth.grant in CONFIDENTIAL)
+
+
 def client_id_from_secret(auth: Auth) -> bool:
-    """Whether the key CLIENT_ID of the Secret is asked for, as a variable: it is not given in the resource."""
-    return auth.grant in CLIENTS and auth.client_id is None and auth.secret_ref is not None
+    """Whether the Secret's key CLIENT_ID is asked for, as a variable: the grant needs one, the resource gives none."""
+    named = has_client_secret(auth) or auth.grant == "PrivateKeyJwt"
+    return named and auth.client_id is None and auth.secret_ref is not None
 
 
 def _files(auth: Auth) -> dict[str, str]:
     if auth.secret_ref is None:
         return {}
     files = dict(FILES[auth.grant])
+    if has_client_secret(auth):
+        files["CLIENT_SECRET"] = "client_secret_file"
     if auth.grant == "TokenExchange" and auth.service_account_token is None:
         files["SUBJECT_TOKEN"] = "subject_token_file"
     return files

@@ -14,28 +14,51 @@ URL = (
         "must be a URL like https://models.example.com/v1",
     ),
 )
-DNS_LABEL = Match(r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$", "must be a name of lower case letters, digits, - and .")
+_WORD = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+OBJECT_NAME = Match(rf"^{_WORD}(\.{_WORD})*$", "must be an object's name: lower case letters, digits, - and .")
+CONTAINER_NAME = Match(rf"^{_WORD}$", "must be a container's name: lower case letters, digits and -")
+DATA_KEY = Match("^[A-Za-z0-9._-]+$", "must be the key of a ConfigMap or Secret: letters, digits, - _ and .")
 PLAIN = Match(r"^[!-~]([ -~]*[!-~])?$", "must be printable ASCII without blanks at its ends")
 ENV_NAME = Match(r"^[A-Za-z_][A-Za-z0-9_]*$", "must be a variable's name: letters, digits and _")
 LABEL_KEY = Match(
     r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$",
     "must be a label's key, as in app.kubernetes.io/name",
 )
+LABEL_VALUE = Match("^([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?$", "must be a label's value")
 IMAGE = Match(
-    r"^[a-z0-9]([A-Za-z0-9._:/-]*[A-Za-z0-9])?$",
-    "must be a registry and path without tag, as in registry.example.com/mimic",
+    r"^[a-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?(/[a-z0-9]([a-z0-9._-]*[a-z0-9])?)*$",
+    "must be registry and path without tag, as in registry.example.com/mimic",
 )
+TAG = Match("^[A-Za-z0-9_][A-Za-z0-9._-]*$", "must be an image's tag")
+DIGEST = Match("^sha256:[0-9a-f]{64}$", "must be sha256: and 64 hexadecimal digits")
+FIELD_NAME = Match(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", "must be the name of a header field, as in Authorization")
 HEADER = (
-    Match(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", "must be the name of a header field, as in Authorization"),
+    FIELD_NAME,
     Match(
         "^(?i:host|connection|content-length|transfer-encoding|te|trailer|upgrade)$",
         "must not be a header field that frames or routes the request",
         never=True,
     ),
 )
-POINTER = (
-    Match(r"^[ -~]*$", "must be printable ASCII"),
-    Match(r"^[^{]*\{token\}[^{]*$", "must contain {token} once, as in Bearer {token}"),
+TOKEN_FORMAT = (
+    PLAIN,
+    Match(r"\{token\}", "must contain {token} once, as in Bearer {token}"),
+    Match(r"\{token\}.*\{token\}", "must contain {token} once, as in Bearer {token}", never=True),
+)
+SECRET_FORMAT = (
+    PLAIN,
+    Match(r"\{secret\}", "must contain {secret} once, as in Api-Key {secret}"),
+    Match(r"\{secret\}.*\{secret\}", "must contain {secret} once, as in Api-Key {secret}", never=True),
+)
+_POINTER = r"/([^~]|~[01])*|[^./][^.]*(\.[^.]+)*"
+_SAID = "must be keys joined by dots, as in data.content, or a JSON Pointer, as in /data/content"
+PLACES = (PLAIN, Match(rf"^({_POINTER})$", _SAID))
+DOCUMENT_PLACES = (PLAIN, Match(rf"^(\.|{_POINTER})$", _SAID))
+TOKEN_TYPE = (
+    Match(
+        r"^(jwt|access_token|id_token|refresh_token|saml1|saml2|[A-Za-z][A-Za-z0-9+.-]*:[!-~]+)$",
+        "must be jwt, access_token, id_token, refresh_token, saml1, saml2 or a URI",
+    ),
 )
 AUDIENCE = (
     PLAIN,

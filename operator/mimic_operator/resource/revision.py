@@ -5,12 +5,13 @@ What the proxy reads anew while it runs (its configuration file, the content of 
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mimic_operator.errors import InvalidBackend
+from mimic_operator.errors import InvalidBackend, Problem
 from mimic_operator.resource.backend import Backend
-from mimic_operator.resource.config import Config, config_of, config_yaml
+from mimic_operator.resource.config import config_of, config_yaml
+from mimic_operator.resource.config_recipes import Config
 from mimic_operator.resource.container import (
     Container,
     ProxyDefaults,
@@ -35,24 +36,24 @@ class Revision:
     name: str
     """`mimic-NAME-HASH`: of the ControllerRevision and, in Sidecar mode, of the ConfigMap; the annotation's value."""
     hash: str
-    """Of everything a change of which needs a restart."""
+    """Of everything here but the configuration."""
     namespace: str
     backend: str
     mode: Mode
     container: Container
     volumes: tuple[Volume, ...]
     config_map: str
-    config: Config
-    """The configuration file's content when the revision was read; not part of the hash."""
     port: int
     admin_port: int
-    fixed_ports: bool
-    """The user named a port: where it is taken, the pod is refused rather than moved."""
     url: str
     """Base URL for applications, `.../v1`; in Sidecar mode on the revision's own port."""
     injection: Injection
+    """How it is injected. Whom it is for is no part of a revision: `workloads` and `default` are as if not said."""
     image_pull_secrets: tuple[str, ...] = ()
     scrape: bool = True
+    """Whether pods are annotated for Prometheus."""
+    config: Config = field(default_factory=dict)
+    """The configuration file's content. Not kept in `to_data`, since it changes while a revision lives."""
 
     @property
     def config_text(self) -> str:
@@ -69,41 +70,30 @@ class Revision:
 
 
 def revision_of(backend: Backend, defaults: ProxyDefaults) -> Revision:
-    """The revision that a backend asks for now."""
-    container = container_of(backend, defaults)
-    pull_secrets = tuple(secret.name for secret in backend.proxy.image_pull_secrets)
-    told = backend.injection
-    # The ConfigMap is named after the hash, so it is not in it; whom the sidecar is for makes no other sidecar.
-    parts = (
-        container,
-        volumes_of(backend, ""),
-        write_fields(told.containers),
-        write_fields(told.env),
-        told.native,
-        pull_secrets,
-    )
-    digest = short_hash(json.dumps(parts, sort_keys=True))
-    name = child_name(backend.name, digest)
-    config_map = name if backend.mode == "Sidecar" else child_name(backend.name)
+    """The revision that a backend asks for now. What equals another in all but its configuration has the same name."""
     port, admin_port = ports_of(backend)
-    return Revision(
-        name=name,
-        hash=digest,
+    unnamed = Revision(
+        name="",
+        hash="",
         namespace=backend.namespace,
         backend=backend.name,
         mode=backend.mode,
-        container=container,
-        volumes=tuple(volumes_of(backend, config_map)),
-        config_map=config_map,
-        config=config_of(backend, memory_limit=resources_of(backend, defaults)["limits"].get("memory", "1Gi")),
+        container=container_of(backend, defaults),
+        volumes=tuple(volumes_of(backend, "")),
+        config_map="",
         port=port,
         admin_port=admin_port,
-        fixed_ports=backend.injection.port is not None or backend.injection.admin_port is not None,
         url=sidecar_url(port) if backend.mode == "Sidecar" else service_url(backend),
-        injection=backend.injection,
-        image_pull_secrets=pull_secrets,
+        injection=replace(backend.injection, workloads=None, default=False),
+        image_pull_secrets=tuple(secret.name for secret in backend.proxy.image_pull_secrets),
         scrape=backend.proxy.telemetry.metrics,
+        config=config_of(backend, memory_limit=resources_of(backend, defaults)["limits"]["memory"]),
     )
+    digest = short_hash(json.dumps(to_data(unnamed), sort_keys=True))
+    name = child_name(backend.name, digest)
+    config_map = name if backend.mode == "Sidecar" else child_name(backend.name)
+    volumes = tuple(volumes_of(backend, config_map))
+    return replace(unnamed, name=name, hash=digest, config_map=config_map, volumes=volumes)
 
 
 def sidecar_url(port: int) -> str:
@@ -118,7 +108,7 @@ def service_url(backend: Backend) -> str:
 
 
 def to_data(revision: Revision) -> dict[str, Any]:
-    """As the `data` of a ControllerRevision: JSON."""
+    """As the `data` of a ControllerRevision, which can never be changed: JSON."""
     return {
         "format": FORMAT,
         "name": revision.name,
@@ -129,10 +119,8 @@ def to_data(revision: Revision) -> dict[str, Any]:
         "container": revision.container,
         "volumes": list(revision.volumes),
         "configMap": revision.config_map,
-        "config": revision.config,
         "port": revision.port,
         "adminPort": revision.admin_port,
-        "fixedPorts": revision.fixed_ports,
         "url": revision.url,
         "injection": write_fields(revision.injection),
         "imagePullSecrets": list(revision.image_pull_secrets),
@@ -141,11 +129,11 @@ def to_data(revision: Revision) -> dict[str, Any]:
 
 
 def from_data(data: Mapping[str, Any]) -> Revision:
-    """The revision that `to_data` wrote, by this operator or an older one.
+    """The revision that `to_data` wrote, by this operator or an older one; its configuration is empty.
 
-    Raises KeyError or InvalidBackend if it was written by a newer one that this cannot read.
+    Raises KeyError or InvalidBackend if a newer one wrote it, and this cannot read it.
     """
-    problems: list[Any] = []
+    problems: list[Problem] = []
     injection = read_fields(Injection, data["injection"], "injection", problems)
     if problems:
         raise InvalidBackend(problems)
@@ -158,10 +146,8 @@ def from_data(data: Mapping[str, Any]) -> Revision:
         container=data["container"],
         volumes=tuple(data["volumes"]),
         config_map=data["configMap"],
-        config=data["config"],
         port=data["port"],
         admin_port=data["adminPort"],
-        fixed_ports=data["fixedPorts"],
         url=data["url"],
         injection=injection,
         image_pull_secrets=tuple(data["imagePullSecrets"]),

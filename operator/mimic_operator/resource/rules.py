@@ -10,6 +10,8 @@ from functools import reduce
 from typing import Any, cast
 
 from mimic_operator.errors import Problem
+from mimic_operator.resource.patterns import HEADER
+from mimic_operator.resource.quantity import amount
 from mimic_operator.resource.shape import key_of
 from mimic_operator.resource.spec import (
     AllowedNamespaces,
@@ -18,14 +20,36 @@ from mimic_operator.resource.spec import (
     CaBundle,
     Deployment,
     Injection,
+    Proxy,
     Spec,
 )
+from mimic_operator.resource.spec.auth import Recipe
 
 DEFAULT_PORT, DEFAULT_ADMIN_PORT = 18480, 18481
 ASKING = ("AuthCode", "ClientCredentials", "PrivateKeyJwt", "TokenExchange", "RefreshToken")
 """Grants that ask a token service."""
 KEEPING = ("AuthCode", "ClientCredentials", "PrivateKeyJwt", "RefreshToken", "Static")
 """Grants that need a stored secret."""
+CHOOSING = ("AuthCode", "TokenExchange", "RefreshToken")
+"""Grants of clients with or without a secret of their own."""
+REQUEST = (
+    "method",
+    "encoding",
+    "secret_in",
+    "secret_as",
+    "secret_format",
+    "refresh_as",
+    "pointers",
+    "default_lifetime",
+    "timeout",
+)
+"""Of the recipe: what is said of token requests."""
+OWNED = (
+    *("ACCESS_TOKEN", "ADMIN_HOST", "ADMIN_PORT", "ALLOWED_HOSTS", "AUTH_CODE", "CLIENT_ID", "CLIENT_SECRET"),
+    *("HOST", "MIMIC_CONFIG", "PORT", "PRIVATE_KEY", "REFRESH_TOKEN", "SUBJECT_TOKEN", "TMPDIR"),
+    *("POD_NAME", "POD_NAMESPACE", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_RESOURCE_ATTRIBUTES"),
+)
+"""Variables that no `proxy.env` may set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +62,8 @@ class Rule:
 
     section: tuple[str, ...]
     field: tuple[str, ...]
-    cel: str
+    cel: str | None
+    """None where CEL of Kubernetes 1.29 cannot say it: such a resource is accepted, and ConfigValid tells."""
     holds: Callable[[Any], bool]
     sentence: str
 
@@ -47,6 +72,7 @@ class Rule:
         return ".".join(("spec", *map(key_of, (*self.section, *self.field))))
 
     def as_cel(self) -> dict[str, str]:
+        assert self.cel is not None
         found = {"rule": self.cel, "message": self.sentence}
         return found | ({"fieldPath": "".join(f".{key_of(name)}" for name in self.field)} if self.field else {})
 
@@ -89,6 +115,25 @@ def _auth(field: str, cel: str, holds: Callable[[Auth], bool], sentence: str) ->
     return Rule(("auth",), (field,), cel, holds, sentence)
 
 
+def _of_askers(field: str) -> Rule:
+    return _auth(
+        field,
+        f"!has(self.{key_of(field)}) || self.grant in {_words(ASKING)}",
+        lambda auth: getattr(auth, field) is None or auth.grant in ASKING,
+        "is not used by the grants Static and None, which ask nobody",
+    )
+
+
+def _of_exchange(field: str, value: Callable[[Recipe], str | None]) -> Rule:
+    return Rule(
+        ("auth",),
+        ("recipe", field),
+        f"!has(self.recipe.{key_of(field)}) || self.grant == 'TokenExchange'",
+        lambda auth: value(auth.recipe) is None or auth.grant == "TokenExchange",
+        "is for grant TokenExchange alone",
+    )
+
+
 def _deployment(field: str, cel: str, holds: Callable[[Deployment], bool], sentence: str) -> Rule:
     return Rule(("deployment",), (field,), cel, holds, sentence)
 
@@ -110,6 +155,18 @@ def _one_replica(spec: Spec) -> bool:
         return True
     deployment = spec.deployment
     return deployment is not None and deployment.autoscaling is None and deployment.replicas in (None, 0, 1)
+
+
+def _any_of(path: str, names: Sequence[str]) -> str:
+    return " || ".join(f"has({path}.{key_of(name)})" for name in names)
+
+
+def _asks(recipe: Recipe) -> bool:
+    return bool(recipe.fields or recipe.headers) or any(getattr(recipe, name) is not None for name in REQUEST)
+
+
+def _names_of(proxy: Proxy) -> set[str]:
+    return {entry.name for entry in proxy.env}
 
 
 def _selector_fits(allowed: AllowedNamespaces) -> bool:
@@ -141,6 +198,13 @@ MODES = (
         "self.dialect.type == 'OpenAI' || has(self.embedding)",
         lambda spec: spec.dialect.type == "OpenAI" or spec.embedding is not None,
         "is required on the Envelope dialect, where URLs are called as they are",
+    ),
+    Rule(
+        ("dialect",),
+        ("envelope",),
+        "!has(self.envelope) || self.type == 'Envelope'",
+        lambda dialect: dialect.envelope is None or dialect.type == "Envelope",
+        "is for type Envelope",
     ),
     Rule(
         (),
@@ -189,17 +253,18 @@ AUTH = (
         lambda auth: auth.service_account_token is None or auth.grant == "TokenExchange",
         "is for grant TokenExchange alone",
     ),
+    *(_of_askers(name) for name in ("client_id", "scope", "audience", "resource")),
     _auth(
-        "client_id",
-        "!has(self.clientID) || !(self.grant in ['AuthCode', 'Static', 'None'])",
-        lambda auth: auth.client_id is None or auth.grant not in ("AuthCode", "Static", "None"),
-        "is not used by this grant",
+        "client_type",
+        f"!has(self.clientType) || self.grant in {_words(CHOOSING)}",
+        lambda auth: auth.client_type is None or auth.grant in CHOOSING,
+        "is for the grants AuthCode, TokenExchange and RefreshToken; the others leave no choice",
     ),
     _auth(
-        "scope",
-        "!has(self.scope) || !(self.grant in ['AuthCode', 'Static', 'None'])",
-        lambda auth: auth.scope is None or auth.grant not in ("AuthCode", "Static", "None"),
-        "is not used by this grant",
+        "client_type",
+        "!has(self.clientType) || self.clientType == 'Public' || has(self.secretRef)",
+        lambda auth: auth.client_type != "Confidential" or auth.secret_ref is not None,
+        "is Confidential, and no secretRef names the Secret with CLIENT_SECRET",
     ),
     _auth(
         "single_use",
@@ -212,6 +277,91 @@ AUTH = (
         "!has(self.tokenStore) || self.singleUse",
         lambda auth: auth.token_store is None or auth.single_use,
         "is for credentials that work once: set singleUse",
+    ),
+)
+RECIPE = (
+    Rule(
+        ("auth",),
+        ("recipe",),
+        f"self.grant in {_words(ASKING)} || !({_any_of('self.recipe', REQUEST)}"
+        " || self.recipe.fields.size() > 0 || self.recipe.headers.size() > 0)",
+        lambda auth: auth.grant in ASKING or not _asks(auth.recipe),
+        "can have nothing but header and format with the grants Static and None, which ask nobody",
+    ),
+    Rule(
+        ("auth",),
+        ("recipe", "assertion"),
+        "!has(self.recipe.assertion) || self.grant == 'PrivateKeyJwt'",
+        lambda auth: auth.recipe.assertion is None or auth.grant == "PrivateKeyJwt",
+        "is for grant PrivateKeyJwt alone",
+    ),
+    _of_exchange("subject_token_type", lambda recipe: recipe.subject_token_type),
+    _of_exchange("requested_token_type", lambda recipe: recipe.requested_token_type),
+    Rule(
+        ("auth", "recipe"),
+        ("encoding",),
+        "!has(self.method) || self.method != 'GET' || !has(self.encoding) || self.encoding == 'Query'",
+        lambda recipe: recipe.method != "GET" or recipe.encoding in (None, "Query"),
+        "must be Query with method GET, which has no body",
+    ),
+    Rule(
+        ("auth", "recipe"),
+        ("secret_as",),
+        "!has(self.secretIn) || self.secretIn != 'Header' || (has(self.secretAs)"
+        f' && self.secretAs.matches(r"{HEADER[0].pattern}") && !self.secretAs.matches(r"{HEADER[1].pattern}"))',
+        lambda recipe: recipe.secret_in != "Header" or all(wanted.allows(recipe.secret_as or "") for wanted in HEADER),
+        "must name the header field for the secret, which secretIn puts there; none that frames or routes the request",
+    ),
+    Rule(
+        ("auth",),
+        ("recipe", "secret_as"),
+        "self.grant != 'AuthCode' || !has(self.recipe.secretIn) || self.recipe.secretIn != 'Basic'"
+        " || has(self.recipe.secretAs) || has(self.clientID)"
+        " || (has(self.clientType) && self.clientType == 'Confidential')",
+        lambda auth: (
+            auth.grant != "AuthCode"
+            or auth.recipe.secret_in != "Basic"
+            or bool(auth.recipe.secret_as or auth.client_id or auth.client_type == "Confidential")
+        ),
+        "must name a user for basic authentication, or clientID",
+    ),
+)
+PROXY = (
+    Rule(
+        ("proxy",),
+        ("env",),
+        f"self.env.all(entry, !(entry.name in {_words(OWNED)}))",
+        lambda proxy: not _names_of(proxy) & set(OWNED),
+        "sets what this resource has a field for, or a secret, which belongs into the Secret",
+    ),
+    Rule(
+        ("proxy",),
+        ("env",),
+        "self.env.all(entry, self.env.exists_one(other, other.name == entry.name))",
+        lambda proxy: len(_names_of(proxy)) == len(proxy.env),
+        "must not name a variable twice",
+    ),
+    Rule(
+        ("proxy",),
+        ("resources",),
+        None,
+        lambda proxy: (
+            not any(
+                amount(request) > amount(proxy.resources.limits.get(name, request))
+                for name, request in proxy.resources.requests.items()
+            )
+        ),
+        "must not request more than the limit",
+    ),
+    Rule(
+        (),
+        ("limits", "max_body_bytes"),
+        None,
+        lambda spec: (
+            spec.limits.max_body_bytes is None
+            or 4 * spec.limits.max_body_bytes <= amount(spec.proxy.resources.limits.get("memory", f"{2**40}"))
+        ),
+        "must fit four times into proxy.resources.limits.memory",
     ),
 )
 INJECTION = (
@@ -280,4 +430,4 @@ DEPLOYMENT = (
         "must be set, or targetCPUUtilization; not both",
     ),
 )
-RULES = (*MODES, *URLS, *AUTH, *INJECTION, *TLS, *DEPLOYMENT)
+RULES = (*MODES, *URLS, *AUTH, *RECIPE, *PROXY, *INJECTION, *TLS, *DEPLOYMENT)

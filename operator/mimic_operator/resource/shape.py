@@ -10,7 +10,7 @@ string and list is bounded, since the API server refuses CEL rules over what cou
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import Any, Protocol, TypeVar, get_args, get_type_hints
 
@@ -266,21 +266,40 @@ class Foreign:
 
 
 @dataclass(frozen=True, slots=True)
+class SectionRule:
+    """What must hold between the fields of a section wherever it stands. field: whom it blames, by attribute."""
+
+    field: str
+    cel: str
+    holds: Callable[[Any], bool]
+    sentence: str
+
+    def as_cel(self) -> Schema:
+        return {"rule": self.cel, "message": self.sentence, "fieldPath": f".{key_of(self.field)}"}
+
+
+@dataclass(frozen=True, slots=True)
 class Section:
     """A mapping with the fields of a dataclass."""
 
     about: str
     of: type[Any]
+    rules: tuple[SectionRule, ...] = ()
 
     def schema(self) -> Schema:
-        return {"type": "object", "description": self.about} | fields_schema(self.of)
+        found = {"type": "object", "description": self.about} | fields_schema(self.of)
+        return found | ({"x-kubernetes-validations": [rule.as_cel() for rule in self.rules]} if self.rules else {})
 
     def read(self, value: object, path: str, problems: list[Problem]) -> Any:
         if not isinstance(value, Mapping):
             problems.append(Problem(path, "must be a mapping"))
-            value = {}
-            problems = []
-        return read_fields(self.of, value, path, problems)
+            value, problems = {}, []
+        before = len(problems)
+        found = read_fields(self.of, value, path, problems)
+        if len(problems) == before:
+            wrong = [rule for rule in self.rules if not rule.holds(found)]
+            problems.extend(Problem(f"{path}.{key_of(rule.field)}", rule.sentence) for rule in wrong)
+        return found
 
     def write(self, value: Any) -> object:
         return write_fields(value)
@@ -292,7 +311,8 @@ def fields_schema(section: type[Any]) -> Schema:
     for entry, kind in declared(section):
         schema = kind.schema()
         if entry.default_factory is not MISSING or entry.default not in (MISSING, None):
-            schema["default"] = {} if isinstance(kind, Section) else kind.write(default_of(entry))
+            # Written out: the API server holds the rules of a section against its default as it stands.
+            schema["default"] = kind.write(default_of(entry))
         if default_of(entry) is MISSING:
             required.append(key_of(entry.name))
         properties[key_of(entry.name)] = schema

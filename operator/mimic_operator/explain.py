@@ -1,0 +1,104 @@
+"""A backend in words, for whoever writes one: what runs where, what it needs, what to do next. Pure."""
+
+from collections.abc import Iterator, Sequence
+from textwrap import fill
+
+from mimic_operator.reconcile.manifests import desired
+from mimic_operator.resource.backend import Backend
+from mimic_operator.resource.cautions import cautions
+from mimic_operator.resource.credentials import client_id_from_secret, mounted_keys
+from mimic_operator.resource.naming import ANNOTATION_BACKEND, LABEL_INJECT
+from mimic_operator.resource.revision import Revision
+from mimic_operator.resource.spec import LabelSelector
+
+WIDTH = 110
+Row = tuple[str, str]
+
+
+def explain(backend: Backend, revision: Revision) -> str:
+    """Several lines, the last one ended."""
+    rows = [*_calls(backend), *_credential(backend), *_pods(backend, revision), *_objects(backend, revision)]
+    rows += [("Warning", f"{caution.path}: {caution.sentence}") for caution in cautions(backend)]
+    widest = max(len(label) for label, _ in rows)
+    lines = [f"{backend.namespace}/{backend.name}"]
+    for label, text in rows:
+        head = f"  {label:<{widest}}  "
+        lines.append(fill(text, WIDTH, initial_indent=head, subsequent_indent=" " * len(head), break_on_hyphens=False))
+    return "\n".join(lines) + "\n"
+
+
+def _calls(backend: Backend) -> Iterator[Row]:
+    yield "Backend", f"{backend.chat.url} speaks {backend.dialect.type}"
+    if backend.embedding.url != backend.chat.url:
+        yield "Embeddings", backend.embedding.url
+    if backend.models.static:
+        yield "Models", ", ".join(backend.models.static)
+
+
+def _credential(backend: Backend) -> Iterator[Row]:
+    auth = backend.auth
+    if auth.token_url is None:
+        yield "Token", "none is sent" if auth.grant == "None" else "the Secret's, as it is"
+    else:
+        yield "Token", f"grant {auth.grant} at {auth.token_url}"
+    if auth.secret_ref is not None:
+        keys = [*mounted_keys(auth), *(["CLIENT_ID"] if client_id_from_secret(auth) else [])]
+        yield "Secret", f"{auth.secret_ref.name} in namespace {backend.namespace}, with {_listed(keys)}"
+    if auth.service_account_token is not None:
+        yield "Identity", f"a token of the pod's service account, for {auth.service_account_token.audience}"
+
+
+def _pods(backend: Backend, revision: Revision) -> Iterator[Row]:
+    image = revision.container["image"]
+    if backend.mode == "Deployment":
+        yield "Runs", f"as a Deployment of {image}"
+        yield "Callers", f"{_callers(backend)} call {revision.url}"
+        yield "Next", f"label pods {LABEL_INJECT}=true and annotate them {ANNOTATION_BACKEND}={_named(backend)}"
+        return
+    yield "Runs", f"as a sidecar of {image}, API at {revision.url}"
+    if backend.injection.env.mode != "None":
+        yield "Told", f"{_listed(backend.injection.env.names)} in the application's containers"
+    workloads = backend.injection.workloads
+    if workloads is None:
+        yield "Pods", f"those that are labelled {LABEL_INJECT}=true{_chosen(backend)}"
+    else:
+        restart = "restarted one after another" if backend.rollout.policy == "Automatic" else "left for you to restart"
+        yield "Workloads", f"{_selected(workloads.selector)}; they are {restart}"
+
+
+def _objects(backend: Backend, revision: Revision) -> Iterator[Row]:
+    names = [f"{each['kind']} {each['metadata']['name']}" for each in desired(backend, revision)]
+    yield "Objects", ", ".join(names)
+    yield "Revision", revision.name
+
+
+def _callers(backend: Backend) -> str:
+    allowed = backend.deployment.allowed_namespaces
+    if allowed.from_ == "All":
+        return "pods of all namespaces"
+    if allowed.selector is None:
+        return f"pods of namespace {backend.namespace}"
+    return f"pods of namespaces with {_selected(allowed.selector)}"
+
+
+def _named(backend: Backend) -> str:
+    return (
+        backend.name if backend.deployment.allowed_namespaces.from_ == "Same" else f"{backend.namespace}/{backend.name}"
+    )
+
+
+def _chosen(backend: Backend) -> str:
+    named = f" and annotated {ANNOTATION_BACKEND}={backend.name}"
+    return f"{named}, or name no backend" if backend.injection.default else named
+
+
+def _selected(selector: LabelSelector) -> str:
+    parts = [f"{key}={value}" for key, value in selector.match_labels.items()]
+    for expression in selector.match_expressions:
+        values = f" ({', '.join(expression.values)})" if expression.values else ""
+        parts.append(f"{expression.key} {expression.operator}{values}")
+    return " and ".join(parts) or "any label"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) or "nothing"

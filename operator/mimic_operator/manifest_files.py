@@ -1,0 +1,37 @@
+"""Manifests from files and pipes: YAML or JSON, several documents, Lists."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+import yaml
+
+from mimic_operator.errors import InputError
+
+Manifest = dict[str, Any]
+
+
+def read_manifests(file: str, source: TextIO) -> list[Manifest]:
+    """All manifests of a file, or of `source` where the file is `-`; a List is its items. Raises InputError."""
+    name = "the standard input" if file == "-" else file
+    try:
+        text = source.read() if file == "-" else Path(file).read_text("utf-8-sig")
+        documents = list(yaml.safe_load_all(text))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise InputError(f"{name} cannot be read: {reason}") from None
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark is not None else ""
+        raise InputError(f"{name} is no YAML{where}: {getattr(error, 'problem', None) or 'it is malformed'}") from None
+    return [found for document in documents if document is not None for found in _flat(document, name)]
+
+
+def _flat(document: Any, name: str) -> Iterator[Manifest]:
+    if not isinstance(document, dict) or not isinstance(document.get("kind"), str):
+        raise InputError(f"{name} holds something that is no Kubernetes manifest: each needs a kind")
+    if document["kind"] != "List":
+        yield document
+        return
+    for item in document.get("items") or ():
+        yield from _flat(item, name)

@@ -1,0 +1,61 @@
+"""What a valid backend should be warned of: for admission warnings, the condition Insecure, and `render --explain`."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from mimic_operator.resource.backend import Backend
+
+Word = Literal["CertificatesUnchecked", "Cleartext", "Open", "RefreshTokenShared", "NoTokenStore", "DebugLogs"]
+INSECURE: tuple[Word, ...] = ("CertificatesUnchecked", "Cleartext", "Open")
+"""Of them, those that the condition Insecure tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caution:
+    """word: a reason, as conditions and Events name it."""
+
+    word: Word
+    path: str
+    sentence: str
+
+
+def cautions(backend: Backend) -> tuple[Caution, ...]:
+    """In a fixed order; empty for most."""
+    return tuple(_found(backend))
+
+
+def _found(backend: Backend) -> Iterator[Caution]:
+    auth, tls = backend.auth, backend.tls
+    if not tls.verify:
+        yield Caution(
+            "CertificatesUnchecked",
+            "spec.tls.verify",
+            "the certificates of backend and token service are not checked; caBundle names an authority to trust",
+        )
+    urls = (backend.chat.url, backend.embedding.url, auth.token_url or "")
+    if tls.insecure and any(url.startswith("http://") for url in urls):
+        yield Caution("Cleartext", "spec.tls.insecure", "tokens and prompts cross the network in the clear")
+    if backend.spec.deployment is not None and backend.deployment.open and backend.deployment.client_auth is None:
+        guarded = backend.deployment.network_policy.enabled
+        if not guarded:
+            yield Caution("Open", "spec.deployment.open", "whoever reaches the Service uses the credential")
+    if auth.grant == "RefreshToken" and not auth.single_use and not _alone(backend):
+        yield Caution(
+            "RefreshTokenShared",
+            "spec.auth.singleUse",
+            "several pods share one refresh token; if the token service rotates them, set singleUse and use mode "
+            "Deployment with one replica",
+        )
+    if auth.single_use and auth.grant == "RefreshToken" and auth.token_store is None:
+        yield Caution(
+            "NoTokenStore",
+            "spec.auth.tokenStore",
+            "a rotated refresh token is lost together with its pod; name a PersistentVolumeClaim",
+        )
+    if backend.proxy.log_level == "DEBUG":
+        yield Caution("DebugLogs", "spec.proxy.logLevel", "DEBUG writes several lines for each call")
+
+
+def _alone(backend: Backend) -> bool:
+    return backend.mode == "Deployment" and backend.deployment.replicas == 1

@@ -1,0 +1,172 @@
+"""`spec.auth`: how an access token is had and sent."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal, get_args
+
+from mimic_operator.resource.patterns import (
+    AUDIENCE,
+    FIELD_NAME,
+    HEADER,
+    PLACES,
+    PLAIN,
+    SECRET_FORMAT,
+    TOKEN_FORMAT,
+    TOKEN_TYPE,
+)
+from mimic_operator.resource.shape import Duration, Flag, Items, Kind, OneOf, Section, Table, Text, Whole
+from mimic_operator.resource.spec.references import SecretName, object_name, web_address
+
+Grant = Literal["AuthCode", "ClientCredentials", "PrivateKeyJwt", "TokenExchange", "RefreshToken", "Static", "None"]
+Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+PLACE: Kind = Text("Keys joined by dots, or a JSON Pointer (RFC 6901).", most=256, matches=PLACES)
+VALUE: Kind = Text("Its value.", most=2048, least=0, matches=(PLAIN,))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceAccountToken:
+    audience: Annotated[
+        str,
+        Text("Whom the token is for, as the token service wants it; never the API server.", most=512, matches=AUDIENCE),
+    ]
+    expiration_seconds: Annotated[int, Whole("Its lifetime; the kubelet renews it at 80 %.", 600, 86_400)] = 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VolumeClaim:
+    claim_name: Annotated[str, object_name("Name of a PersistentVolumeClaim in the same namespace.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pointers:
+    """Where an answer of the token service holds what is needed; of several places the first that is there counts."""
+
+    token: Annotated[tuple[str, ...], Items("The token; `data.access_token` or `access_token`.", PLACE, most=8)] = ()
+    lifetime: Annotated[tuple[str, ...], Items("Its lifetime in seconds; `expires_in` beside it.", PLACE, most=8)] = ()
+    expiry: Annotated[tuple[str, ...], Items("Its time of expiry; `expires_at` beside it.", PLACE, most=8)] = ()
+    error: Annotated[tuple[str, ...], Items("An error's code; `error`, `errorCode` and the like.", PLACE, most=8)] = ()
+    refresh_token: Annotated[
+        tuple[str, ...], Items("The next refresh token; `refresh_token` beside the token.", PLACE, most=8)
+    ] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assertion:
+    """What PrivateKeyJwt signs (RFC 7523)."""
+
+    as_: Annotated[
+        Literal["Client", "Grant"] | None,
+        OneOf(
+            "It authenticates the client (RFC 7523, 2.2; so if left out) or is the grant (2.1).", ("Client", "Grant")
+        ),
+    ] = None
+    algorithm: Annotated[
+        Algorithm | None, OneOf("How it is signed; RS256, ES256 or EdDSA as the key is.", get_args(Algorithm))
+    ] = None
+    key_id: Annotated[str | None, Text("The key's id (`kid`).", most=256, matches=(PLAIN,))] = None
+    audience: Annotated[str | None, Text("To whom it is addressed; the token URL.", most=2048, matches=(PLAIN,))] = None
+    lifetime: Annotated[float | None, Duration("For how long it is valid; 1m.", least=1, most=3600)] = None
+    claims: Annotated[Mapping[str, str], Table("Claims to add or replace.", VALUE, most=32, keys=PLAIN)] = field(
+        default_factory=dict
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Where token service and backend differ from what the grant prescribes."""
+
+    method: Annotated[
+        Literal["POST", "GET", "PUT"] | None, OneOf("Method of the token request; POST.", ("POST", "GET", "PUT"))
+    ] = None
+    encoding: Annotated[
+        Literal["JSON", "Form", "Query"] | None,
+        OneOf("How its fields are sent; JSON for AuthCode, Form for all others.", ("JSON", "Form", "Query")),
+    ] = None
+    secret_in: Annotated[
+        Literal["Body", "Header", "Basic"] | None,
+        OneOf("Where AUTH_CODE (Body) or CLIENT_SECRET (Basic) goes.", ("Body", "Header", "Basic")),
+    ] = None
+    secret_as: Annotated[
+        str | None,
+        Text("The field, header field or user that carries it.", most=128, matches=(PLAIN,)),
+    ] = None
+    secret_format: Annotated[
+        str | None, Text("What is sent for it, with `{secret}` once.", most=256, matches=SECRET_FORMAT)
+    ] = None
+    refresh_as: Annotated[
+        str | None, Text("The field for a refresh token; `refresh_token`.", most=128, matches=(PLAIN,))
+    ] = None
+    fields: Annotated[Mapping[str, str], Table("Fields to add to the token request.", VALUE, most=32, keys=PLAIN)] = (
+        field(default_factory=dict)
+    )
+    headers: Annotated[
+        Mapping[str, str], Table("Header fields to add to it; no secrets.", VALUE, most=32, keys=FIELD_NAME)
+    ] = field(default_factory=dict)
+    pointers: Annotated[Pointers | None, Section("Where the answer holds what is needed.", Pointers)] = None
+    assertion: Annotated[Assertion | None, Section("What PrivateKeyJwt signs.", Assertion)] = None
+    subject_token_type: Annotated[
+        str | None,
+        Text("What TokenExchange sends: `jwt`, `access_token` and so on, or a URI; jwt.", matches=TOKEN_TYPE),
+    ] = None
+    requested_token_type: Annotated[str | None, Text("What it asks for, in the same words.", matches=TOKEN_TYPE)] = None
+    header: Annotated[
+        str | None, Text("Header field in which the backend wants the token; `Authorization`.", most=64, matches=HEADER)
+    ] = None
+    format: Annotated[
+        str | None,
+        Text(
+            "Value of that field; `Bearer {token}`, on the Envelope dialect `{token}`.", most=256, matches=TOKEN_FORMAT
+        ),
+    ] = None
+    default_lifetime: Annotated[
+        float | None, Duration("Lifetime of tokens that tell none; 5m.", least=1.0, most=31_536_000.0)
+    ] = None
+    timeout: Annotated[float | None, Duration("For one token request; 10s.", most=600)] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Auth:
+    grant: Annotated[Grant, OneOf("How an access token is had.", get_args(Grant))] = "AuthCode"
+    token_url: Annotated[str | None, web_address("Where access tokens are fetched.")] = None
+    secret_ref: Annotated[
+        SecretName | None,
+        Section(
+            "The Secret with the credential, its keys named as in `.env`: AUTH_CODE; CLIENT_SECRET and CLIENT_ID; "
+            "PRIVATE_KEY; SUBJECT_TOKEN; REFRESH_TOKEN; ACCESS_TOKEN. Only the keys that the grant needs are mounted.",
+            SecretName,
+        ),
+    ] = None
+    client_id: Annotated[
+        str | None, Text("The client's id; else the Secret's key CLIENT_ID.", most=512, matches=(PLAIN,))
+    ] = None
+    client_type: Annotated[
+        Literal["Confidential", "Public"] | None,
+        OneOf(
+            "Whether the client has a CLIENT_SECRET (RFC 6749, 2.1). ClientCredentials and RefreshToken: Confidential; "
+            "AuthCode and TokenExchange: Public.",
+            ("Confidential", "Public"),
+        ),
+    ] = None
+    scope: Annotated[str | None, Text("Scopes asked for, separated by blanks.", most=1024, matches=(PLAIN,))] = None
+    audience: Annotated[str | None, Text("For whom tokens are asked for.", most=1024, matches=(PLAIN,))] = None
+    resource: Annotated[
+        str | None, Text("URI of the backend that tokens are for (RFC 8707).", most=1024, matches=(PLAIN,))
+    ] = None
+    single_use: Annotated[
+        bool,
+        Flag("The code, or each refresh token, works only once: needs Deployment mode with one replica."),
+    ] = False
+    recipe: Annotated[Recipe, Section("Where the token service differs from the grant's standard.", Recipe)] = field(
+        default_factory=Recipe
+    )
+    service_account_token: Annotated[
+        ServiceAccountToken | None,
+        Section(
+            "TokenExchange without any stored secret: a projected service account token is exchanged.",
+            ServiceAccountToken,
+        ),
+    ] = None
+    token_store: Annotated[
+        VolumeClaim | None,
+        Section("Volume that keeps rotated refresh tokens beyond a pod's life; else memory.", VolumeClaim),
+    ] = None

@@ -1,0 +1,56 @@
+"""`spec.chat`, `embedding`, `models`, `timeouts`, `limits`: the calls that are carried."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from mimic_operator.resource.patterns import PLAIN
+from mimic_operator.resource.shape import Duration, Items, Text, Whole
+from mimic_operator.resource.spec.references import web_address
+
+GIB = 2**30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    url: Annotated[
+        str,
+        web_address(
+            "Base URL, https:// unless `tls.insecure` is set; on the Envelope dialect the URL as it is called."
+        ),
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Models:
+    static: Annotated[
+        tuple[str, ...],
+        Items(
+            "Model ids that are offered; empty asks the backend.",
+            Text("A model id.", matches=(PLAIN,)),
+            most=256,
+            unique=True,
+        ),
+    ] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """`0s` switches one off; one that is left out takes the proxy's default."""
+
+    connect: Annotated[float | None, Duration("Name, TCP and TLS; 5s if left out.")] = None
+    first_byte: Annotated[float | None, Duration("From the request to the answer's first byte; 10m if left out.")] = (
+        None
+    )
+    idle: Annotated[float | None, Duration("Between two reads of an answer; 5m if left out.")] = None
+    total: Annotated[float | None, Duration("The whole call; 15m if left out.")] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    max_concurrency: Annotated[
+        int | None, Whole("Calls at the backend at once, for each pod; 0 is unlimited, 512 if left out.", 0, 1_000_000)
+    ] = None
+    max_queue: Annotated[
+        int | None, Whole("Calls that wait for one of those; 0 is no queue, 1024 if left out.", 0, 1_000_000)
+    ] = None
+    max_body_bytes: Annotated[int | None, Whole("Largest request; 33554432 if left out.", 1, 4 * GIB)] = None
