@@ -36,7 +36,8 @@ def released(
     cluster.apply_all([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}])
     rendering = Rendering(namespace=namespace, version=server_version(admin), sets=sets or {})
     manifests = [manifest for manifest in render(rendering) if not is_hook(manifest)]
-    cluster.apply_all(manifests)
+    for manifest in manifests:
+        assert (answer := cluster.apply(manifest, manager="helm")).is_success, answer.text
     webhook, reconciler = (plane.http(plane.token(namespace, f"mimic-{role}")) for role in ("webhook", "reconciler"))
     with webhook, reconciler:
         yield Release(namespace, f"admission.mimic.dev.{namespace}.mimic", webhook, reconciler)

@@ -26,11 +26,7 @@
   verbs: [get, list, watch]
 - apiGroups: [mimic.dev]
   resources: [mimicbackends/status]
-  verbs: [get, patch]
-# Owner references that block deletion ask for it where OwnerReferencesPermissionEnforcement is on (OpenShift).
-- apiGroups: [mimic.dev]
-  resources: [mimicbackends/finalizers]
-  verbs: [update]
+  verbs: [patch]
 # Workloads that are selected, and the Deployments of shared proxies.
 - apiGroups: [apps]
   resources: [deployments]
@@ -42,9 +38,6 @@
   resources: [cronjobs]
   verbs: [get, list, watch, patch]
 # How far a rollout is, and who runs without a proxy.
-- apiGroups: [apps]
-  resources: [replicasets]
-  verbs: [get, list, watch]
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]
@@ -69,7 +62,7 @@
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [create]
 {{- end -}}
 
 {{/* What is cluster-wide by nature, each object by its name where there is one. */}}
