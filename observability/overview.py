@@ -65,12 +65,12 @@ def _tokens() -> Row:
             ),
             Panel(
                 title="Calls to the token service, by result",
-                description="rejected: it refuses the secret, a new AUTH_CODE is needed. http_error, timeout, "
-                "unreachable, bad_response: it is in trouble; Mimic tries again by itself.",
+                description="rejected, lost: the secret is refused, a new one is needed. All others: the token service "
+                "or the way to it is in trouble; Mimic tries again by itself.",
                 queries=(Query(total(rate("mimic_token_refresh_total"), "result"), "{{result}}"),),
                 unit="reqps",
                 stacked=True,
-                colours={"^success$": GREEN, "^rejected$": RED},
+                colours={"^success$": GREEN, "^(rejected|lost)$": RED},
             ),
             Panel(
                 title="Access tokens that the backend refused",

@@ -78,7 +78,7 @@ def _rejected() -> Alert:
         name="MimicAuthCodeRejected",
         severity="critical",
         expr=(
-            'sum by (namespace, job, pod) (increase(mimic_token_refresh_total{result="rejected"}[5m])) > 0\n'
+            'sum by (namespace, job, pod) (increase(mimic_token_refresh_total{result=~"rejected|lost"}[5m])) > 0\n'
             "and on (namespace, job, pod) mimic_token_consecutive_failures > 0"
         ),
         hold="2m",

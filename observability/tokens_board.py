@@ -149,13 +149,14 @@ def _service() -> Row:
         (
             Panel(
                 title="Calls by result",
-                description="rejected: 400, 401 or 403, the secret is refused and a new AUTH_CODE is needed. "
-                "http_error: any other status. timeout: slower than TOKEN_TIMEOUT. unreachable: network, DNS, TLS, "
-                "proxy. bad_response: no token in the answer, such as a login page.",
+                description="rejected: 400, 401 or 403, the secret is refused and a new one is needed. lost: a "
+                "refresh token was used up and its successor never came. throttled: 429. http_error: any other status. "
+                "redirected, empty, not_json, no_token, error_answer, bad_response: an answer without a token, such as "
+                "a login page. timeout: over TOKEN_TIMEOUT. unreachable, tls: network, DNS, proxy, certificates.",
                 queries=(Query(total(rate(REFRESHES), "result"), "{{result}}"),),
                 unit="reqps",
                 stacked=True,
-                colours={"^success$": GREEN, "^rejected$": RED},
+                colours={"^success$": GREEN, "^(rejected|lost)$": RED},
             ),
             Panel(
                 title="Calls by reason",

@@ -5,12 +5,15 @@ unexpectedly or a check that failed, 2 wrong usage or settings, 3 no address to 
 """
 
 import argparse
+import dataclasses
 import os
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import get_args
 
 from mimic_proxy.telemetry.tracing.environment import importable
 
@@ -21,7 +24,7 @@ with importable(os.environ):
     from mimic_proxy.listen import CannotListen
     from mimic_proxy.release import own_version
     from mimic_proxy.serve import in_a_loop, serve
-    from mimic_proxy.settings import SettingsError, load, load_admin_port
+    from mimic_proxy.settings import Grant, SettingsError, load, load_admin_port
     from mimic_proxy.telemetry.logs import LineWriter, configure
     from mimic_proxy.telemetry.port import Telemetry
 
@@ -32,9 +35,9 @@ EXIT_CODES = "exit codes: 0 ended well, 1 unexpected end or failed check, 2 usag
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
-    command = COMMANDS[_parser().parse_args(arguments).command][0]
+    asked = _parser().parse_args(arguments)
     try:
-        return OK if command(os.environ) else FAILED
+        return OK if COMMANDS[asked.command][0](os.environ, asked) else FAILED
     except SettingsError as error:
         print(f"mimic-proxy: {error}", file=sys.stderr)
         return WRONG_SETTINGS
@@ -46,24 +49,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-def _serve(environ: Mapping[str, str]) -> bool:
+def _serve(environ: Mapping[str, str], _: argparse.Namespace) -> bool:
     return serve(load(environ, DOTENV))
 
 
-def _demo(environ: Mapping[str, str]) -> bool:
+def _demo(environ: Mapping[str, str], asked: argparse.Namespace) -> bool:
     # Imported here: who serves a real backend carries no demo along.
     from mimic_proxy.demo.backend import create_app
+    from mimic_proxy.demo.credentials import Credentials
     from mimic_proxy.demo.options import DemoOptions
 
-    options = DemoOptions.from_environ(environ)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    options = dataclasses.replace(DemoOptions.from_environ(environ), grant=asked.grant)
+    credentials = Credentials(options.code)
+    with (
+        tempfile.TemporaryDirectory(prefix="mimic-demo-") as folder,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+    ):
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        overrides = demonstrate.overrides(url, options.code)
+        grant = credentials.settings(options.grant, Path(folder), time.time())
+        overrides = demonstrate.overrides(url, grant)
         settings = load(environ, DOTENV, overrides=overrides, defaults=demonstrate.DEFAULTS)
-        return demonstrate.demonstrate(settings, create_app(options), listener, "demo/chat-small", _say)
+        app = create_app(options, credentials=credentials)
+        return demonstrate.demonstrate(settings, app, listener, "demo/chat-small", _say)
 
 
-def _check(environ: Mapping[str, str]) -> bool:
+def _check(environ: Mapping[str, str], _: argparse.Namespace) -> bool:
     settings = load(environ, DOTENV)
     configure(LineWriter(sys.stderr.buffer), level="ERROR", style="console")
 
@@ -77,7 +87,7 @@ def _check(environ: Mapping[str, str]) -> bool:
     return in_a_loop(checking())
 
 
-def _quit(environ: Mapping[str, str]) -> bool:
+def _quit(environ: Mapping[str, str], _: argparse.Namespace) -> bool:
     return quit.stop(load_admin_port(environ, DOTENV), say=_say, clock=time.monotonic, sleep=time.sleep)
 
 
@@ -85,7 +95,7 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-COMMANDS: dict[str, tuple[Callable[[Mapping[str, str]], bool], str]] = {
+COMMANDS: dict[str, tuple[Callable[[Mapping[str, str], argparse.Namespace], bool], str]] = {
     "serve": (_serve, "carry calls to the backend that environment, .env and MIMIC_CONFIG name"),
     "demo": (_demo, "serve in front of an embedded backend: nothing to set, nothing leaves this machine"),
     "check": (_check, "show where calls go, fetch one token, ask for the models, and say what is wrong"),
@@ -102,7 +112,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mimic-proxy {own_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, (_, purpose) in COMMANDS.items():
-        commands.add_parser(name, help=purpose, description=f"{name}: {purpose}.", epilog=EXIT_CODES)
+        command = commands.add_parser(name, help=purpose, description=f"{name}: {purpose}.", epilog=EXIT_CODES)
+        if name == "demo":
+            told = "how its token service is asked: %(choices)s (%(default)s)"
+            command.add_argument("--grant", choices=get_args(Grant), default="auth_code", help=told, metavar="GRANT")
     return parser
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import msgspec
 
 from mimic_proxy.app import Mimic
+from mimic_proxy.configuration.grants import NEEDED, WITHOUT_SERVICE
 from mimic_proxy.configuration.values import masked_url
 from mimic_proxy.errors import MimicError, UpstreamTimeout
 from mimic_proxy.relay.call import Answer
@@ -18,25 +19,33 @@ from mimic_proxy.relay.headers import RequestFields
 from mimic_proxy.relay.pool import Pool
 from mimic_proxy.relay.target import CHAT, EMBEDDINGS, MODELS, operation_target, parse_base
 from mimic_proxy.relay.upstream import Connection
-from mimic_proxy.settings import Settings
-from mimic_proxy.tokens import refresh
+from mimic_proxy.settings import SECRETS, Settings
+from mimic_proxy.tokens import explanation
 from mimic_proxy.tokens.token import AccessToken
 from mimic_proxy.web.models import WITHOUT_ROUTE, Models
 
 LONGEST_WAIT_SECONDS = 60.0
 """For the models call: a person waits for it."""
 LONGEST_QUOTE = 200
+LONGEST_EXPLANATION = 1000
 
 NETWORK = "HTTP_PROXY, HTTPS_PROXY and NO_PROXY say which calls take an outbound proxy; a VPN may be needed."
 TRY_FOR_TOKENS = {
-    refresh.TRY_CERTIFICATES: "CA_BUNDLE=/path/company.pem names the certificates of the issuer, as PEM.",
-    refresh.TRY_SCHEME: "http:// or https:// in TOKEN_URL may be wrong.",
-    refresh.TRY_PATH: "Does TOKEN_URL name the very address that issues tokens? Its path may be wrong.",
-    refresh.TRY_OWNERS: "The token service itself has a problem, or something in front of it: ask its owners.",
-    refresh.TRY_OTHER_URL: "What answers there is no token service as GRANT={grant} needs it: is TOKEN_URL right?",
-    refresh.TRY_NETWORK: f"Can this machine reach TOKEN_URL at all? {NETWORK}",
+    explanation.TRY_CERTIFICATES: "CA_BUNDLE=/path/company.pem names the certificates of the issuer, as PEM.",
+    explanation.TRY_SCHEME: "http:// or https:// in TOKEN_URL may be wrong.",
+    explanation.TRY_PATH: "Does TOKEN_URL name the very address that issues tokens? Its path may be wrong.",
+    explanation.TRY_OWNERS: "The token service itself has a problem, or something in front of it: ask its owners.",
+    explanation.TRY_OTHER_URL: "What answers there is no token service as GRANT={grant} needs it: is TOKEN_URL right?",
+    explanation.TRY_POINTER: (
+        "What answers there is no token service as GRANT={grant} needs it: is TOKEN_URL right? TOKEN_POINTER says "
+        "where its answers hold the token."
+    ),
+    explanation.TRY_REDIRECT: "TOKEN_URL must name the address that it redirects to, if that is the token service.",
+    explanation.TRY_LATER: "Wait, and look whether somebody else uses the same account.",
+    explanation.TRY_REQUEST: "TOKEN_METHOD, TOKEN_ENCODING and TOKEN_FIELDS change what is sent.",
+    explanation.TRY_NETWORK: f"Can this machine reach TOKEN_URL at all? {NETWORK}",
 }
-"""By how the message ends."""
+"""What is said at more length here, by how the message ends."""
 TRY_FOR_BACKEND = {
     "dns": f"Is the host in {{setting}} spelt right? {NETWORK}",
     "connect": f"Are host and port in {{setting}} right, and is the backend up? {NETWORK}",
@@ -73,8 +82,8 @@ def resolved_urls(settings: Settings) -> dict[str, str]:
         base = parse_base(url)
         place = (base.host_field + operation_target(base, suffix, b"")).decode("ascii")
         urls[name] = f"{method} {masked_url(f'{base.scheme}://{place}')}"
-    if settings.grant == "auth_code" and settings.token_url is not None:
-        urls["Access tokens"] = f"POST {masked_url(settings.token_url)}"
+    if settings.grant not in WITHOUT_SERVICE and settings.token_url is not None:
+        urls["Access tokens"] = f"{settings.token_method} {masked_url(settings.token_url)}"
     return urls
 
 
@@ -88,9 +97,13 @@ async def check(mimic: Mimic, say: Say) -> bool:
     with _told_once():
         token = await obtained(mimic)
     if isinstance(token, MimicError):
-        _fail(say, "Access token", token.message, _advice_on_token(token, mimic))
+        say(f"FAIL  Access token: {token.message}")
+        _explain_token(token, mimic, say)
         return False
     say(f"ok    Access token: {_lifetime(mimic, settings)}")
+    told = mimic.tokens.explanation()
+    for remark in told.remarks if told is not None else ():
+        say(f"note  Access token: {remark}.")
     lists = await _try_models(mimic, say)
     return await _try_embeddings(mimic, say) and lists
 
@@ -236,15 +249,29 @@ def _judge_list(body: bytes, settings: Settings, say: Say) -> bool:
     return True
 
 
+def _explain_token(error: MimicError, mimic: Mimic, say: Say) -> None:
+    """What was sent, what came back, and what to try."""
+    told = mimic.tokens.explanation()
+    if told is not None:
+        say(f"      Sent: {_printable(told.sent, LONGEST_EXPLANATION)}")
+        say(f"      Came: {_printable(told.came, LONGEST_EXPLANATION)}")
+        if told.keys:
+            say(f"      Keys: {_printable(', '.join(told.keys), LONGEST_EXPLANATION)}")
+    tries = told.tries if told is not None else ()
+    for advice in (*tries, _advice_on_token(error, mimic)):
+        say(f"      Try: {advice}")
+
+
 def _advice_on_token(error: MimicError, mimic: Mimic) -> str:
-    grant = mimic.settings.grant
-    secret = "ACCESS_TOKEN" if grant == "static" else "AUTH_CODE"
-    if error.code == "token_rejected":
-        return f"The secret is wrong, used up or expired: get a new one and set {secret}."
-    if mimic.tokens.state().trouble is not None and mimic.tokens.state().last_result is None:
+    grant, state = mimic.settings.grant, mimic.tokens.state()
+    secret = next(iter(name for name in NEEDED[grant] if name in SECRETS), "the secret")
+    if state.trouble is not None and state.last_result is None and error.code != "token_rejected":
         return f"Put the secret into the file that {secret}_FILE names, readable for whoever runs Mimic."
     found = (advice for ending, advice in TRY_FOR_TOKENS.items() if error.message.endswith(ending))
-    return next(found, TRY_FOR_TOKENS[refresh.TRY_NETWORK]).replace("{grant}", grant)
+    advice = next(found, None)
+    if advice is None and error.code == "token_rejected":
+        return f"The secret is wrong, used up or expired: get a new one and set {secret}."
+    return (advice or TRY_FOR_TOKENS[explanation.TRY_NETWORK]).replace("{grant}", grant)
 
 
 def _advice_on_backend(error: MimicError, setting: str) -> str:
@@ -264,9 +291,9 @@ def _quoted(body: bytes) -> str:
     return f": {_printable(message)}" if isinstance(message, str) and message else "."
 
 
-def _printable(text: str) -> str:
+def _printable(text: str, longest: int = LONGEST_QUOTE) -> str:
     shown = "".join(part if part.isprintable() else " " for part in text)
-    return shown if len(shown) <= LONGEST_QUOTE else f"{shown[:LONGEST_QUOTE]}..."
+    return shown if len(shown) <= longest else f"{shown[:longest]}..."
 
 
 def _fail(say: Say, step: str, message: str, advice: str) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import socket
+from collections.abc import Mapping
 
 from fastapi import FastAPI
 
@@ -56,14 +57,14 @@ How it is: http://localhost:{admin_port}/ in a browser. Ctrl-C ends it.
 """
 
 
-def overrides(url: str, code: str) -> dict[str, str | None]:
-    """Settings that point to the embedded backend at `url` and nowhere else."""
+def overrides(url: str, grant: Mapping[str, str]) -> dict[str, str | None]:
+    """Settings that point to the embedded backend at `url` and nowhere else; `grant`: those that get a token there."""
     return {
         **dict.fromkeys(NAMES.all - HONOURED),
         "TOKEN_URL": f"{url}/token",
         "CHAT_API_URL": f"{url}/v1",
         "EMBEDDING_API_URL": f"{url}/v1",
-        "AUTH_CODE": code,
+        **grant,
     }
 
 

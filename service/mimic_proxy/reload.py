@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mimic_proxy.settings import Settings
+from mimic_proxy.settings import SECRETS, Settings
 
 logger = logging.getLogger("mimic.reload")
 
@@ -32,7 +32,7 @@ class Watch:
 
 def secret_files(settings: Settings) -> tuple[Path, ...]:
     """The files of all secrets that come from files."""
-    secrets = (settings.auth_code, settings.client_secret, settings.access_token, settings.refresh_token)
+    secrets = (getattr(settings, name.lower()) for name in SECRETS)
     return tuple(secret.file for secret in secrets if secret is not None and secret.file is not None)
 
 

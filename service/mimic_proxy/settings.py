@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
-from mimic_proxy.configuration import grants, values
+from mimic_proxy.configuration import grants, presets, values
 from mimic_proxy.configuration.sources import Names, Problem, gather
 
 Text = Annotated[str, values.text]
@@ -30,7 +30,15 @@ Origins = Annotated[tuple[str, ...], values.origins]
 File = Annotated[Path, values.path]
 Url = Annotated[str, values.url]
 Proxy = Annotated[str, values.proxy]
-Grant = Literal["auth_code", "static", "none"]
+Pairs = Annotated[values.Pairs, values.pairs]
+HeaderPairs = Annotated[values.Pairs, values.header_pairs]
+Pointers = Annotated[tuple[str, ...], values.pointers]
+Segment = Annotated[str, values.segment]
+Grant = Literal[
+    "auth_code", "client_credentials", "private_key_jwt", "token_exchange", "refresh_token", "static", "none"
+]
+SecretIn = Literal["body", "header", "basic"]
+Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,87 +73,192 @@ class Settings:
 
     # The backend and its token service.
     chat_api_url: Url
+    """Base URL of the chat completion API, and of all that passes through."""
     embedding_api_url: Url
+    """Base URL of the embedding API."""
     token_url: Url | None = None
+    """Where access tokens are fetched."""
     auth_code: SecretRef | None = None
-    grant: Annotated[Grant, values.one_of("auth_code", "static", "none")] = "auth_code"
-    dialect: Annotated[Literal["openai"], values.one_of("openai")] = "openai"
-    preset: Annotated[None, values.not_yet] = None
+    """Authorization code for the token request."""
+    grant: Annotated[Grant, values.one_of(*get_args(Grant))] = "auth_code"
+    """How access tokens are had; docs/tokens.md tells of each."""
+    dialect: Annotated[Literal["openai", "envelope"], values.one_of("openai", "envelope")] = "openai"
+    """How the backend speaks."""
+    preset: Annotated[str | None, values.one_of(*presets.PRESETS)] = None
+    """One word for a whole recipe; what is set besides counts more."""
     models: Items = ()
     """A fixed list of model ids; empty asks the backend."""
     models_cache_seconds: Seconds = 10.0
+    """How long the backend's list of models is kept."""
 
-    # What the other grants need.
+    # Who asks for a token, and for what.
     access_token: SecretRef | None = None
+    """The access token itself."""
     client_id: Text | None = None
+    """The name under which the token service knows this client."""
     client_secret: SecretRef | None = None
+    """The client's secret."""
     scope: Text | None = None
+    """Scopes to ask for, separated by blanks."""
+    audience: Text | None = None
+    """For whom tokens are asked for: the field `audience` of the token request."""
+    resource: Text | None = None
+    """The URI of the backend, for which tokens are asked for (RFC 8707): the field `resource`."""
+    issuer: Annotated[str | None, values.base_url] = None
+    """Base URL of the identity provider, from which a preset makes TOKEN_URL."""
+    tenant: Segment | None = None
+    """Tenant at the identity provider, from which a preset makes TOKEN_URL."""
     refresh_token: SecretRef | None = None
-    private_key_file: File | None = None
-    subject_token_file: File | None = None
+    """The first refresh token; those that the token service replaces it by are kept."""
     token_store: File | None = None
+    """File that keeps refresh tokens over a restart; written by Mimic, mode 0600."""
+    private_key: SecretRef | None = None
+    """Key that signs assertions: PEM (with its certificate if a thumbprint is wanted), a JWK, or a cloud's JSON key
+    file."""
+    private_key_id: Text | None = None
+    """The key's id (`kid`) in the head of assertions; else the key file's own."""
+    assertion_as: Annotated[Literal["client", "grant"], values.one_of("client", "grant")] = "client"
+    """What the assertion does: authenticates the client (RFC 7523, 2.2), or is the grant (2.1)."""
+    assertion_algorithm: Annotated[Algorithm | None, values.one_of(*get_args(Algorithm))] = None
+    """How assertions are signed; else RS256, ES256 or EdDSA as the key is."""
+    assertion_audience: Text | None = None
+    """To whom assertions are addressed (`aud`); else TOKEN_URL."""
+    assertion_lifetime: PositiveSeconds = 60.0
+    """For how long an assertion is valid."""
+    assertion_claims: Pairs = ()
+    """Claims to add to assertions or to replace in them; null takes one away."""
+    subject_token: SecretRef | None = None
+    """Token to exchange, such as a projected service-account token."""
+    subject_token_type: Annotated[str, values.token_type] = "urn:ietf:params:oauth:token-type:jwt"
+    """What it is: `jwt`, `access_token`, `id_token`, `refresh_token`, `saml1`, `saml2`, or a URI."""
+    requested_token_type: Annotated[str | None, values.token_type] = None
+    """What is asked for in exchange, in the same words; else the token service chooses."""
     auth_code_single_use: Flag = False
+    """The code buys one token and is not sent again."""
+
+    # How a token is asked for, and where the answer holds it.
+    token_method: Annotated[Literal["POST", "GET", "PUT"], values.one_of("POST", "GET", "PUT")] = "POST"
+    """Method of the token request."""
+    token_encoding: Annotated[Literal["json", "form", "query"] | None, values.one_of("json", "form", "query")] = None
+    """How its fields are sent; else `json` for auth_code and `form` for all other grants."""
+    token_secret_in: Annotated[SecretIn | None, values.one_of(*get_args(SecretIn))] = None
+    """Where the secret goes, AUTH_CODE or CLIENT_SECRET; else AUTH_CODE to the `body`, CLIENT_SECRET to `basic`
+    authentication."""
+    token_secret_as: Text | None = None
+    """The field or header field that carries it (or an assertion), or the user of basic authentication; else `code`,
+    `client_secret`, `client_assertion` or `assertion`, or CLIENT_ID."""
+    token_secret_format: Annotated[str, values.secret_format] = "{secret}"
+    """What is sent for it; `{secret}` stands for the secret."""
+    token_refresh_as: Text = "refresh_token"
+    """The field that carries a refresh token."""
+    token_fields: Pairs = ()
+    """Fields to add to the token request or to replace in it; null takes one away."""
+    token_request_headers: HeaderPairs = ()
+    """Header fields to add to the token request."""
+    token_pointer: Pointers = ()
+    """Where the answer holds the token, as `data.access_token` or a JSON Pointer; else there or at `access_token`."""
+    token_lifetime_pointer: Pointers = ()
+    """Where it holds the lifetime in seconds; else `expires_in` beside the token."""
+    token_expiry_pointer: Pointers = ()
+    """Where it holds the time of expiry (Unix seconds, milliseconds, or ISO 8601); else `expires_at` beside the
+    token."""
+    token_error_pointer: Pointers = ()
+    """Where it holds an error's code; else the usual places, `error` and `errorCode` among them."""
+    token_refresh_pointer: Pointers = ()
+    """Where it holds the next refresh token; else `refresh_token` beside the token."""
 
     # How a token is kept and sent.
     token_header: Annotated[str, values.header_name] = "Authorization"
+    """Header field that carries the token to the backend."""
     token_format: Annotated[str, values.token_format] = "Bearer {token}"
+    """Value of that field; `{token}` stands for the token. With DIALECT=envelope the default is `{token}`."""
     token_default_lifetime: PositiveSeconds = 300.0
-    """Schedules refreshes where neither `expires_in` nor a JWT tells the lifetime."""
+    """Schedules refreshes where neither the answer nor a JWT tells the lifetime."""
     token_timeout: Seconds = 10.0
+    """For one token request."""
     token_min_refresh_interval: Seconds = 1.0
-    """The floor between two refreshes that the backend's 401 forces."""
+    """Least time between two refreshes that the backend's 401 forces."""
 
     # Where Mimic listens, and to whom.
     host: Addresses = ("127.0.0.1", "::1")
+    """Addresses of the API port."""
     port: PortNumber = 8000
-    """0 takes any free port; the log tells which."""
+    """Port of the API; 0 takes any free one, and the log tells which."""
     admin_host: Addresses = ("127.0.0.1", "::1")
+    """Addresses of the admin port."""
     admin_port: PortNumber = 8001
+    """The admin port."""
     allowed_hosts: HostNames = ()
+    """Names that callers may use for Mimic beside loopback ones; `*` for all."""
     allowed_origins: Origins = ()
+    """Origins of web pages that may call it, as in `https://app.example.com`; `*` for all."""
     tls_cert: File | None = None
     """Certificate chain for TLS on the API port."""
     tls_key: File | None = None
+    """Its key, if it is not in the same file."""
 
-    # TLS and the way to the backend and the token service.
+    # TLS and the way to the backend and the token service. A proxy's URL may hold a password: never to be shown but
+    # through `redacted`.
     verify_ssl: Flag = True
+    """Verify the TLS certificates of backend and token service."""
     ca_bundle: File | None = None
+    """Certificates (PEM) of the issuers to trust, instead of the system's."""
     client_cert: File | None = None
+    """Client certificate (PEM) for backend and token service."""
     client_key: File | None = None
+    """Its key, if it is not in the same file."""
     http_proxy: Proxy | None = None
-    """May hold a password: never to be shown but through `redacted`."""
+    """Outbound proxy for http:// URLs; `http://user:password@host:port`."""
     https_proxy: Proxy | None = None
+    """Outbound proxy for https:// URLs; itself an http:// proxy."""
     no_proxy: Items = ()
+    """Hosts, domains and networks that are reached without it; loopback always is."""
 
     # Limits.
     max_body_bytes: Bytes = 33_554_432
+    """Largest request body."""
     max_buffered_bytes: Bytes = 268_435_456
-    """For the bodies of all exchanges together."""
+    """Request bodies held at once, all together."""
     max_concurrency: Count = 512
-    """Exchanges at the backend at once; 0 is unlimited."""
+    """Calls at the backend at once; 0 is no limit."""
     max_queue: Count = 1024
-    """Exchanges that wait for one of those slots; 0 is no queue."""
+    """Calls that wait for one of those places; 0 is no queue."""
     queue_timeout: Seconds = 10.0
+    """Longest wait there."""
     head_timeout: Seconds = 10.0
+    """For a caller to send the head of a request."""
     keep_alive_timeout: Seconds = 75.0
+    """How long a caller's idle connection is kept."""
     connect_timeout: Seconds = 5.0
+    """To connect to the backend, TLS included."""
     first_byte_timeout: Seconds = 600.0
+    """From the request sent to the first byte or event."""
     idle_timeout: Seconds = 300.0
+    """Between two reads of an answer."""
     send_timeout: Seconds = 60.0
+    """While caller or backend takes or sends no more of a body."""
     total_timeout: Seconds = 900.0
+    """For the whole call."""
     heartbeat_after: Seconds = 0.0
+    """Silence of the backend after which callers of streams get a comment."""
     drain_delay: Seconds = 0.0
+    """Between the signal to stop and the end of accepting."""
     drain_timeout: Seconds = 25.0
+    """For running calls to end, after that."""
     breaker_failures: Count = 0
     """Failures in a row that open the backend's circuit breaker; 0 is no breaker."""
     breaker_cooldown: PositiveSeconds = 30.0
+    """How long it stays open before it tries again."""
     retry_dead_connection: Flag = True
+    """Repeat a request whose kept connection the backend had just closed."""
     include_usage: Flag = False
     """Ask for usage in streams whose caller did not, and take it out again on the way back."""
 
     # Logs.
     log_level: Annotated[str, values.one_of("DEBUG", "INFO", "WARNING", "ERROR")] = "INFO"
+    """Least level that is logged; the line of a call is `INFO`, or `WARNING` if it went wrong."""
     log_format: Annotated[Literal["json", "console"], values.one_of("json", "console")] = "json"
+    """`json`, or `console` for a person's eyes (the default of `make run`)."""
 
     # Traces and metrics; what is OpenTelemetry's own stands in OTEL_* variables.
     mimic_trace_upstream: Flag = True
@@ -153,6 +266,7 @@ class Settings:
     mimic_genai_spans: Flag = True
     """CLIENT spans speak of models and tokens; else of HTTP alone."""
     mimic_genai_metrics: Flag = False
+    """Show OpenTelemetry's own metrics for generative AI beside Mimic's."""
     mimic_genai_provider: Text = "openai"
     """`gen_ai.provider.name`: whose flavour of telemetry this is, not who runs the model."""
 
@@ -196,6 +310,7 @@ def load(
     """
     gathered = gather(NAMES, environ, dotenv, overrides=overrides, defaults=defaults)
     problems, warnings = gathered.problems, gathered.warnings
+    given, lacking = dict(gathered.values), _apply_preset(gathered.values)
     found: dict[str, Any] = {}
     for name, reader in READERS.items():
         if name in gathered.values:
@@ -207,14 +322,33 @@ def load(
         secret = _secret_ref(name, gathered.values, problems)
         if secret is not None:
             found[name] = secret
+    if found.get("DIALECT") == "envelope":
+        found.setdefault("TOKEN_FORMAT", "{token}")
+    problems.extend(Problem(name, f"is missing: {purpose}") for name, purpose in lacking.items())
     refused = {problem.name.removesuffix("_FILE") for problem in problems}
+    if lacking:
+        refused.add("TOKEN_URL")
     problems.extend(problem for problem in _relations(found, is_file) if problem.name not in refused)
     if problems:
         raise SettingsError(sorted(problems))
     if not found.get("VERIFY_SSL", True):
         warnings.append("VERIFY_SSL=False: the certificates of backend and token service are not checked")
-    warnings.extend(grants.unused(found.get("GRANT", DEFAULTS["GRANT"]), gathered.values))
+    warnings.extend(grants.unused(found.get("GRANT", DEFAULTS["GRANT"]), given))
+    if found.get("GRANT", "auth_code") == "auth_code" and "CLIENT_SECRET" in found and "CLIENT_ID" not in found:
+        warnings.append("CLIENT_SECRET is set, but GRANT=auth_code does not use it without CLIENT_ID")
+    if found.get("GRANT") == "refresh_token" and "TOKEN_STORE" not in found:
+        warnings.append("GRANT=refresh_token without TOKEN_STORE: a refresh token that is replaced is lost at the end")
     return Settings(**{name.lower(): value for name, value in found.items()}, warnings=tuple(warnings))
+
+
+def _apply_preset(gathered: dict[str, object]) -> dict[str, str]:
+    """Adds what PRESET stands for where nothing is set; the variables that it misses, and what for."""
+    word = str(gathered.get("PRESET", "")).strip().lower()
+    if word not in presets.PRESETS:
+        return {}
+    more, missing = presets.completed(word, gathered)
+    gathered.update(more)
+    return missing
 
 
 def load_admin_port(environ: Mapping[str, str], dotenv: Path | None = None) -> int:
@@ -238,10 +372,12 @@ def redacted(settings: Settings) -> dict[str, object]:
         value = getattr(settings, name.lower())
         if isinstance(value, SecretRef):
             shown[name] = f"(from {value.file})" if value.file else "(set)"
-        elif isinstance(value, str) and READERS[name] in (values.url, values.proxy):
+        elif isinstance(value, str) and READERS[name] in (values.url, values.base_url, values.proxy):
             shown[name] = values.masked_url(value)
         elif isinstance(value, Path):
             shown[name] = str(value)
+        elif READERS.get(name) in (values.pairs, values.header_pairs):
+            shown[name] = {key: "***" for key, _ in value}
         else:
             shown[name] = list(value) if isinstance(value, tuple) else value
     return shown
@@ -281,6 +417,44 @@ def _relations(found: Mapping[str, Any], is_file: Callable[[Path], bool]) -> Ite
     for name in FILES:
         if name in found and not is_file(found[name]):
             yield Problem(name, "must be the path of a file that is there")
+    yield from _request_relations(effective)
     static = found.get("ACCESS_TOKEN")
     if static is not None and static.value is not None and not (static.value.isascii() and static.value.isprintable()):
         yield Problem("ACCESS_TOKEN", "must be printable ASCII, since it goes into a header field")
+
+
+def _request_relations(effective: Mapping[str, Any]) -> Iterator[Problem]:
+    """What must fit together for a token request."""
+    grant = effective["GRANT"]
+    if grant in grants.WITHOUT_SERVICE:
+        return
+    yield from _secret_relations(effective)
+    encoding = effective["TOKEN_ENCODING"]
+    if effective["TOKEN_METHOD"] == "GET" and encoding in ("json", "form"):
+        yield Problem("TOKEN_ENCODING", "must be query with TOKEN_METHOD=GET, which has no body")
+    nested = any(isinstance(value, (dict, list)) for _, value in effective["TOKEN_FIELDS"])
+    if nested and encoding != "json" and (grant != "auth_code" or encoding is not None):
+        yield Problem("TOKEN_FIELDS", "must hold plain values unless TOKEN_ENCODING=json")
+
+
+def _secret_relations(effective: Mapping[str, Any]) -> Iterator[Problem]:
+    """Who asks, and where the secret goes."""
+    grant, place, name = effective["GRANT"], effective["TOKEN_SECRET_IN"], effective["TOKEN_SECRET_AS"]
+    if place == "header" and name is None:
+        yield Problem("TOKEN_SECRET_AS", "is missing: TOKEN_SECRET_IN=header needs the name of the header field")
+    elif place == "header":
+        try:
+            values.header_name(name)
+        except ValueError as wrong:
+            yield Problem("TOKEN_SECRET_AS", str(wrong))
+    if effective.get("CLIENT_ID") is not None:
+        return
+    if grant == "auth_code" and place == "basic" and name is None:
+        yield Problem("TOKEN_SECRET_AS", "is missing: TOKEN_SECRET_IN=basic needs the name of a user")
+    secret = effective.get("CLIENT_SECRET") is not None and grant in ("token_exchange", "refresh_token")
+    if (
+        secret
+        or grant == "client_credentials"
+        or (grant == "private_key_jwt" and effective["ASSERTION_AS"] == "client")
+    ):
+        yield Problem("CLIENT_ID", f"is missing: {grants.CLIENT_ID['CLIENT_ID']}")

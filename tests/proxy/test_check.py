@@ -120,7 +120,10 @@ async def test_a_secret_whose_file_is_missing_is_asked_for(backend: Backend, tok
         (reply(answer(405, b"{}")), "Its path may be wrong"),
         (reply(answer(503, b"{}")), "ask its owners"),
         (reply(answer(200, b"<html>")), "no token service as GRANT=auth_code needs it"),
-        (reply(answer(302, b"", [(b"location", b"/login")])), "no token service as GRANT=auth_code needs it"),
+        (reply(answer(200, b"{}")), "no token service as GRANT=auth_code needs it"),
+        (reply(answer(302, b"", [(b"location", b"/login")])), "TOKEN_URL must name the address that it redirects to"),
+        (reply(answer(429, b"")), "somebody else uses the same account"),
+        (reply(answer(415, b"")), "TOKEN_ENCODING"),
     ],
 )
 async def test_a_token_service_that_answers_is_no_matter_of_the_network(

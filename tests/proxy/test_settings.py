@@ -176,9 +176,9 @@ def test_false_has_several_words_and_unchecked_certificates_warn(word: str):
         ("HTTPS_PROXY", "socks5://proxy.example.com", "http:// proxy"),
         ("HTTPS_PROXY", "http://proxy.example.com/path", "nothing behind the port"),
         ("HTTPS_PROXY", "http://us er:x@proxy.example.com", "percent-encoded"),
-        ("DIALECT", "envelope", "must be openai"),
-        ("GRANT", "client_credentials", "auth_code, static or none"),
-        ("PRESET", "azure", "not supported"),
+        ("DIALECT", "soap", "must be openai or envelope"),
+        ("GRANT", "password", "refresh_token, static or none"),
+        ("PRESET", "nobody-knows", "must be original"),
         ("ADMIN_PORT", "8000", "differ from PORT"),
         ("CA_BUNDLE", "/nowhere/ca.pem", "path of a file"),
         ("MAX_BUFFERED_BYTES", "1000", "at least MAX_BODY_BYTES"),
@@ -238,22 +238,42 @@ def test_static_and_none_need_no_token_service(more: dict[str, str]):
 @pytest.mark.parametrize(
     ("grant", "unused"),
     [
-        ("auth_code", {"ACCESS_TOKEN"}),
-        ("static", {"AUTH_CODE"}),
-        ("none", {"ACCESS_TOKEN", "AUTH_CODE"}),
+        ("auth_code", {"ACCESS_TOKEN", "PRIVATE_KEY_FILE", "REFRESH_TOKEN", "SUBJECT_TOKEN_FILE"}),
+        (
+            "client_credentials",
+            {"ACCESS_TOKEN", "AUTH_CODE", "PRIVATE_KEY_FILE", "REFRESH_TOKEN", "SUBJECT_TOKEN_FILE"},
+        ),
+        ("private_key_jwt", {"ACCESS_TOKEN", "AUTH_CODE", "CLIENT_SECRET", "REFRESH_TOKEN", "SUBJECT_TOKEN_FILE"}),
+        ("token_exchange", {"ACCESS_TOKEN", "AUTH_CODE", "PRIVATE_KEY_FILE", "REFRESH_TOKEN"}),
+        ("refresh_token", {"ACCESS_TOKEN", "AUTH_CODE", "PRIVATE_KEY_FILE", "SUBJECT_TOKEN_FILE"}),
     ],
 )
 def test_credentials_that_a_grant_does_not_use_are_warned_of_once_each(grant: str, unused: set[str]):
-    never = ("CLIENT_ID", "CLIENT_SECRET", "SCOPE", "REFRESH_TOKEN", "PRIVATE_KEY_FILE", "SUBJECT_TOKEN_FILE")
-    given = dict.fromkeys(("ACCESS_TOKEN", "TOKEN_STORE", *never), SECRET)
-    found = settings(GRANT=grant, **given)
-    names = sorted(unused | {*never, "TOKEN_STORE"})
-    assert sorted(found.warnings) == [f"{name} is set, but GRANT={grant} does not use it" for name in names]
+    names = ("ACCESS_TOKEN", "CLIENT_ID", "CLIENT_SECRET", "SCOPE", "REFRESH_TOKEN")
+    files = ("PRIVATE_KEY_FILE", "SUBJECT_TOKEN_FILE")
+    if grant not in ("auth_code", "refresh_token"):
+        unused = unused | {"TOKEN_STORE"}
+    found = settings(GRANT=grant, TOKEN_STORE="store.json", **dict.fromkeys((*names, *files), SECRET))
+    assert set(found.warnings) == {f"{name} is set, but GRANT={grant} does not use it" for name in unused}
+    assert len(found.warnings) == len(unused)
+
+
+@pytest.mark.parametrize("grant", ["static", "none"])
+def test_grants_without_a_token_service_use_none_of_its_settings(grant: str):
+    given = {"CLIENT_ID": "me", "TOKEN_POINTER": "a.b", "ASSERTION_AS": "grant", "SUBJECT_TOKEN_FILE": "/run/token"}
+    warned = set(settings(GRANT=grant, ACCESS_TOKEN="t", **given).warnings)
+    assert warned >= {f"{name} is set, but GRANT={grant} does not use it" for name in (*given, "AUTH_CODE")}
 
 
 def test_an_unused_secret_is_warned_of_by_the_variable_that_names_its_file():
-    warning = "CLIENT_SECRET_FILE is set, but GRANT=auth_code does not use it"
-    assert settings(CLIENT_SECRET_FILE="/run/secret").warnings == (warning,)
+    warning = "SUBJECT_TOKEN_FILE is set, but GRANT=auth_code does not use it"
+    assert settings(SUBJECT_TOKEN_FILE="/run/secret").warnings == (warning,)
+
+
+def test_a_client_secret_counts_for_nothing_without_a_name():
+    assert "without CLIENT_ID" in settings(CLIENT_SECRET_FILE="/run/secret").warnings[0]
+    found = problems({**USUAL, "GRANT": "refresh_token", "REFRESH_TOKEN": SECRET, "CLIENT_SECRET": SECRET})
+    assert set(found) == {"CLIENT_ID"}
 
 
 def test_a_token_that_cannot_stand_in_a_header_is_refused():

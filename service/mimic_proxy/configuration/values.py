@@ -5,12 +5,14 @@ sentence never repeats the value: somebody may have put a secret into the wrong 
 """
 
 import ipaddress
+import json
 import math
 import re
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from mimic_proxy import pointer
 from mimic_proxy.relay.target import parse_base
 
 TRUE = frozenset({"true", "1", "yes", "on"})
@@ -21,7 +23,13 @@ FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 FIXED_FIELDS = frozenset({"host", "connection", "content-length", "transfer-encoding", "te", "trailer", "upgrade"})
 """Fields that frame a message or choose a route; a credential cannot go there."""
 
+SECRET_PLACE = "{secret}"
+TOKEN_TYPE_URN = "urn:ietf:params:oauth:token-type:"
+TOKEN_TYPES = ("jwt", "access_token", "id_token", "refresh_token", "saml1", "saml2")
+
 Reader = Callable[[object], object]
+Pairs = tuple[tuple[str, object], ...]
+"""Names with JSON values."""
 
 
 def text(value: object) -> str:
@@ -99,11 +107,6 @@ def one_of(*words: str) -> Callable[[object], str]:
         return found
 
     return read
-
-
-def not_yet(value: object) -> str | None:
-    """A setting whose name is reserved: anything but nothing is refused, rather than ignored."""
-    raise ValueError("is not supported by this version")
 
 
 def comma_list(value: object) -> tuple[str, ...]:
@@ -186,6 +189,77 @@ def token_format(value: object) -> str:
     written = text(value)
     if written.count("{token}") != 1 or not written.isascii() or not written.isprintable():
         raise ValueError("must contain {token} once, for example: Bearer {token}")
+    return written
+
+
+def segment(value: object) -> str:
+    """A word that becomes part of a URL's path: letters, digits and `. _ ~ -`."""
+    written = text(value)
+    if not re.fullmatch(r"[A-Za-z0-9._~-]+", written) or set(written) == {"."}:
+        raise ValueError("must be letters, digits, dots and dashes, since it becomes part of a URL")
+    return written
+
+
+def base_url(value: object) -> str:
+    """A URL that paths are appended to; slashes at its end do not count."""
+    return url(value).rstrip("/")
+
+
+def pointers(value: object) -> tuple[str, ...]:
+    """Places in a JSON document as `mimic_proxy.pointer` reads them, separated by commas; the first that is there
+    counts."""
+    found = comma_list(value)
+    for part in found:
+        pointer.parse(part)
+    return found
+
+
+def pairs(value: object) -> Pairs:
+    """`name=value` separated by commas, a JSON object, or a mapping of the YAML file."""
+    wanted = "must be name=value separated by commas, or a JSON object"
+    if isinstance(value, dict):
+        document: object = value
+    elif (written := text(value)).startswith("{"):
+        try:
+            document = json.loads(written)
+        except (ValueError, RecursionError):
+            raise ValueError("begins with { and is not a JSON object") from None
+    else:
+        parts = [part.partition("=") for part in written.split(",") if part.strip()]
+        if not all(separator and name.strip() for name, separator, _ in parts):
+            raise ValueError(wanted)
+        document = {name.strip(): given.strip() for name, _, given in parts}
+    if not isinstance(document, dict) or not all(isinstance(name, str) and name for name in document):
+        raise ValueError(wanted)
+    return tuple(document.items())
+
+
+def header_pairs(value: object) -> Pairs:
+    """As `pairs`: header fields of a request."""
+    found = pairs(value)
+    for name, content in found:
+        if not FIELD_NAME.fullmatch(name) or name.lower() in FIXED_FIELDS:
+            raise ValueError("must name header fields that neither frame nor route the request")
+        if not isinstance(content, str) or not content.isascii() or not content.isprintable():
+            raise ValueError("must give each header field a value of printable ASCII")
+    return found
+
+
+def token_type(value: object) -> str:
+    """A token type identifier (RFC 8693, 3): its last word, or a URI."""
+    written = text(value)
+    if written.lower() in TOKEN_TYPES:
+        return f"{TOKEN_TYPE_URN}{written.lower()}"
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+", written):
+        raise ValueError(f"must be {', '.join(TOKEN_TYPES[:-1])} or {TOKEN_TYPES[-1]}, or a URI")
+    return written
+
+
+def secret_format(value: object) -> str:
+    """What is sent for a secret, with its place marked once, for example `Api-Key {secret}`."""
+    written = text(value)
+    if written.count(SECRET_PLACE) != 1 or not written.isprintable():
+        raise ValueError("must contain {secret} once, for example: Api-Key {secret}")
     return written
 
 

@@ -1,6 +1,6 @@
 """The demo backend as a FastAPI app.
 
-    POST /token                          a code for a short-lived access token
+    POST /token                          a code, or what another grant shows, for a short-lived access token
     POST /demo/revoke                    revokes all tokens
     GET  /demo/stats                     what has come so far
     /v1/...                              chat completions, embeddings, models, completions, responses, moderations,
@@ -22,6 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mimic_proxy.demo.audio import audio_router
 from mimic_proxy.demo.chat import chat_router
 from mimic_proxy.demo.completions import completion_router
+from mimic_proxy.demo.credentials import Credentials
 from mimic_proxy.demo.desk import Desk
 from mimic_proxy.demo.embeddings import embedding_router
 from mimic_proxy.demo.files import file_router
@@ -68,15 +69,17 @@ class _RequestIds:
 def create_app(
     options: DemoOptions | None = None,
     *,
+    credentials: Credentials | None = None,
     clock: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> FastAPI:
     """The app with its own tokens, files and stored responses.
 
+    credentials: what clients have to show to get a token; only whoever has made them knows them.
     clock: wall time in seconds since 1970, shown in answers. monotonic: seconds, for the life of tokens.
     """
     options = options or DemoOptions()
-    desk = Desk(options, TokenService(options, monotonic), clock)
+    desk = Desk(options, TokenService(options, monotonic, credentials=credentials), clock)
     app = FastAPI(openapi_url=None, redirect_slashes=False, telemetry={"tracing": False, "metrics": False})
     app.add_middleware(_RequestIds)
     app.add_exception_handler(Refusal, answer_refusal)

@@ -15,12 +15,14 @@ class DemoOptions:
     lifetime: seconds an access token lives.
     any_token: any bearer token passes; for tests that talk to the backend without a token service.
     always_float: embeddings are float lists even where base64 is asked for.
+    grant: how the token service is asked; one of `credentials.GRANTS`.
     """
 
     code: str = field(default=DEFAULT_CODE, repr=False)
     lifetime: float = DEFAULT_LIFETIME_SECONDS
     any_token: bool = False
     always_float: bool = False
+    grant: str = "auth_code"
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "DemoOptions":

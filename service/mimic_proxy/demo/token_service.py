@@ -1,14 +1,20 @@
-"""The token service: a code in, a short-lived access token out; every call of the backend is checked against it."""
+"""The token service: a code (or what another grant shows) in, a short-lived access token out.
+
+Every call of the backend is checked against it.
+"""
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
 import msgspec
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
+from mimic_proxy.demo.credentials import Credentials
+from mimic_proxy.demo.oauth import GRANT_TYPES, OAuth, OAuthError
 from mimic_proxy.demo.options import DemoOptions
 from mimic_proxy.demo.refusals import Refusal
 
@@ -26,14 +32,25 @@ class _TokenRequest(msgspec.Struct):
 
 @dataclass(slots=True)
 class TokenService:
-    """Knows the tokens it has issued in this process. `clock` is monotonic, in seconds."""
+    """Knows the tokens it has issued in this process. `clock` is monotonic, in seconds.
+
+    credentials: what clients have to show; by default those that nobody knows, but for the code.
+    """
 
     options: DemoOptions
     clock: Callable[[], float]
     make: Callable[[], str] = new_token
+    credentials: Credentials | None = None
     calls: int = 0
     refused: int = 0
+    oauth: OAuth = field(init=False)
     _expiries: dict[str, float] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        credentials = self.credentials or Credentials(self.options.code)
+        self.oauth = OAuth(self.options.grant, credentials, self.revoke_all)
+        if self.options.grant == "static":
+            self._expiries[credentials.access_token] = float("inf")
 
     def issue(self, code: str) -> str | None:
         """A new access token, None if the code is not the right one."""
@@ -41,6 +58,19 @@ class TokenService:
         if not secrets.compare_digest(code.encode(), self.options.code.encode()):
             self.refused += 1
             return None
+        return self._issued()
+
+    def grant(self, form: Mapping[str, str], authorization: str | None, url: str) -> dict[str, Any]:
+        """The answer to a request of the OAuth grant in question. Raises OAuthError."""
+        self.calls += 1
+        try:
+            more = self.oauth.judge(form, authorization, url)
+        except OAuthError:
+            self.refused += 1
+            raise
+        return {"access_token": self._issued(), "token_type": "Bearer", "expires_in": self.expires_in, **more}
+
+    def _issued(self) -> str:
         now = self.clock()
         self._expiries = {token: expiry for token, expiry in self._expiries.items() if expiry > now}
         token = self.make()
@@ -49,6 +79,8 @@ class TokenService:
 
     def check(self, authorization: str | None) -> str:
         """The token of an Authorization field. Raises Refusal (401) if it is missing, unknown, revoked or expired."""
+        if self.options.grant == "none":
+            return "anonymous"
         scheme, _, token = (authorization or "").partition(" ")
         token = token.strip()
         if scheme.lower() != "bearer" or not token:
@@ -89,6 +121,8 @@ def token_router(service: TokenService) -> APIRouter:
 
     @router.post("/token")
     async def issue(request: Request) -> Response:
+        if service.options.grant in GRANT_TYPES:
+            return await _oauth(service, request)
         try:
             asked = msgspec.json.decode(await request.body(), type=_TokenRequest)
         except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -100,6 +134,19 @@ def token_router(service: TokenService) -> APIRouter:
         return JSONResponse({"data": data}, headers={"cache-control": "no-store"})
 
     return router
+
+
+async def _oauth(service: TokenService, request: Request) -> Response:
+    if request.headers.get("content-type", "").partition(";")[0] != "application/x-www-form-urlencoded":
+        return _refusal(400, "invalid_request", "The body must be a form.")
+    pairs = parse_qsl((await request.body()).decode("ascii", "replace"), keep_blank_values=True)
+    if len(dict(pairs)) < len(pairs):
+        return _refusal(400, "invalid_request", "A field stands there twice.")
+    try:
+        answer = service.grant(dict(pairs), request.headers.get("authorization"), str(request.url))
+    except OAuthError as error:
+        return _refusal(error.status, error.error, error.description)
+    return JSONResponse(answer, headers={"cache-control": "no-store"})
 
 
 def _refusal(status: int, error: str, description: str) -> JSONResponse:

@@ -22,7 +22,22 @@ Outcome = Literal[
     "shutdown",
 ]
 Operation = Literal["chat", "embeddings", "models", "passthrough", "unmatched"]
-RefreshResult = Literal["success", "rejected", "http_error", "timeout", "unreachable", "bad_response"]
+RefreshResult = Literal[
+    "success",
+    "rejected",
+    "throttled",
+    "http_error",
+    "redirected",
+    "empty",
+    "not_json",
+    "no_token",
+    "error_answer",
+    "bad_response",
+    "timeout",
+    "unreachable",
+    "tls",
+    "lost",
+]
 RefreshTrigger = Literal["startup", "proactive", "expired", "unauthorized", "config"]
 ErrorType = Literal[
     "connect",

@@ -1,54 +1,92 @@
-"""How an access token is asked for, declared as data. Pure.
+"""How an access token is asked for and found in the answer, declared as data. Pure.
 
-A grant is a recipe with the secret that goes into it. A grant without a recipe asks nobody: the secret itself is the
+A grant is a recipe with the secrets that go into it. A grant without a recipe asks nobody: the secret itself is the
 token, or there is none.
 """
 
 import base64
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 from urllib.parse import quote_plus, urlencode, urlsplit
 
+from mimic_proxy.configuration.values import SECRET_PLACE, masked_url
+from mimic_proxy.pointer import Pointer, parse
 from mimic_proxy.settings import SecretRef
 
-Fields = tuple[tuple[str, str], ...]
+Headers = tuple[tuple[str, str], ...]
+Fields = tuple[tuple[str, object], ...]
+Encoding = Literal["json", "form", "query"]
+MEDIA_TYPES = {"json": "application/json", "form": "application/x-www-form-urlencoded"}
+SHOWN = frozenset(
+    {
+        "assertion_type",
+        "audience",
+        "client_assertion_type",
+        "client_id",
+        "grant_type",
+        "redirect_uri",
+        "requested_token_type",
+        "resource",
+        "scope",
+        "subject_token_type",
+    }
+)
+"""Fields whose values are no secrets and may be shown."""
+HIDDEN = "***"
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
     """One call to the token service. `repr` shows no secret."""
 
-    url: str
+    url: str = field(repr=False)
     method: str
-    headers: Fields = field(repr=False)
+    headers: Headers = field(repr=False)
     body: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class TokenAt:
-    """Where an answer holds token and lifetime in seconds: keys of nested JSON objects, joined by dots."""
+class SecretPlace:
+    """Where a secret goes: `body`, as the field `name`; `header`, as the header field `name`; `basic`, as the password
+    of the user `name` (RFC 6749, 2.3.1). The value is `template` with `{secret}` in it."""
 
-    token: str
-    lifetime: str
+    where: Literal["body", "header", "basic"]
+    name: str
+    template: str = SECRET_PLACE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """Where an answer holds what; the first place that has it counts. Empty ones: the usual names beside the token."""
+
+    token: tuple[Pointer, ...] = (("data", "access_token"), ("access_token",))
+    lifetime: tuple[Pointer, ...] = ()
+    """Seconds from now."""
+    expiry: tuple[Pointer, ...] = ()
+    """A moment."""
+    error: tuple[Pointer, ...] = ()
+    refresh: tuple[Pointer, ...] = ()
+    """The next refresh token."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """The request for a token, and where the answer holds it.
 
-    fields: what the body holds besides the secret, in order. secret_in: `body`, as the field `secret_as`; `header`, as
-    the header field `secret_as`; `basic`, as the password of the user `secret_as` (RFC 6749, 2.3.1).
-    answers: the first place that holds a token counts.
+    fields: what is sent besides the secrets, in order, as `encoding` says; a name that begins with `/` is a JSON
+    Pointer into a JSON body. places: one for each secret.
     """
 
     url: str
     method: str = "POST"
-    encoding: Literal["json", "form"] = "json"
+    encoding: Encoding = "json"
     fields: Fields = ()
-    secret_in: Literal["body", "header", "basic"] = "body"
-    secret_as: str
-    answers: tuple[TokenAt, ...] = (TokenAt("access_token", "expires_in"),)
+    headers: Headers = ()
+    places: tuple[SecretPlace, ...]
+    answers: Answers = Answers()
 
     @property
     def origin(self) -> str:
@@ -56,41 +94,89 @@ class Recipe:
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
-    def request(self, secret: str) -> TokenRequest:
-        """The call with this secret in its place.
+    def request(self, *secrets: str) -> TokenRequest:
+        """The call with these secrets in their places.
 
         Raises ValueError for a secret that cannot stand there; it is not in the message.
         """
-        fields, headers = self.fields, [("accept", "application/json"), ("accept-encoding", "identity")]
-        if self.secret_in == "body":
-            fields = (*fields, (self.secret_as, secret))
-        elif self.secret_in == "basic":
-            pair = f"{quote_plus(self.secret_as)}:{quote_plus(secret)}".encode("ascii")
-            headers.append(("authorization", f"Basic {base64.b64encode(pair).decode('ascii')}"))
-        elif secret.isascii() and secret.isprintable():
-            headers.append((self.secret_as.lower(), secret))
-        else:
-            raise ValueError("holds characters that cannot stand in a header field")
-        if not fields:
-            return TokenRequest(self.url, self.method, tuple(headers), b"")
-        if self.encoding == "json":
-            headers.append(("content-type", "application/json"))
-            body = json.dumps(dict(fields), separators=(",", ":"))
-        else:
-            headers.append(("content-type", "application/x-www-form-urlencoded"))
-            body = urlencode(fields)
-        return TokenRequest(self.url, self.method, tuple(headers), body.encode("ascii"))
+        headers = {"accept": "application/json", "accept-encoding": "identity"}
+        fields = dict(self.fields)
+        for place, secret in zip(self.places, secrets, strict=True):
+            value = place.template.replace(SECRET_PLACE, secret)
+            if place.where == "body":
+                fields[place.name] = value
+            elif place.where == "basic":
+                headers["authorization"] = _basic(place.name, value)
+            elif value.isascii() and value.isprintable():
+                headers[place.name.lower()] = value
+            else:
+                raise ValueError("holds characters that cannot stand in a header field")
+        url, body = self.url, b""
+        if self.encoding == "query" and fields:
+            url += f"{'&' if '?' in url else '?'}{urlencode(_texts(fields))}"
+        elif self.encoding != "query" and (fields or self.method != "GET"):
+            headers["content-type"] = MEDIA_TYPES[self.encoding]
+            body = (_nested(fields) if self.encoding == "json" else urlencode(_texts(fields))).encode("ascii")
+        headers.update((name.lower(), value) for name, value in self.headers)
+        return TokenRequest(url, self.method, tuple(headers.items()), body)
+
+    def shown(self) -> str:
+        """The call in words, without a secret."""
+        fields = [(name, value if name in SHOWN else HIDDEN) for name, value in self.fields]
+        fields += [(place.name, HIDDEN) for place in self.places if place.where == "body"]
+        names = dict.fromkeys(place.name.lower() for place in self.places if place.where == "header")
+        names.update(dict.fromkeys(name.lower() for name, _ in self.headers))
+        user = next((place.name for place in self.places if place.where == "basic"), None)
+        said = [f"{self.method} {masked_url(self.url)}"]
+        if fields:
+            said.append(f"{self.encoding} with " + ", ".join(f"{name}={value}" for name, value in dict(fields).items()))
+        if user is not None:
+            said.append(f"basic authentication of {user}")
+        if names:
+            said.append(f"header fields {', '.join(names)}")
+        return "; ".join(said)
+
+
+Prepare = Callable[[str, float], str]
+"""What is sent for a secret at a Unix time. Raises ValueError with what is wrong with the secret, but not with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
     """Where access tokens come from.
 
-    recipe: None when no token service is asked. secret: None when none is needed. single_use: the secret buys one
-    token and no other.
+    recipe: None when no token service is asked. secrets: one for each place of the recipe; empty when none is needed.
+    prepare: what the first of them becomes on the way, None if it goes as it is. single_use: the first secret buys one
+    token and no other. refresh: how a refresh token, in the first place, is turned in; None where none is used.
+    store: the file that keeps refresh tokens.
     """
 
     name: str
     recipe: Recipe | None = None
-    secret: SecretRef | None = None
+    secrets: tuple[SecretRef, ...] = ()
+    prepare: Prepare | None = None
     single_use: bool = False
+    refresh: Recipe | None = None
+    store: Path | None = None
+
+
+def _basic(user: str, password: str) -> str:
+    pair = f"{quote_plus(user)}:{quote_plus(password)}".encode("ascii")
+    return f"Basic {base64.b64encode(pair).decode('ascii')}"
+
+
+def _texts(fields: dict[str, object]) -> Sequence[tuple[str, str]]:
+    """Values as text, JSON's words for true, false and what is no plain value."""
+    return [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in fields.items()]
+
+
+def _nested(fields: dict[str, object]) -> str:
+    document: dict[str, Any] = {}
+    for name, value in fields.items():
+        *parents, last = parse(name) if name.startswith("/") else (name,)
+        where = document
+        for parent in parents:
+            inner = where.get(parent)
+            where[parent] = where = dict(inner) if isinstance(inner, dict) else {}
+        where[last] = value
+    return json.dumps(document, separators=(",", ":"))

@@ -5,10 +5,12 @@ connection that dies while idle, no address that DNS has moved, no certificate s
 """
 
 import asyncio
+import re
 import ssl
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
 
 from mimic_proxy.errors import innermost_reason
 from mimic_proxy.tokens.answer import Failure, TokenAnswer
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 Post = Callable[[TokenRequest], Awaitable[TokenAnswer | Failure]]
 
 MAX_ANSWER_BYTES = 1024 * 1024
+MEDIA_TYPE = re.compile(r"[a-z0-9.+-]{1,40}/[a-z0-9.+-]{1,60}")
 
 
 class TokenService:
@@ -43,11 +46,14 @@ class TokenService:
             async with asyncio.timeout(self._timeout or None), self._client(request) as client:
                 return await _exchange(client, request)
         except TimeoutError:
-            return Failure("timeout", f"did not answer within {self._timeout:g} s")
+            return Failure("timeout", f"did not answer within {self._timeout:g} s", unknown=True)
         except httpx2.RemoteProtocolError:
-            return Failure("bad_response", "closed the connection without an answer, or did not speak HTTP/1.1")
-        except (httpx2.ConnectError, httpx2.ProxyError, httpx2.ReadError, httpx2.WriteError) as error:
-            return Failure("unreachable", f"could not be reached: {innermost_reason(error)}")
+            detail = "closed the connection without an answer, or did not speak HTTP/1.1"
+            return Failure("bad_response", detail, unknown=True)
+        except (httpx2.ConnectError, httpx2.ProxyError) as error:
+            return _unreached(error)
+        except (httpx2.ReadError, httpx2.WriteError) as error:
+            return Failure("unreachable", f"broke the connection off: {innermost_reason(error)}", unknown=True)
         except (httpx2.TransportError, httpx2.InvalidURL, OSError, ValueError) as error:
             # Their messages may quote a header field: the name of the class has to do.
             return Failure("unreachable", f"could not be called ({type(error).__name__})")
@@ -76,7 +82,40 @@ async def _exchange(client: "httpx2.AsyncClient", request: TokenRequest) -> Toke
                 f"answered {response.status_code} with a body that is over 1 MiB or in an encoding nobody asked for",
                 response.status_code,
             )
-        return TokenAnswer(response.status_code, body, response.headers.get("retry-after"))
+        return TokenAnswer(
+            response.status_code,
+            body,
+            retry_after=response.headers.get("retry-after"),
+            content_type=_media_type(response.headers.get("content-type")),
+            location_host=_host(request.url, response.headers.get("location")),
+            date=response.headers.get("date"),
+        )
+
+
+def _unreached(error: Exception) -> Failure:
+    """Nothing was sent: there was no connection, or TLS did not come about."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__ or cause.__context__
+    if cause is None:
+        return Failure("unreachable", f"could not be reached: {innermost_reason(error)}")
+    return Failure("tls", f"could not be reached over TLS: {innermost_reason(error)}")
+
+
+def _media_type(field: str | None) -> str | None:
+    """The type without its parameters; None for what looks like none."""
+    kind = (field or "").partition(";")[0].strip().lower()
+    return kind if MEDIA_TYPE.fullmatch(kind) else None
+
+
+def _host(url: str, location: str | None) -> str | None:
+    """Where a redirect points: the host alone, since a path or query may hold what was sent."""
+    if location is None:
+        return None
+    try:
+        return urlsplit(urljoin(url, location)).hostname
+    except ValueError:
+        return None
 
 
 async def _limited(chunks: AsyncIterator[bytes]) -> bytes | None:

@@ -20,6 +20,7 @@ from mimic_proxy.telemetry.observation import (
     SpanLink,
     Trace,
 )
+from mimic_proxy.tokens.explanation import Explanation
 from mimic_proxy.tokens.recipe import Grant
 from mimic_proxy.tokens.refresh import Attempt, Refresher, TokenPolicy, Trouble
 from mimic_proxy.tokens.service import Post
@@ -43,6 +44,8 @@ MISSING_PAUSE_SECONDS = 1.0
 WALL_LOOK_SECONDS = 0.01
 """For so long a token that was found usable is handed out on one look at the monotonic clock."""
 SHORTEST_ALARM_SECONDS = 0.001
+LONGEST_FAREWELL_SECONDS = 15.0
+"""The longest that a stop waits for a call which may bring a refresh token."""
 
 
 def from_loop(delay: float, callback: Callable[[], None]) -> Timer:
@@ -175,9 +178,14 @@ class TokenSource:
         self._closed = True
         self._disarm()
         self._waiters.answer(self._error())
-        if self._flight is not None:
-            self._flight.cancel()
-            await asyncio.wait([self._flight])
+        flight = self._flight
+        if flight is not None:
+            if self._refresher.keeps_refresh_tokens:
+                # Its answer may hold the only refresh token that works from then on. TOKEN_TIMEOUT limits the call.
+                await asyncio.wait([flight], timeout=LONGEST_FAREWELL_SECONDS)
+            flight.cancel()
+            await asyncio.wait([flight])
+        self._refresher.close()
 
     def secrets_changed(self) -> bool:
         """Looks whether the secret is a new one: then it is used at once. A flight looks for itself when it ends.
@@ -188,6 +196,10 @@ class TokenSource:
             self._forgive()
             self._begin("config")
         return self._refresher.secret_readable
+
+    def explanation(self) -> Explanation | None:
+        """Of the last call to the token service; None before it."""
+        return self._refresher.explanation
 
     def state(self) -> TokenState:
         """What may be shown at this moment."""

@@ -10,7 +10,7 @@ const STANDING_WORDS = {
   backend: { good: "Works", warning: "Needs attention", bad: "Fault here", unknown: "No calls lately" },
 };
 const TRIGGERS = { startup: "first token", proactive: "due", expired: "expired", unauthorized: "refused by the backend", config: "new secret" };
-const RESULTS = { success: "granted", rejected: "secret refused", http_error: "error", timeout: "no answer in time", unreachable: "unreachable", bad_response: "unusable answer" };
+const RESULTS = { success: "granted", rejected: "secret refused", throttled: "too many requests", http_error: "error", redirected: "redirected elsewhere", empty: "empty answer", not_json: "answer is no JSON", no_token: "no token in the answer", error_answer: "error in the answer", bad_response: "unusable answer", timeout: "no answer in time", unreachable: "unreachable", tls: "TLS failed", lost: "refresh token lost" };
 const BREAKERS = { off: "off", closed: "closed, calls pass", open: "open, calls are refused", half_open: "trying one call" };
 const ICONS = { good: "1a8a48", warning: "d18b00", bad: "d1352a", unknown: "8a93a0" };
 

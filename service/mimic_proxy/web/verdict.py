@@ -81,10 +81,18 @@ class Told(msgspec.Struct, frozen=True):
 
 REFUSED: dict[RefreshResult, str] = {
     "rejected": "The token service refuses the secret",
+    "throttled": "The token service turns Mimic away: too many requests",
     "http_error": "The token service answers with errors",
+    "redirected": "The token service redirects elsewhere, where the secret does not go",
+    "empty": "The token service gives empty answers",
+    "not_json": "The token service answers with something else than JSON",
+    "no_token": "The token service gives answers without an access token",
+    "error_answer": "The token service answers 200 with an error in it",
+    "bad_response": "The token service gives answers that cannot be used",
     "timeout": "The token service is too slow to answer",
     "unreachable": "The token service cannot be reached",
-    "bad_response": "The token service gives answers that cannot be used",
+    "tls": "The token service cannot be reached over TLS",
+    "lost": "The refresh token is lost",
 }
 FAULTS: dict[Cause, Told] = {
     "upstream_5xx": Told(

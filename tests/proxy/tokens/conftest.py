@@ -15,8 +15,7 @@ from mimic_proxy.errors import MimicError
 from mimic_proxy.settings import SecretRef
 from mimic_proxy.telemetry.observation import RefreshObservation
 from mimic_proxy.tokens.answer import Failure, TokenAnswer
-from mimic_proxy.tokens.grants.auth_code import ANSWERS
-from mimic_proxy.tokens.recipe import Grant, Recipe, TokenRequest
+from mimic_proxy.tokens.recipe import Grant, Recipe, SecretPlace, TokenRequest
 from mimic_proxy.tokens.refresh import TokenPolicy
 from mimic_proxy.tokens.source import TokenSource
 from mimic_proxy.tokens.token import AccessToken
@@ -139,8 +138,8 @@ class Scene:
     granted = staticmethod(granted)
 
     def auth_code(self, secret: SecretRef | None = None, *, single_use: bool = False, url: str = URL) -> Grant:
-        recipe = Recipe(url=url, secret_as="code", answers=ANSWERS)
-        return Grant("auth_code", recipe, secret or SecretRef("AUTH_CODE", "first-code"), single_use=single_use)
+        recipe = Recipe(url=url, places=(SecretPlace("body", "code"),))
+        return Grant("auth_code", recipe, (secret or SecretRef("AUTH_CODE", "first-code"),), single_use=single_use)
 
     def source(
         self, grant: Grant | None = None, *, default_lifetime: float = 300, floor: float = 5, **ports: Any

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mimic_proxy.tokens.answer import Failure, Granted, TokenAnswer, read_answer, retry_after_seconds
-from mimic_proxy.tokens.grants.auth_code import ANSWERS
+from mimic_proxy.tokens.recipe import Answers
 from mimic_proxy.tokens.token import Lifetime
 
 NOW = 1_700_000_000.0
@@ -19,7 +19,7 @@ GUESS = Lifetime(300, known=False)
 
 def read(document: object, status: int = 200, retry_after: str | None = None) -> Granted | Failure:
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
-    return read_answer(TokenAnswer(status, body, retry_after), ANSWERS, wall=NOW, default_lifetime=300)
+    return read_answer(TokenAnswer(status, body, retry_after), Answers(), wall=NOW, default_lifetime=300)
 
 
 def granted(document: object) -> Granted:
@@ -120,11 +120,11 @@ def test_any_token_has_a_lifetime(value: str) -> None:
         (401, "rejected"),
         (403, "rejected"),
         (404, "http_error"),
-        (429, "http_error"),
+        (429, "throttled"),
         (500, "http_error"),
         (503, "http_error"),
-        (302, "bad_response"),
-        (307, "bad_response"),
+        (302, "redirected"),
+        (307, "redirected"),
     ],
 )
 def test_a_refused_secret_is_told_apart_from_an_outage(status: int, result: str) -> None:
@@ -134,25 +134,32 @@ def test_a_refused_secret_is_told_apart_from_an_outage(status: int, result: str)
 
 
 @pytest.mark.parametrize(
-    "body",
+    ("body", "result"),
     [
-        b"",
-        b"<html>sign in</html>",
-        b"null",
-        b"[]",
-        b"[" * 100_000,
-        b"\xff\xfe\xfd",
-        b'{"data":{}}',
-        b'{"access_token":{"a":1}}',
-        b'{"access_token":7}',
-        b'{"access_token":""}',
-        b'{"data":{"access_token":null}}',
-        b'{"a":' + b"9" * 5000 + b"}",
+        (b"", "empty"),
+        (b" \n", "empty"),
+        (b"<html>sign in</html>", "not_json"),
+        (b"[" * 100_000, "not_json"),
+        (b"\xff\xfe\xfd", "not_json"),
+        (b'{"a":' + b"9" * 5000 + b"}", "not_json"),
+        (b"null", "no_token"),
+        (b"[]", "no_token"),
+        (b'{"data":{}}', "no_token"),
+        (b'{"access_token":{"a":1}}', "no_token"),
+        (b'{"access_token":7}', "no_token"),
+        (b'{"access_token":""}', "no_token"),
+        (b'{"data":{"access_token":null}}', "no_token"),
+        (b'{"error":null,"errorCode":0,"code":200}', "no_token"),
+        (b'{"errorCode":401}', "error_answer"),
+        (b'{"data":{"errorCode":"E-17"}}', "error_answer"),
+        (b'{"error":{"code":500}}', "error_answer"),
+        (b'{"error":"invalid_grant"}', "error_answer"),
+        (b'{"error":true}', "error_answer"),
     ],
 )
-def test_a_success_without_a_token_is_a_bad_response(body: bytes) -> None:
+def test_each_success_without_a_token_has_its_own_word(body: bytes, result: str) -> None:
     found = failed(body)
-    assert (found.result, found.status) == ("bad_response", 200)
+    assert (found.result, found.status, found.unknown) == (result, 200, False)
 
 
 def test_neither_the_answer_nor_what_was_read_from_it_shows_a_secret() -> None:
@@ -166,15 +173,17 @@ def test_neither_the_answer_nor_what_was_read_from_it_shows_a_secret() -> None:
 @pytest.mark.parametrize(
     ("document", "came"),
     [
-        ({"access_token": "a", "refresh_token": "r"}, True),
-        ({"data": {"access_token": "a", "refresh_token": "r"}}, True),
-        ({"data": {"access_token": "a"}, "refresh_token": "r"}, False),
-        ({"access_token": "a", "refresh_token": None}, False),
-        ({"access_token": "a"}, False),
+        ({"access_token": "a", "refresh_token": "r"}, "r"),
+        ({"data": {"access_token": "a", "refresh_token": "r"}}, "r"),
+        ({"data": {"access_token": "a"}, "refresh_token": "r"}, None),
+        ({"access_token": "a", "refresh_token": None}, None),
+        ({"access_token": "a", "refresh_token": ""}, None),
+        ({"access_token": "a", "refresh_token": 7}, None),
+        ({"access_token": "a"}, None),
     ],
 )
-def test_a_refresh_token_beside_the_token_is_noticed(document: object, came: bool) -> None:
-    assert granted(document).refresh_token is came
+def test_a_refresh_token_beside_the_token_is_found(document: object, came: str | None) -> None:
+    assert granted(document).refresh_token == came
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ BASE = Settings(chat_api_url="https://b.example", embedding_api_url="https://b.e
 def test_an_auth_code_is_posted_as_json() -> None:
     code = SecretRef("AUTH_CODE", "the-code")
     grant = choose(dataclasses.replace(BASE, token_url="https://t.example/token", auth_code=code))
-    assert (grant.name, grant.secret, grant.single_use) == ("auth_code", code, False)
+    assert (grant.name, grant.secrets, grant.single_use) == ("auth_code", (code,), False)
     assert grant.recipe is not None
     request = grant.recipe.request("the-code")
     assert (request.method, request.url, json.loads(request.body)) == (
@@ -36,9 +36,9 @@ def test_an_auth_code_without_a_token_url_is_a_mistake_of_the_composition() -> N
 def test_a_static_token_is_its_own_secret() -> None:
     token = SecretRef("ACCESS_TOKEN", "fixed")
     grant = choose(dataclasses.replace(BASE, grant="static", access_token=token))
-    assert (grant.name, grant.recipe, grant.secret) == ("static", None, token)
+    assert (grant.name, grant.recipe, grant.secrets) == ("static", None, (token,))
 
 
 def test_no_grant_needs_nothing() -> None:
     grant = choose(dataclasses.replace(BASE, grant="none"))
-    assert (grant.name, grant.recipe, grant.secret) == ("none", None, None)
+    assert (grant.name, grant.recipe, grant.secrets) == ("none", None, ())

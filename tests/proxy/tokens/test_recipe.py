@@ -6,14 +6,15 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from mimic_proxy.tokens.recipe import Recipe
+from mimic_proxy.tokens.recipe import Recipe, SecretPlace
 
 URL = "https://user:word@tokens.corp.example:8443/oauth/token?tenant=7"
+CODE = SecretPlace("body", "code")
 SECRET = 'p&w="\u20ac:%20'
 
 
 def test_the_secret_stands_in_a_json_body() -> None:
-    request = Recipe(url=URL, secret_as="code", fields=(("kind", "api"),)).request(SECRET)
+    request = Recipe(url=URL, places=(CODE,), fields=(("kind", "api"),)).request(SECRET)
     assert (request.url, request.method) == (URL, "POST")
     assert json.loads(request.body) == {"kind": "api", "code": SECRET}
     assert dict(request.headers)["content-type"] == "application/json"
@@ -21,20 +22,24 @@ def test_the_secret_stands_in_a_json_body() -> None:
 
 def test_the_secret_stands_in_a_form() -> None:
     fields = (("grant_type", "client_credentials"), ("client_id", "me"))
-    request = Recipe(url=URL, encoding="form", fields=fields, secret_as="client_secret").request(SECRET)
+    request = Recipe(url=URL, encoding="form", fields=fields, places=(SecretPlace("body", "client_secret"),)).request(
+        SECRET
+    )
     assert parse_qsl(request.body.decode("ascii")) == [*fields, ("client_secret", SECRET)]
     assert dict(request.headers)["content-type"] == "application/x-www-form-urlencoded"
 
 
 def test_the_secret_is_the_password_of_basic_authentication() -> None:
-    request = Recipe(url=URL, encoding="form", fields=(("a", "b"),), secret_in="basic", secret_as="m:e").request("s p:")
+    request = Recipe(url=URL, encoding="form", fields=(("a", "b"),), places=(SecretPlace("basic", "m:e"),)).request(
+        "s p:"
+    )
     scheme, _, pair = dict(request.headers)["authorization"].partition(" ")
     assert (scheme, base64.b64decode(pair)) == ("Basic", b"m%3Ae:s+p%3A")
     assert request.body == b"a=b"
 
 
 def test_the_secret_is_a_header_field_and_no_fields_are_no_body() -> None:
-    request = Recipe(url=URL, method="GET", secret_in="header", secret_as="X-Key").request("abc")
+    request = Recipe(url=URL, method="GET", places=(SecretPlace("header", "X-Key"),)).request("abc")
     assert (request.method, request.body) == ("GET", b"")
     assert dict(request.headers)["x-key"] == "abc"
     assert "content-type" not in dict(request.headers)
@@ -43,20 +48,20 @@ def test_the_secret_is_a_header_field_and_no_fields_are_no_body() -> None:
 @pytest.mark.parametrize("secret", ["a\r\nx: 1", "a\x00", "\u20ac"])
 def test_a_secret_that_no_header_field_can_carry_is_refused_without_being_quoted(secret: str) -> None:
     with pytest.raises(ValueError, match="header field") as refused:
-        Recipe(url=URL, secret_in="header", secret_as="x-key").request(secret)
+        Recipe(url=URL, places=(SecretPlace("header", "x-key"),)).request(secret)
     assert secret not in str(refused.value)
 
 
 @pytest.mark.parametrize("secret_in", ["body", "basic", "header"])
 def test_a_request_shows_itself_without_the_secret(secret_in: str) -> None:
-    request = Recipe(url=URL, secret_in=secret_in, secret_as="code").request("hidden")  # type: ignore[arg-type]
+    request = Recipe(url=URL, places=(SecretPlace(secret_in, "code"),)).request("hidden")  # type: ignore[arg-type]
     assert "hidden" not in repr(request)
     assert base64.b64encode(b"code:hidden").decode() not in repr(request)
 
 
 def test_a_surrogate_from_the_environment_is_sent_rather_than_raised() -> None:
-    assert Recipe(url=URL, secret_as="code").request("a\udcff").body == b'{"code":"a\\udcff"}'
+    assert Recipe(url=URL, places=(CODE,)).request("a\udcff").body == b'{"code":"a\\udcff"}'
 
 
 def test_messages_name_scheme_host_and_port_only() -> None:
-    assert Recipe(url=URL, secret_as="code").origin == "https://tokens.corp.example:8443"
+    assert Recipe(url=URL, places=(CODE,)).origin == "https://tokens.corp.example:8443"

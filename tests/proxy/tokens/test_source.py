@@ -12,7 +12,7 @@ from mimic_proxy.tokens.answer import Failure, TokenAnswer
 from mimic_proxy.tokens.recipe import Grant
 from mimic_proxy.tokens.token import AccessToken
 
-STATIC = Grant("static", secret=SecretRef("ACCESS_TOKEN", "fixed"))
+STATIC = Grant("static", secrets=(SecretRef("ACCESS_TOKEN", "fixed"),))
 NONE = Grant("none")
 
 
@@ -255,15 +255,18 @@ async def test_the_old_token_serves_until_it_expires_then_503_and_it_heals_by_it
 @pytest.mark.parametrize(
     ("failure", "advice"),
     [
-        (Failure("unreachable", "could not be reached: [SSL: CERTIFICATE_VERIFY_FAILED] self-signed"), "CA_BUNDLE"),
-        (Failure("unreachable", "could not be reached: [SSL: WRONG_VERSION_NUMBER]"), "Does TOKEN_URL speak https?"),
+        (Failure("tls", "could not be reached over TLS: [SSL: CERTIFICATE_VERIFY_FAILED] self-signed"), "CA_BUNDLE"),
+        (Failure("tls", "could not be reached over TLS: [SSL: WRONG_VERSION_NUMBER]"), "Does TOKEN_URL speak https?"),
         (Failure("unreachable", "could not be reached: Connection refused"), "the network between"),
         (Failure("timeout", "did not answer within 10 s"), "the network between"),
         (TokenAnswer(404, b""), "The path of TOKEN_URL may be wrong"),
         (TokenAnswer(405, b""), "The path of TOKEN_URL may be wrong"),
         (TokenAnswer(502, b""), "the owners of the token service"),
-        (TokenAnswer(429, b""), "the owners of the token service"),
+        (TokenAnswer(429, b""), "somebody else may use the same account"),
+        (TokenAnswer(415, b""), "TOKEN_ENCODING"),
+        (TokenAnswer(302, b"", location_host="login.example"), "to login.example, which is not followed"),
         (TokenAnswer(200, b"<html>"), "Check that TOKEN_URL names a token service"),
+        (TokenAnswer(200, b"{}"), "TOKEN_POINTER says where"),
     ],
 )
 async def test_what_to_try_fits_what_went_wrong(scene: Any, failure: TokenAnswer | Failure, advice: str) -> None:

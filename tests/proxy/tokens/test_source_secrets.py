@@ -159,7 +159,7 @@ async def test_a_file_that_is_emptied_keeps_the_last_secret(scene: Any, file: Pa
 
 
 async def test_a_static_token_follows_its_file(scene: Any, file: Path) -> None:
-    grant = Grant("static", secret=SecretRef("ACCESS_TOKEN", file=file))
+    grant = Grant("static", secrets=(SecretRef("ACCESS_TOKEN", file=file),))
     source = await scene.started(grant)
     first = source.obtain(scene.caller())
     assert first.value == "first-code"
@@ -176,7 +176,7 @@ async def test_a_static_token_follows_its_file(scene: Any, file: Path) -> None:
 
 async def test_a_static_token_that_no_header_can_carry_is_told_and_heals(scene: Any, file: Path) -> None:
     put(file, "broken\ncode")
-    source = await scene.started(Grant("static", secret=SecretRef("ACCESS_TOKEN", file=file)))
+    source = await scene.started(Grant("static", secrets=(SecretRef("ACCESS_TOKEN", file=file),)))
     error = source.obtain(scene.caller())
     assert isinstance(error, TokenRejected)
     assert "ACCESS_TOKEN_FILE" in error.message
@@ -188,7 +188,7 @@ async def test_a_static_token_that_no_header_can_carry_is_told_and_heals(scene: 
 
 async def test_a_static_token_whose_file_is_missing_heals_by_itself(scene: Any, tmp_path: Path) -> None:
     file = tmp_path / "not-yet"
-    source = await scene.started(Grant("static", secret=SecretRef("ACCESS_TOKEN", file=file)))
+    source = await scene.started(Grant("static", secrets=(SecretRef("ACCESS_TOKEN", file=file),)))
     assert isinstance(source.obtain(scene.caller()), TokenUnavailable)
     put(file, "there")
     await scene.clock.advance(1.1)

@@ -102,7 +102,7 @@ async def test_a_token_service_that_fails_and_is_left_alone(
         assert now.gauges["mimic_token_expiry_timestamp_seconds"] == now.gauges["mimic_ready{condition=token}"] == 0
 
 
-@pytest.mark.parametrize("result", ["timeout", "unreachable", "bad_response"])
+@pytest.mark.parametrize("result", ["timeout", "unreachable", "not_json"])
 async def test_a_token_service_that_fails_and_is_asked_again(tokens: TokenService, start: Start, result: str) -> None:
     tokens.script = hang() if result == "timeout" else reply(answer(200, b"<html>"))
     url = f"http://127.0.0.1:{free_port()}/token" if result == "unreachable" else tokens.url
@@ -113,7 +113,7 @@ async def test_a_token_service_that_fails_and_is_asked_again(tokens: TokenServic
             return total(times(number, refresh(result, "startup")), failures(number)) if number else JOINED
 
         await told(mimic, Scrape(), 5, expected)
-        if result == "bad_response":
+        if result == "not_json":
             tokens.script = tokens.issue
             await mimic.until(mimic.is_ready, 10)
             healed = total(refresh("success", "startup"), breaker("half_open"), breaker("closed"))

@@ -6,4 +6,4 @@ from mimic_proxy.tokens.recipe import Grant
 
 def grant(settings: Settings) -> Grant:
     """ACCESS_TOKEN as it is; no token service."""
-    return Grant("static", secret=settings.access_token or SecretRef("ACCESS_TOKEN"))
+    return Grant("static", secrets=(settings.access_token or SecretRef("ACCESS_TOKEN"),))

@@ -1,0 +1,67 @@
+"""What the operator writes for the proxy is what the proxy reads: the two packages meet here alone."""
+
+import re
+import tempfile
+from pathlib import Path
+
+import pytest
+from fakes.generated_backends import backends
+from fakes.kubernetes_examples import EXAMPLES, backend_in
+from hypothesis import HealthCheck, given, settings
+from mimic_operator.resource import places
+from mimic_operator.resource.backend import Backend
+from mimic_operator.resource.config import config_of
+from mimic_operator.resource.container import ProxyDefaults
+from mimic_operator.resource.revision import Revision, revision_of
+from mimic_proxy.settings import NAMES, Settings, load
+
+DEFAULTS = ProxyDefaults(image="registry.example.com/mimic:0.1.0")
+MOUNTED = (places.CA, places.CLIENT_CERT)
+
+
+def read_by_proxy(revision: Revision) -> Settings:
+    """As the proxy in the container reads it: with the container's environment, the mounted files in their places."""
+    environ = {entry["name"]: entry.get("value", "of the Secret") for entry in revision.container["env"]}
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
+        file.write(revision.config_text)
+        file.flush()
+        environ["MIMIC_CONFIG"] = file.name
+        return load(environ, is_file=lambda path: str(path).startswith(MOUNTED))
+
+
+def assert_accepted(backend: Backend) -> Settings:
+    found = read_by_proxy(revision_of(backend, DEFAULTS))
+    assert [warning for warning in found.warnings if "no setting" in warning] == []
+    return found
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_proxy_accepts_every_example_without_a_warning(example: Path):
+    backend = backend_in(example)
+    found = assert_accepted(backend)
+    allowed = {"VERIFY_SSL"} if not backend.tls.verify else set()
+    assert [warning for warning in found.warnings if not warning.startswith(tuple(allowed))] == []
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(backend=backends())
+def test_proxy_accepts_what_is_rendered_for_any_backend(backend: Backend):
+    found = assert_accepted(backend)
+    assert found.chat_api_url == backend.chat.url
+    assert found.grant.replace("_", "") == backend.auth.grant.lower()
+
+
+def test_no_setting_of_the_proxy_that_the_operator_names_is_unknown():
+    known = {name.lower() for name in NAMES.all}
+    for example in EXAMPLES:
+        config = config_of(backend_in(example), memory_limit="256Mi")
+        assert set(config) <= known, example.stem
+
+
+def test_configuration_holds_no_secret_but_only_where_it_is():
+    for example in EXAMPLES:
+        config = config_of(backend_in(example), memory_limit="256Mi")
+        secrets = {name.lower() for name in NAMES.secrets}
+        assert secrets.isdisjoint(config), example.stem
+        for name in secrets & {key.removesuffix("_file") for key in config}:
+            assert re.match(r"/(etc|var/run)/", config[f"{name}_file"])
