@@ -9,9 +9,11 @@ PYTHON ?= $(shell for name in python3.14 python3.13 python3.12 python3.11 python
 VENV ?= .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
+CYCLONEDX_VERSION := 7.5.0
+PIP_AUDIT_VERSION := 2.10.1
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-cluster test-compiled check format bench trial conformance dashboards lock build build-compiled clean
+.PHONY: help run serve test test-cluster test-compiled check format bench trial conformance dashboards chart-readme lock build build-compiled image sbom scan clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,12 +39,19 @@ test-compiled: $(VENV)/.installed-dev ## the proxy's tests with its hot modules 
 		--target .cache/compiled .
 	PYTHONPATH=$(CURDIR)/.cache/compiled $(BIN)/python -m pytest $(PARALLEL) tests/proxy tests/sdk $(ARGS)
 
-check: $(VENV)/.installed-dev ## lint, format, types, import contracts, dashboards and rules up to date
+check: $(VENV)/.installed-dev ## lint, format, types, import contracts, the chart, dashboards and rules up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m observability --check
+	$(BIN)/python helm/values_reference.py --check
+	@if [ -n "$(HELM)" ]; then for values in helm/mimic/ci/*.yaml; do \
+		$(HELM) lint --strict --quiet --kube-version 1.35 helm/mimic --values "$$values" || exit 1; done; \
+	elif [ "$$MIMIC_TEST_TOOLS" = required ]; then echo "helm is needed to lint the chart."; exit 1; \
+	else echo "There is no helm: the chart was not linted."; fi
+
+HELM ?= $(shell PATH="$$PATH:$$KUBEBUILDER_ASSETS" command -v helm)
 
 format: $(VENV)/.installed-dev ## put the code into shape
 	$(BIN)/ruff check --fix .
@@ -56,6 +65,9 @@ bench: $(VENV)/.installed-dev ## Mimic against its peers, side by side
 
 dashboards: $(VENV)/.installed-dev ## the chart's dashboards and rules, built anew from observability/
 	$(BIN)/python -m observability
+
+chart-readme: $(VENV)/.installed-dev ## the chart's README, built anew from its values.yaml
+	$(BIN)/python helm/values_reference.py
 
 trial: $(VENV)/.installed-dev ## real models behind it (compiles one runtime, downloads two models)
 	$(BIN)/python -m tests.trial $(ARGS)
@@ -74,6 +86,20 @@ build: $(VENV)/.installed-dev ## source distribution and wheel, in dist/
 
 build-compiled: $(VENV)/.installed-dev ## a wheel for this platform and Python, hot modules compiled, in dist/
 	MIMIC_COMPILE=1 $(BIN)/python -m hatchling build -t wheel
+
+IMAGE ?= mimic:$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+BUILDER ?= docker
+image: ## the container image, by docker or BUILDER=buildah; IMAGE names it, BUILD_ARGS="--build-arg BASE_IMAGE=..."
+	$(BUILDER) build --tag $(IMAGE) --build-arg REVISION=$$(git rev-parse HEAD) $(BUILD_ARGS) .
+
+sbom: $(VENV)/.tools $(VENV)/.installed ## what the lock holds, as CycloneDX: dist/mimic.cdx.json
+	mkdir -p dist
+	$(VENV)/tools/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible -o dist/mimic.cdx.json
+
+scan: $(VENV)/.tools ## known vulnerabilities of the locked packages, and with SCAN_IMAGE=... of an image (needs trivy)
+	$(VENV)/tools/bin/pip-audit --strict --requirement requirements.lock --require-hashes --disable-pip --progress-spinner off
+	@if [ -n "$(SCAN_IMAGE)" ]; then \
+		trivy image --exit-code 1 --ignore-unfixed --severity HIGH,CRITICAL "$(SCAN_IMAGE)"; fi
 
 clean: ## what the targets above have made
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
@@ -101,6 +127,11 @@ $(VENV)/.installed: requirements.lock pyproject.toml $(VENV)/.python
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	@echo "Installing what tests and checks need ..."
 	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements-dev.lock $(TERSE)
+	@touch $@
+
+$(VENV)/.tools: $(VENV)/.python
+	@$(BIN)/python -m venv $(VENV)/tools
+	@$(VENV)/tools/bin/python -m pip install --disable-pip-version-check --quiet cyclonedx-bom==$(CYCLONEDX_VERSION) pip-audit==$(PIP_AUDIT_VERSION)
 	@touch $@
 
 $(VENV)/.uv: $(VENV)/.python

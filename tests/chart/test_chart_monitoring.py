@@ -23,10 +23,18 @@ def test_they_are_there_where_the_cluster_knows_them():
 
 def test_the_rules_are_those_of_the_folder_with_runbooks_where_they_are():
     where = "https://runbooks.example.com/mimic"
-    rendering = Rendering(sets={"monitoring.runbookURL": f'"{where}/"'}, capabilities=PROMETHEUS.capabilities)
+    sets = {"monitoring.runbookURL": f'"{where}/"', "monitoring.expectMimic": "true"}
+    rendering = Rendering(sets=sets, capabilities=PROMETHEUS.capabilities)
     (rule,) = of_kind(render(rendering), "PrometheusRule")
     written = json.dumps(groups()).replace("https://mimic.example.com/docs/runbooks", where)
     assert rule["spec"]["groups"] == json.loads(written)
+
+
+def test_no_mimic_at_all_is_an_alert_only_where_one_is_expected():
+    (rule,) = of_kind(render(PROMETHEUS), "PrometheusRule")
+    alerts = [entry.get("alert") for group in rule["spec"]["groups"] for entry in group["rules"]]
+    assert "MimicTokenExpired" in alerts
+    assert "MimicAbsent" not in alerts
 
 
 def test_the_dashboards_are_those_of_the_folder_byte_by_byte():
