@@ -17,7 +17,9 @@ def test_the_configurations_are_called_before_those_of_meshes():
     for release in ("mimic", "a", "zz"):
         for manifest in of_kind(render(Rendering(release=release)), "MutatingWebhookConfiguration"):
             name = manifest["metadata"]["name"]
-            assert name < "istio-revision-tag-default" < "istio-sidecar-injector" < "linkerd-proxy-injector-webhook-config"
+            assert (
+                name < "istio-revision-tag-default" < "istio-sidecar-injector" < "linkerd-proxy-injector-webhook-config"
+            )
             assert name.endswith(f".mimic-system.{release}")
 
 

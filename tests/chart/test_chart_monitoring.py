@@ -2,10 +2,9 @@
 
 import json
 
-from mimic_operator.resource import container, naming
-
 from fakes.chart_files import BOARD_FILES, groups
 from fakes.helm import Rendering, of_kind, render
+from mimic_operator.resource import container, naming
 
 PROMETHEUS = Rendering(capabilities=["monitoring.coreos.com/v1"])
 KINDS = ("PodMonitor", "ServiceMonitor", "PrometheusRule", "ConfigMap")

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mimic_operator import settings
 
 from fakes.helm import CHART, CI_VALUES, Rendering, of_kind, one, pods, render
+from mimic_operator import settings
 
 values_file = pytest.mark.parametrize("file", CI_VALUES, ids=lambda file: file.stem)
 

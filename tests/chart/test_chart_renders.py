@@ -5,7 +5,21 @@ from pathlib import Path
 import kubernetes_validate
 import pytest
 
-from fakes.helm import CHART, CI_VALUES, NEWEST, OLDEST, VERSIONS, HelmFailed, Manifest, Rendering, helms, of_kind, render, run, text
+from fakes.helm import (
+    CHART,
+    CI_VALUES,
+    NEWEST,
+    OLDEST,
+    VERSIONS,
+    HelmFailed,
+    Manifest,
+    Rendering,
+    helms,
+    of_kind,
+    render,
+    run,
+    text,
+)
 
 FOREIGN = {"monitoring.coreos.com/v1", "cert-manager.io/v1"}
 NEEDS_POLICIES = {"tenants-values.yaml"}
@@ -81,9 +95,7 @@ def test_everything_in_the_release_has_its_labels_and_a_namespace_where_there_is
 
 def test_two_releases_share_no_name():
     def names(release: str, namespace: str) -> set[tuple[str, str, str | None]]:
-        rendering = Rendering(
-            values=[CHART / "ci" / "namespaced-values.yaml"], release=release, namespace=namespace
-        )
+        rendering = Rendering(values=[CHART / "ci" / "namespaced-values.yaml"], release=release, namespace=namespace)
         return {
             (manifest["kind"], manifest["metadata"]["name"], manifest["metadata"].get("namespace"))
             for manifest in render(rendering)
@@ -97,7 +109,9 @@ def test_two_releases_share_no_name():
 
 
 def test_names_fit_however_long_the_release_is():
-    manifests = render(Rendering(release="r" * 53, namespace="n" * 63, values=[CHART / "ci" / "everything-values.yaml"]))
+    manifests = render(
+        Rendering(release="r" * 53, namespace="n" * 63, values=[CHART / "ci" / "everything-values.yaml"])
+    )
     for manifest in manifests:
         longest = 63 if manifest["kind"] in {"Service", "Job", "Pod"} else 253
         assert len(manifest["metadata"]["name"]) <= longest

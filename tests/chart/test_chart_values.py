@@ -39,7 +39,7 @@ WRONG = {
     "certificates": ('{"mode": "external"}', "/certificates/external/secretName"),
     "certificates.certManager.issuerRef": ('{"nam": "x"}', "nam"),
     "policy.hosts": ('["https://x"]', "/policy/hosts"),
-    "policy.images": ("[\"a'b\"]", "/policy/images"),
+    "policy.images": ('["a\'b"]', "/policy/images"),
     "policy.confineReconciler": ('"perhaps"', "/policy/confineReconciler"),
     "monitoring.rules": ('"on"', "/monitoring/rules"),
     "monitoring.interval": ('"often"', "/monitoring/interval"),
@@ -81,7 +81,7 @@ def _keys(values: dict[str, Any], schema: dict[str, Any], place: str = "") -> li
         return []
     known = schema["properties"].keys() - {"global"}
     wrong = [f"{place}/{key}" for key in known ^ values.keys()]
-    if place.endswith("/issuerRef") or place.endswith("resources"):
+    if place.endswith(("/issuerRef", "resources")):
         return []
     for key, value in values.items():
         if isinstance(value, dict) and key in known:

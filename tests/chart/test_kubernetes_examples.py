@@ -7,9 +7,9 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from mimic_operator.resource.backend import parse
 
 from fakes.helm import CHART, NEWEST, OLDEST, Rendering, of_kind, one, render
+from mimic_operator.resource.backend import parse
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "kubernetes"
 FILES = sorted(file for file in EXAMPLES.rglob("*.yaml") if file.name != "values.yaml" and "backends" not in file.parts)

@@ -1,4 +1,4 @@
-"""The Tiltfile, evaluated by a Starlark interpreter with Tilt's functions played: it reads, and asks for what is there."""
+"""The Tiltfile, evaluated by a Starlark interpreter with Tilt's functions played: it asks for what is there."""
 
 import shutil
 import signal
@@ -32,7 +32,7 @@ def calls() -> Calls:
 
         return record
 
-    def helm(chart: str, name: str, namespace: str, set: list[str]) -> str:  # noqa: A002
+    def helm(chart: str, name: str, namespace: str, set: list[str]) -> str:
         made["helm"].append(((chart,), {"name": name, "namespace": namespace}))
         sets = dict(entry.split("=", 1) for entry in set)
         return text(Rendering(release=name, namespace=namespace, sets=sets))
@@ -41,7 +41,7 @@ def calls() -> Calls:
         module.add_callable(name, recorder(name))
     module.add_callable("helm", helm)
     module.add_callable("decode_yaml_stream", lambda stream: [entry for entry in yaml.safe_load_all(stream) if entry])
-    module.add_callable("encode_yaml_stream", lambda manifests: yaml.safe_dump_all(manifests))
+    module.add_callable("encode_yaml_stream", yaml.safe_dump_all)
     parsed = starlark.parse("Tiltfile", (ROOT / "Tiltfile").read_text("utf-8"), dialect=starlark.Dialect.extended())
     starlark.eval(module, parsed, starlark.Globals.standard())
     return made

@@ -26,7 +26,7 @@ def test_it_is_up_to_date(reference: ModuleType):
 
 
 def test_maps_are_sections_and_values_rows(reference: ModuleType):
-    text = '# Alone.\nalone: 1\n# Of both.\ngroup:\n  # With a | bar.\n  key: {}\n  # Inner\n  # lines.\n  inner: [a]\n'
+    text = "# Alone.\nalone: 1\n# Of both.\ngroup:\n  # With a | bar.\n  key: {}\n  # Inner\n  # lines.\n  inner: [a]\n"
     page = reference.page(text)
     assert "| `alone` | Alone. | `1` |" in page
     assert "### group\n\nOf both.\n" in page

@@ -9,7 +9,7 @@ import pytest
 from fakes.applied import Cluster
 from fakes.chart_release import server_version
 from fakes.control_plane import ControlPlane
-from fakes.helm import CI_VALUES, HelmFailed, Rendering, NAMES, helms, is_hook, of_kind, render, run
+from fakes.helm import CI_VALUES, NAMES, HelmFailed, Rendering, helms, is_hook, of_kind, render, run
 
 FOREIGN = {"monitoring.coreos.com/v1", "cert-manager.io/v1"}
 
@@ -24,7 +24,6 @@ def watched(cluster: Cluster) -> None:
     for name in ("shop", "search"):
         namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
         assert cluster.apply(namespace).is_success
-
 
 
 @pytest.mark.parametrize("file", CI_VALUES, ids=lambda file: file.stem)
@@ -47,7 +46,9 @@ def test_its_pods_pass_the_restricted_standard_as_the_api_server_judges_it(clust
     cluster.apply_all([{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}])
     everything = [file for file in CI_VALUES if file.stem == "everything-values"]
     sets = {"webhook.hostNetwork": "false"}
-    for manifest in of_kind(render(Rendering(values=everything, namespace=name, sets=sets)), "Deployment", "Job", "Pod"):
+    for manifest in of_kind(
+        render(Rendering(values=everything, namespace=name, sets=sets)), "Deployment", "Job", "Pod"
+    ):
         answer = cluster.apply(manifest | {"metadata": manifest["metadata"] | {"namespace": name}}, dry_run=True)
         # A pod also needs its account, which a dry run has not made; the standard is judged before.
         assert answer.is_success or "serviceaccount" in answer.text, answer.text

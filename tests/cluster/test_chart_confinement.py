@@ -27,7 +27,12 @@ def workload(kind: str, namespace: str) -> Manifest:
         template = copy.deepcopy(TEMPLATE)
         template["spec"]["restartPolicy"] = "Never"
         jobs = {"metadata": {"labels": {"job": "mine"}}, "spec": {"backoffLimit": 2, "template": template}}
-        return {"apiVersion": "batch/v1", "kind": kind, "metadata": metadata, "spec": {"schedule": "@daily", "jobTemplate": jobs}}
+        return {
+            "apiVersion": "batch/v1",
+            "kind": kind,
+            "metadata": metadata,
+            "spec": {"schedule": "@daily", "jobTemplate": jobs},
+        }
     spec: Manifest = {"selector": {"matchLabels": {"app": "shop"}}, "template": copy.deepcopy(TEMPLATE)}
     if kind == "StatefulSet":
         spec["serviceName"] = "shop"
@@ -54,7 +59,9 @@ FORBIDDEN = {
         kind, {"spec": {"volumes": [{"name": "s", "secret": {"secretName": "s"}}]}}
     ),
     "the account": lambda kind: at_template(kind, {"spec": {"serviceAccountName": "admin"}}),
-    "a label of the pod": lambda kind: at_template(kind, {"metadata": {"labels": {"sidecar.istio.io/inject": "false"}}}),
+    "a label of the pod": lambda kind: at_template(
+        kind, {"metadata": {"labels": {"sidecar.istio.io/inject": "false"}}}
+    ),
     "an annotation of the pod": lambda kind: at_template(kind, {"metadata": {"annotations": {"note": "yours"}}}),
     "an annotation taken away": lambda kind: at_template(kind, {"metadata": {"annotations": {"note": None}}}),
     "a label of the workload": lambda kind: {"metadata": {"labels": {"team": "other"}}},
@@ -63,7 +70,13 @@ FORBIDDEN = {
     "an owner": lambda kind: {
         "metadata": {
             "ownerReferences": [
-                {"apiVersion": "mimic.dev/v1alpha1", "kind": "MimicBackend", "name": "x", "uid": "x", "controller": True}
+                {
+                    "apiVersion": "mimic.dev/v1alpha1",
+                    "kind": "MimicBackend",
+                    "name": "x",
+                    "uid": "x",
+                    "controller": True,
+                }
             ]
         }
     },
@@ -87,9 +100,7 @@ def release(control_plane: ControlPlane, admin: httpx2.Client) -> Iterator[Relea
         confined = {"metadata": {"labels": {"team": "other"}}}
 
         def refused() -> bool:
-            answer = made.reconciler.patch(
-                cluster.path(probe), json=confined, headers=MERGE, params={"dryRun": "All"}
-            )
+            answer = made.reconciler.patch(cluster.path(probe), json=confined, headers=MERGE, params={"dryRun": "All"})
             return answer.status_code == 422
 
         eventually("the reconciler is confined", refused)

@@ -27,9 +27,7 @@ class Release:
 
 
 @contextmanager
-def released(
-    plane: ControlPlane, admin: httpx2.Client, sets: Mapping[str, str] | None = None
-) -> Iterator[Release]:
+def released(plane: ControlPlane, admin: httpx2.Client, sets: Mapping[str, str] | None = None) -> Iterator[Release]:
     """The chart with `sets`, in a namespace of its own, and gone at the end but for the CRD."""
     namespace = f"mimic-{uuid.uuid4().hex[:8]}"
     cluster = Cluster(admin)
@@ -54,7 +52,7 @@ def server_version(admin: httpx2.Client) -> str:
 
 
 def may(client: httpx2.Client, verb: str, resource: str, name: str = "", namespace: str = "") -> bool:
-    """Whether the client's account may do this. resource: GROUP/PLURAL or GROUP/PLURAL/SUBRESOURCE, group `core` for v1."""
+    """Whether the client's account may do this. resource: GROUP/PLURAL[/SUBRESOURCE]; `core` is the group of v1."""
     group, plural, *rest = resource.split("/")
     attributes = {
         "verb": verb,

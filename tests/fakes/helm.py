@@ -51,13 +51,13 @@ class Rendering:
     hooks: bool = True
 
 
-def render(rendering: Rendering = Rendering(), name: str | None = None) -> list[Manifest]:  # noqa: B008
+def render(rendering: Rendering = Rendering(), name: str | None = None) -> list[Manifest]:
     """Its manifests in helm's order. Raises HelmFailed."""
     documents = yaml.load_all(text(rendering, name), Loader=_Loader)
     return [document for document in documents if document]
 
 
-def text(rendering: Rendering = Rendering(), name: str | None = None) -> str:  # noqa: B008
+def text(rendering: Rendering = Rendering(), name: str | None = None) -> str:
     """The same as helm prints it, for comparisons byte by byte."""
     command = ["template", rendering.release, str(CHART), "--namespace", rendering.namespace]
     command += ["--kube-version", rendering.version]

@@ -25,7 +25,11 @@ for backend in json.loads(sys.argv[1]):
             print(f"MimicBackend {named}: applied")
             break
         except ApiError as error:
-            if error.status.code == 404 and "namespaces" not in (error.status.message or "") and time.monotonic() < deadline:
+            if (
+                error.status.code == 404
+                and "namespaces" not in (error.status.message or "")
+                and time.monotonic() < deadline
+            ):
                 time.sleep(1)
                 continue
             print(f"MimicBackend {named}: {error.status.message}")

@@ -2,7 +2,9 @@
 
 import sys
 
+import httpx2
 from lightkube import ApiError, Client
+from lightkube.core.exceptions import ConfigError
 from lightkube.resources.admissionregistration_v1 import MutatingWebhookConfiguration, ValidatingWebhookConfiguration
 
 name = sys.argv[1]
@@ -14,5 +16,5 @@ try:
             print(f"{kind.__name__} {name}: deleted")
         except ApiError as error:
             print(f"{kind.__name__} {name}: {error.status.message}")
-except Exception as error:  # helm would keep the release; what is left here it deletes itself
+except (ConfigError, httpx2.HTTPError) as error:  # a failed hook would keep the release; helm deletes what is left here
     print(f"{name}: left to helm: {type(error).__name__}: {error}")

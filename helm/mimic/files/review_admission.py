@@ -1,6 +1,6 @@
 """`helm test`: asks the webhook through its Service, as the API server does, about a pod whose backend does not exist.
 
-Arguments: URL of the Service, namespace of the pod, file with the issuers of the certificate. A dry run: it leaves no trace.
+Arguments: URL of the Service, namespace of the pod, file with the issuers of the certificate. It is a dry run.
 """
 
 import json

@@ -158,7 +158,9 @@ def test_a_namespaced_install_reaches_its_namespaces_and_no_others(
         assert not may(release.webhook, "list", "core/namespaces")
 
 
-def test_those_who_edit_a_namespace_write_backends_there(control_plane: ControlPlane, admin: httpx2.Client, namespace: str):
+def test_those_who_edit_a_namespace_write_backends_there(
+    control_plane: ControlPlane, admin: httpx2.Client, namespace: str
+):
     """Needs the controller that aggregates roles."""
     cluster = Cluster(admin)
     for role in ("edit", "view"):
