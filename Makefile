@@ -11,9 +11,10 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 CYCLONEDX_VERSION := 7.5.0
 PIP_AUDIT_VERSION := 2.10.1
+HELM ?= $(shell PATH="$$PATH:$$KUBEBUILDER_ASSETS" command -v helm)
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-cluster test-compiled check format bench trial conformance dashboards chart-readme lock build build-compiled image sbom scan clean
+.PHONY: help run serve test test-cluster test-compiled check format bench trial conformance dashboards chart-readme crd golden lock build build-compiled image sbom scan clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,19 +40,18 @@ test-compiled: $(VENV)/.installed-dev ## the proxy's tests with its hot modules 
 		--target .cache/compiled .
 	PYTHONPATH=$(CURDIR)/.cache/compiled $(BIN)/python -m pytest $(PARALLEL) tests/proxy tests/sdk $(ARGS)
 
-check: $(VENV)/.installed-dev ## lint, format, types, import contracts, the chart, dashboards and rules up to date
+check: $(VENV)/.installed-dev ## lint, format, types, import contracts, the chart, generated files up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m observability --check
+	$(BIN)/python -m reference --check
 	$(BIN)/python helm/values_reference.py --check
 	@if [ -n "$(HELM)" ]; then for values in helm/mimic/ci/*.yaml; do \
 		$(HELM) lint --strict --quiet --kube-version 1.35 helm/mimic --values "$$values" || exit 1; done; \
 	elif [ "$$MIMIC_TEST_TOOLS" = required ]; then echo "helm is needed to lint the chart."; exit 1; \
 	else echo "There is no helm: the chart was not linted."; fi
-
-HELM ?= $(shell PATH="$$PATH:$$KUBEBUILDER_ASSETS" command -v helm)
 
 format: $(VENV)/.installed-dev ## put the code into shape
 	$(BIN)/ruff check --fix .
@@ -68,6 +68,16 @@ dashboards: $(VENV)/.installed-dev ## the chart's dashboards and rules, built an
 
 chart-readme: $(VENV)/.installed-dev ## the chart's README, built anew from its values.yaml
 	$(BIN)/python helm/values_reference.py
+
+crd: $(VENV)/.installed-dev ## the chart's CustomResourceDefinition and its reference, anew from their declarations
+	$(BIN)/python -m reference
+
+golden: $(VENV)/.installed-dev ## the golden files of tests/controller, anew: look at the difference before you keep it
+	@mkdir -p tests/controller/golden/render && rm -f tests/controller/golden/render/*.yaml
+	@for file in examples/kubernetes/backends/*.yaml; do \
+		MIMIC_IMAGE=registry.example.com/mimic:0.1.0 $(BIN)/mimic-operator render $$file \
+			> tests/controller/golden/render/$${file##*/} || exit 1; done
+	@git diff --stat -- tests/controller/golden
 
 trial: $(VENV)/.installed-dev ## real models behind it (compiles one runtime, downloads two models)
 	$(BIN)/python -m tests.trial $(ARGS)
@@ -103,7 +113,7 @@ scan: $(VENV)/.tools ## known vulnerabilities of the locked packages, and with S
 
 clean: ## what the targets above have made
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
-	find service operator tests bench observability -name __pycache__ -type d -prune -exec rm -rf {} +
+	find service operator tests bench observability reference -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.python:
 	@test -n "$(PYTHON)" || { echo "Mimic needs Python 3.11 or newer, and none was found; PYTHON=/path/to/python names one."; exit 1; }

@@ -5,9 +5,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+
 from fakes.generated_backends import backends
 from fakes.kubernetes_examples import EXAMPLES, backend_in
-from hypothesis import HealthCheck, given, settings
 from mimic_operator.resource import places
 from mimic_operator.resource.backend import Backend
 from mimic_operator.resource.config import config_of

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from hypothesis import strategies as st
+
 from mimic_operator.errors import InvalidBackend
 from mimic_operator.resource.backend import Backend, parse
 from mimic_operator.resource.naming import API_VERSION, KIND
@@ -29,7 +30,12 @@ from mimic_operator.resource.shape import (
 from mimic_operator.resource.spec import Spec
 from mimic_operator.resource.spec.selector import Requirement
 
-URLS = ["https://llm.corp.example/v1", "https://a", "https://[2001:db8::1]:8443/v1?api-version=1", "http://10.0.0.1:80/"]
+URLS = [
+    "https://llm.corp.example/v1",
+    "https://a",
+    "https://[2001:db8::1]:8443/v1?api-version=1",
+    "http://10.0.0.1:80/",
+]
 SMALL = 3
 """Entries of a list or table: enough to differ."""
 
@@ -64,8 +70,7 @@ def of_kind(kind: Kind) -> st.SearchStrategy[Any]:
         case Quantity():
             return st.sampled_from(["500m", "1", 2, "64Mi", "1.5Gi", "300M", "8Gi"])
         case Items():
-            unique = st.lists(of_kind(kind.of), min_size=kind.least, max_size=SMALL, unique=kind.unique)
-            return unique
+            return st.lists(of_kind(kind.of), min_size=kind.least, max_size=SMALL, unique=kind.unique)
         case Table():
             return st.dictionaries(_keys(kind), of_kind(kind.of), max_size=SMALL)
         case Foreign():
@@ -92,7 +97,7 @@ def _texts(kind: Text) -> st.SearchStrategy[str]:
         return st.sampled_from(URLS) | st.from_regex(re.compile(URL[-1].pattern, re.ASCII), fullmatch=True).filter(fits)
     if not wanted:
         return st.text(min_size=kind.least, max_size=min(kind.most, 20)).filter(fits)
-    examples = [text for text in ("a", "data.content", "Bearer {token}", "x {secret}", "jwt", "sha256:" + "0" * 64)]
+    examples = ("a", "data.content", "Bearer {token}", "x {secret}", "jwt", "sha256:" + "0" * 64)
     generated = st.from_regex(re.compile(wanted[-1], re.ASCII), fullmatch=True)
     return (st.sampled_from([text for text in examples if fits(text)] or ["A"]) | generated).filter(fits)
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
 from mimic_operator.resource.backend import Backend, parse
 
 ROOT = Path(__file__).parent.parent.parent

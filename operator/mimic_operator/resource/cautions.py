@@ -6,8 +6,16 @@ from typing import Literal
 
 from mimic_operator.resource.backend import Backend
 
-Word = Literal["CertificatesUnchecked", "Cleartext", "Open", "RefreshTokenShared", "NoTokenStore", "DebugLogs"]
-INSECURE: tuple[Word, ...] = ("CertificatesUnchecked", "Cleartext", "Open")
+Word = Literal["NotVerified", "PlainHttp", "Open", "RefreshTokenShared", "NoTokenStore", "DebugLogs"]
+WORDS: dict[Word, str] = {
+    "NotVerified": "`tls.verify: false`",
+    "PlainHttp": "http:// URLs",
+    "Open": "a Deployment that anybody may use",
+    "RefreshTokenShared": "several pods with one refresh token",
+    "NoTokenStore": "rotated refresh tokens that no volume keeps",
+    "DebugLogs": "`proxy.logLevel: DEBUG`",
+}
+INSECURE: tuple[Word, ...] = ("NotVerified", "PlainHttp", "Open")
 """Of them, those that the condition Insecure tells."""
 
 
@@ -29,13 +37,13 @@ def _found(backend: Backend) -> Iterator[Caution]:
     auth, tls = backend.auth, backend.tls
     if not tls.verify:
         yield Caution(
-            "CertificatesUnchecked",
+            "NotVerified",
             "spec.tls.verify",
             "the certificates of backend and token service are not checked; caBundle names an authority to trust",
         )
     urls = (backend.chat.url, backend.embedding.url, auth.token_url or "")
     if tls.insecure and any(url.startswith("http://") for url in urls):
-        yield Caution("Cleartext", "spec.tls.insecure", "tokens and prompts cross the network in the clear")
+        yield Caution("PlainHttp", "spec.tls.insecure", "tokens and prompts cross the network in the clear")
     if backend.spec.deployment is not None and backend.deployment.open and backend.deployment.client_auth is None:
         guarded = backend.deployment.network_policy.enabled
         if not guarded:

@@ -96,7 +96,8 @@ def _listening(backend: Backend) -> Config:
         "allowed_hosts": service_hosts(backend) if shared else None,
         "drain_delay": DRAIN_DELAY_SECONDS if shared else None,
         "drain_timeout": DRAIN_SECONDS,
-        "client_keys_file": f"{places.CLIENT_KEYS}/CLIENT_KEYS" if backend.deployment.client_auth else None,
+        # A folder: one file for each key of the Secret.
+        "client_keys_file": places.CLIENT_KEYS if backend.deployment.client_auth else None,
     }
 
 

@@ -244,8 +244,7 @@ def _deployment_volumes(backend: Backend) -> list[Volume]:
     found: list[Volume] = []
     keys, store = backend.deployment.client_auth, backend.auth.token_store
     if keys is not None:
-        only = [{"key": "CLIENT_KEYS", "path": "CLIENT_KEYS"}]
-        secret = {"secretName": keys.keys_secret_ref.name, "items": only, "optional": True}
+        secret = {"secretName": keys.keys_secret_ref.name, "optional": True}
         found.append({"name": "mimic-client-keys", "secret": secret})
     if store is not None:
         found.append({"name": "mimic-store", "persistentVolumeClaim": {"claimName": store.claim_name}})

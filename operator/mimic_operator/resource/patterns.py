@@ -3,16 +3,25 @@
 from mimic_operator.resource.shape import Match
 
 _HOST = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}(\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*\.?"
+_H = "[0-9A-Fa-f]{1,4}"
+_IPV6 = "|".join(
+    (
+        f"({_H}:){{7}}{_H}",
+        f"({_H}:){{1,7}}:",
+        f"({_H}:){{1,6}}:{_H}",
+        *(f"({_H}:){{1,{7 - after}}}(:{_H}){{1,{after}}}" for after in range(2, 7)),
+        f":((:{_H}){{1,7}}|:)",
+    )
+)
+"""RFC 4291, 2.2, without the forms that hold an IPv4 address."""
 _PORT = r"(:(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3}))?"
 _REST = r"([/?]([A-Za-z0-9._~:/?@!$&'()*+,;=\[\]-]|%[0-9A-Fa-f]{2})*)?"
 URL = (
     Match("^https?://", "must begin with https:// or http://"),
     Match("^[a-z]+://[^/?]*@", "must not hold a user name or password; credentials belong into the Secret", never=True),
     Match("#", "must not hold a fragment (#...); a server never sees it", never=True),
-    Match(
-        rf"^https?://({_HOST}|\[[0-9A-Fa-f:.]{{2,45}}\]){_PORT}{_REST}$",
-        "must be a URL like https://models.example.com/v1",
-    ),
+    Match(r"^https?://[^/:?\[]{254}", "must name a host of at most 253 characters", never=True),
+    Match(rf"^https?://({_HOST}|\[({_IPV6})\]){_PORT}{_REST}$", "must be a URL like https://models.example.com/v1"),
 )
 _WORD = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 OBJECT_NAME = Match(rf"^{_WORD}(\.{_WORD})*$", "must be an object's name: lower case letters, digits, - and .")

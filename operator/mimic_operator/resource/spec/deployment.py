@@ -64,7 +64,7 @@ class NetworkPolicy:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientAuth:
     keys_secret_ref: Annotated[
-        SecretName, Section("A Secret whose key CLIENT_KEYS lists the accepted keys.", SecretName)
+        SecretName, Section("A Secret with the accepted keys: one entry for each caller, by its name.", SecretName)
     ]
 
 

@@ -1,0 +1,1 @@
+"""Pages and files that are written from the operator's own declarations, and belong to the checkout alone."""

@@ -1,0 +1,39 @@
+"""`python -m reference [--check]`: the CustomResourceDefinition of the chart and the pages of docs/reference."""
+
+import sys
+from pathlib import Path
+
+from mimic_operator.definition import definition_yaml
+from reference import mimicbackend, names
+
+ROOT = Path(__file__).parent.parent
+CRD = ROOT / "helm" / "mimic" / "files" / "crd.yaml"
+PAGES = ROOT / "docs" / "reference"
+
+
+def wanted() -> dict[Path, str]:
+    """Every file by its path."""
+    return {
+        CRD: definition_yaml(),
+        PAGES / "mimicbackend.md": mimicbackend.page(),
+        PAGES / "names.md": names.page(),
+    }
+
+
+def main(arguments: list[str]) -> int:
+    """Write what is stale, or with --check only name it; the exit code."""
+    files = wanted()
+    stale = [path for path, text in files.items() if not path.is_file() or path.read_text("utf-8") != text]
+    for path in stale:
+        print(path)
+        if "--check" not in arguments:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(files[path], "utf-8")
+    if "--check" in arguments and stale:
+        print("These are not up to date: `make crd` writes them.")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

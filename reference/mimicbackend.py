@@ -1,0 +1,106 @@
+"""docs/reference/mimicbackend.md: every field of the resource, from its schema. Pure."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mimic_operator.resource.crd import COLUMNS, schema
+from mimic_operator.resource.naming import API_VERSION, PLURAL
+from mimic_operator.resource.rules import RULES
+
+Schema = Mapping[str, Any]
+HEAD = f"""\
+# MimicBackend
+
+`{API_VERSION}`, namespaced, `kubectl get mb`. This page is written from the declarations of its fields
+(`make crd`); `kubectl explain mimicbackend.spec` shows the same. Examples stand in
+[examples/kubernetes](../../examples/kubernetes). `mimic-operator render FILE` shows what a resource becomes, without a
+cluster, and `--explain` says it in words.
+
+A field in **bold** is required. Durations are text like `500ms`, `10s` or `1m30s`. Names are of objects in the
+resource's own namespace.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    whole = schema()["properties"]
+    parts = [HEAD, *_sections("spec", whole["spec"]), _rules(), *_sections("status", whole["status"]), _columns()]
+    return "\n".join(parts)
+
+
+def _sections(path: str, section: Schema, level: int = 2) -> Iterator[str]:
+    """The section's table, then those below it."""
+    properties: Mapping[str, Schema] = section["properties"]
+    required = section.get("required", ())
+    rows = [_row(path, name, field, name in required) for name, field in properties.items()]
+    about = f"{section['description']}\n\n" if "description" in section else ""
+    head = "| field | type | | default |\n| --- | --- | --- | --- |"
+    yield f"{'#' * level} `{path}`\n\n{about}{head}\n" + "\n".join(rows) + "\n"
+    for name, field in properties.items():
+        inner = field.get("items", field)
+        if "properties" in inner:
+            yield from _sections(f"{path}.{name}{'[]' if 'items' in field else ''}", inner, min(level + 1, 4))
+
+
+def _row(path: str, name: str, field: Schema, required: bool) -> str:
+    shown = f"**`{name}`**" if required else f"`{name}`"
+    inner = field.get("items", field)
+    if "properties" in inner:
+        anchor = f"{path}.{name}{'[]' if 'items' in field else ''}".lower().translate({ord(c): None for c in ".[]"})
+        shown = f"[{shown}](#{anchor})"
+    return f"| {shown} | {_type(field)} | {_cell(field.get('description', ''))} | {_default(field)} |"
+
+
+def _type(field: Schema) -> str:
+    if "x-kubernetes-int-or-string" in field:
+        return "quantity"
+    if "enum" in field:
+        return " \\| ".join(f"`{word}`" for word in field["enum"])
+    kind: str = field["type"]
+    if kind == "array":
+        return f"list of {_type(field['items'])}, at most {field['maxItems']}"
+    if "additionalProperties" in field:
+        return f"mapping to {_type(field['additionalProperties'])}, at most {field['maxProperties']}"
+    if kind == "object":
+        return "object" if "properties" in field else "object of Kubernetes"
+    if "pattern" in field and "duration" in json.dumps(field.get("x-kubernetes-validations", "")):
+        return "duration"
+    if kind in ("integer", "number") and "maximum" in field:
+        return f"{kind}, {field['minimum']} to {field['maximum']}{', or null' if field.get('nullable') else ''}"
+    return kind
+
+
+def _default(field: Schema) -> str:
+    default = field.get("default")
+    return "" if default is None or isinstance(default, dict) or default == [] else f"`{_plain(default)}`"
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _rules() -> str:
+    lines = [
+        "## Rules between fields",
+        "",
+        "Checked by the API server (CEL), and by `render` and `inject` offline.",
+        "",
+    ]
+    lines += ["| field | rule |", "| --- | --- |"]
+    offline = " (not by the API server; the condition ConfigValid tells)"
+    lines += [f"| `{rule.path}` | {_cell(rule.sentence)}{'' if rule.cel else offline} |" for rule in RULES]
+    return "\n".join(lines) + "\n"
+
+
+def _columns() -> str:
+    lines = [f"## Columns of `kubectl get {PLURAL}`", "", "| column | from | |", "| --- | --- | --- |"]
+    lines += [
+        f"| {name} | `{_cell(path)}` | {description}{' (`-o wide`)' if priority else ''} |"
+        for name, _, path, description, priority in COLUMNS
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,107 @@
+"""docs/reference/names.md: labels, annotations, objects, conditions and reasons. Pure."""
+
+from collections.abc import Sequence
+
+from mimic_operator.resource import naming
+from mimic_operator.resource.cautions import WORDS
+from mimic_operator.resource.container import ADMIN_PORT_NAME, API_PORT_NAME
+from mimic_operator.resource.rules import DEFAULT_ADMIN_PORT, DEFAULT_PORT
+
+HEAD = """\
+# Names
+
+What Mimic's operator reads and writes in a cluster. This page is written from its declarations (`make crd`). The
+resource's fields are in [mimicbackend.md](mimicbackend.md).
+"""
+LABELS = (
+    (naming.LABEL_INJECT, "pods", '`"true"`: this pod wants the proxy'),
+    (naming.LABEL_INJECTION, "namespaces", "`enabled`: all pods get the proxy where it can be had; nothing is denied"),
+    (naming.LABEL_MANAGED, "pod templates", "the operator set labels and annotations there, and takes them off again"),
+    (naming.LABEL_COMPONENT, "Mimic's own pods and objects", "`proxy`, `webhook` or `reconciler`"),
+    (naming.LABEL_BACKEND, "a backend's objects", "the backend they belong to; cut with a hash above 63 characters"),
+)
+ANNOTATIONS = (
+    (naming.ANNOTATION_BACKEND, "pods", "you", "the backend: NAME, or NAMESPACE/NAME of one in Deployment mode"),
+    (
+        naming.ANNOTATION_CLIENT_KEY_SECRET,
+        "pods",
+        "you",
+        "Secret of the pod's namespace with the key for a shared proxy",
+    ),
+    (naming.ANNOTATION_REVISION, "pod templates, pods", "Mimic", "the revision of the sidecar"),
+    (naming.ANNOTATION_TEMPLATE_HASH, "pods, Deployments", "Mimic", "hash of what only a restart changes"),
+    (
+        naming.ANNOTATION_CONFIG_HASH,
+        "pods, ConfigMaps",
+        "Mimic",
+        "hash of the configuration; on pods that of their start",
+    ),
+    (naming.ANNOTATION_PORT, "pods", "Mimic", "the API's port, where the usual one was taken"),
+    (naming.ANNOTATION_RETRY_AT, "workloads", "Mimic", "touched so that their controller tries again"),
+)
+MANAGERS = (
+    (naming.MANAGER, "a backend's objects"),
+    (naming.MANAGER_WORKLOADS, "labels and annotations of pod templates"),
+    (naming.MANAGER_STATUS, "status of MimicBackends"),
+)
+OBJECTS = (
+    ("ConfigMap", "`mimic-NAME-HASH`", "`mimic-NAME`", "the proxy's configuration file"),
+    ("ControllerRevision", "`mimic-NAME-HASH`", "", "what pods of this revision get"),
+    *(
+        (kind, "", "`mimic-NAME`", about)
+        for kind, about in (
+            ("ServiceAccount", "without rights, without a token"),
+            ("Deployment", ""),
+            ("Service", ""),
+            ("PodDisruptionBudget", "maxUnavailable 1; `deployment.pdb`"),
+            ("HorizontalPodAutoscaler", "`deployment.autoscaling`"),
+            ("NetworkPolicy", "`deployment.networkPolicy`"),
+            ("PodMonitor", "`deployment.podMonitor`"),
+        )
+    ),
+)
+CONDITIONS = (
+    ("Ready", "ConfigValid, and Injectable (Sidecar) or Available (Deployment)", "that of the part which is not"),
+    ("ConfigValid", "the spec can be used", "Valid, Invalid"),
+    ("SecretResolved", "pods hold a token; never part of Ready", "NotAsked and what pods answer"),
+    ("Injectable", "pods can get the sidecar", "Injectable, Conflict, QuotaOrLimits, NoRevision"),
+    ("Available", "the Deployment serves", "Available, Unavailable, NoDeployment"),
+    ("Progressing", "workloads take a change", "Idle, Progressing, Halted, Pending, Manual, NotPlanned"),
+    ("Insecure", "something is less safe than it could be", "Secure, PlainHttp, NotVerified, Open, Invalid"),
+    ("Degraded", "somebody has to act", "AsExpected, Contended, SingleUseCredential, and why a rollout halted"),
+)
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [
+        HEAD,
+        _table("Labels", ("label", "on", "meaning"), [(f"`{key}`", on, about) for key, on, about in LABELS]),
+        _table(
+            "Annotations",
+            ("annotation", "on", "set by", "meaning"),
+            [(f"`{key}`", on, by, about) for key, on, by, about in ANNOTATIONS],
+        ),
+        _table("Field managers", ("manager", "applies"), [(f"`{name}`", about) for name, about in MANAGERS]),
+        _table("Objects of a backend", ("kind", "Sidecar", "Deployment", ""), OBJECTS),
+        "A name that is too long or holds dots is cut and ends in a hash. The backend owns them: they go with it.\n",
+        _container(),
+        _table("Conditions", ("type", "true if", "reasons"), CONDITIONS),
+        _table("Cautions", ("word", "of"), [(f"`{word}`", about) for word, about in WORDS.items()]),
+        "`mimic-operator render --explain` tells them.\n",
+    ]
+    return "\n".join(parts)
+
+
+def _container() -> str:
+    rows = [
+        ("container", f"`{naming.CONTAINER}`"),
+        (f"port `{API_PORT_NAME}`", f"the API: {DEFAULT_PORT} on loopback as a sidecar, 8000 in a Deployment"),
+        (f"port `{ADMIN_PORT_NAME}`", f"`/livez`, `/readyz`, `/metrics`: {DEFAULT_ADMIN_PORT} as a sidecar, else 8001"),
+    ]
+    return _table("The proxy in a pod", ("", ""), rows)
+
+
+def _table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"## {title}", "", f"| {' | '.join(head)} |", f"|{' --- |' * len(head)}"]
+    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)]) + "\n"

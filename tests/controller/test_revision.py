@@ -1,0 +1,119 @@
+"""A revision: what makes another one, and what reaches pods without."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+
+from fakes.bad_backends import good
+from fakes.generated_backends import backends
+from mimic_operator.errors import InvalidBackend
+from mimic_operator.resource.backend import Backend, parse
+from mimic_operator.resource.container import ProxyDefaults
+from mimic_operator.resource.revision import Revision, from_data, revision_of, to_data
+
+DEFAULTS = ProxyDefaults(image="mimic:0.1.0")
+
+
+def revision_with(base: str = "sidecar", **spec: Any) -> Revision:
+    manifest = good(base)
+    for section, fields in spec.items():
+        before = manifest["spec"].get(section, {})
+        manifest["spec"][section] = {**before, **fields} if isinstance(fields, dict) else fields
+    return revision_of(parse(manifest, strict=True), DEFAULTS)
+
+
+RESTART = [
+    {"auth": {"secretRef": {"name": "other"}}},
+    {"auth": {"grant": "ClientCredentials"}},
+    {"tls": {"caBundle": {"configMapRef": {"name": "ca", "key": "ca.crt"}}}},
+    {"injection": {"port": 19000}},
+    {"injection": {"port": 18480}},
+    {"injection": {"readiness": "Token"}},
+    {"injection": {"env": {"mode": "Always"}}},
+    {"injection": {"containers": {"exclude": ["istio-proxy"]}}},
+    {"injection": {"native": "Never"}},
+    {"proxy": {"image": {"tag": "2"}}},
+    {"proxy": {"env": [{"name": "BREAKER_FAILURES", "value": "5"}]}},
+    {"proxy": {"resources": {"limits": {"memory": "512Mi"}}}},
+    {"proxy": {"imagePullSecrets": [{"name": "registry"}]}},
+    {"proxy": {"telemetry": {"otlpEndpoint": "http://collector:4318"}}},
+]
+HOT = [
+    {"chat": {"url": "https://other.example/v1"}},
+    {"auth": {"tokenURL": "https://other.example/token"}},
+    {"auth": {"recipe": {"format": "{token}"}}},
+    {"timeouts": {"idle": "10s"}},
+    {"limits": {"maxConcurrency": 5}},
+    {"models": {"static": ["a"]}},
+    {"tls": {"verify": False}},
+    {"proxy": {"logLevel": "DEBUG"}},
+]
+NEITHER = [
+    {"suspend": True},
+    {"injection": {"default": True}},
+    {"injection": {"workloads": {"selector": {"matchLabels": {"team": "search"}}}}},
+    {"rollout": {"policy": "Manual"}},
+]
+
+
+@pytest.mark.parametrize("change", RESTART, ids=str)
+def test_what_only_a_restart_brings_makes_another_revision(change: dict[str, Any]):
+    assert revision_with(**change).name != revision_with().name
+
+
+@pytest.mark.parametrize("change", HOT, ids=str)
+def test_configuration_reaches_pods_within_their_revision(change: dict[str, Any]):
+    before, after = revision_with(), revision_with(**change)
+    assert after.name == before.name
+    assert to_data(after) == to_data(before)
+    assert after.config_hash != before.config_hash
+
+
+@pytest.mark.parametrize("change", NEITHER, ids=str)
+def test_whom_it_is_for_changes_neither(change: dict[str, Any]):
+    before, after = revision_with(), revision_with(**change)
+    assert after == before
+
+
+def test_another_image_of_the_operator_makes_another_revision():
+    backend = parse(good("sidecar"))
+    assert revision_of(backend, ProxyDefaults(image="mimic:0.2.0")).name != revision_of(backend, DEFAULTS).name
+
+
+@settings(deadline=None, max_examples=60)
+@given(backend=backends())
+def test_comes_back_from_json_as_it_was_but_for_the_configuration(backend: Backend):
+    revision = revision_of(backend, DEFAULTS)
+    back = from_data(json.loads(json.dumps(to_data(revision))))
+    assert to_data(back) == to_data(revision)
+    assert back.config == {}
+    assert back.injection == revision.injection
+    assert revision_of(backend, DEFAULTS) == revision
+
+
+@settings(deadline=None, max_examples=60)
+@given(backend=backends())
+def test_names_fit_into_labels_and_bear_the_hash(backend: Backend):
+    revision = revision_of(backend, DEFAULTS)
+    assert len(revision.name) <= 63
+    assert revision.name.startswith("mimic-")
+    assert revision.config_map == revision.name or backend.mode == "Deployment"
+
+
+def test_urls_are_the_pods_own_loopback_or_the_service():
+    assert revision_with().url == "http://127.0.0.1:18480/v1"
+    assert revision_with().url_at(18485) == "http://127.0.0.1:18485/v1"
+    shared = revision_with("deployment")
+    assert shared.url == shared.url_at(18485) == "http://mimic-corp.default.svc/v1"
+    other = revision_with("deployment", deployment={"service": {"port": 8080}})
+    assert other.url == "http://mimic-corp.default.svc:8080/v1"
+
+
+def test_an_unreadable_revision_says_what_is_wrong():
+    data = to_data(revision_with())
+    with pytest.raises(KeyError):
+        from_data({key: value for key, value in data.items() if key != "container"})
+    with pytest.raises(InvalidBackend, match=r"injection\.native"):
+        from_data({**data, "injection": {**data["injection"], "native": "Sometimes"}})
