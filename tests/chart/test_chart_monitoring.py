@@ -51,5 +51,7 @@ def test_sidecars_are_scraped_by_the_name_of_their_port_as_the_job_of_the_rules(
     (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
     assert endpoint["port"] == container.ADMIN_PORT_NAME
     assert {"targetLabel": "job", "replacement": "mimic"} in endpoint["relabelings"]
-    assert monitor["spec"]["selector"] == {"matchLabels": {naming.LABEL_INJECT: "true"}}
+    assert monitor["spec"]["selector"] == {
+        "matchExpressions": [{"key": naming.LABEL_COMPONENT, "operator": "DoesNotExist"}]
+    }
     assert monitor["spec"]["namespaceSelector"] == {"any": True}
