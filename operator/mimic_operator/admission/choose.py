@@ -9,7 +9,7 @@ from mimic_operator.admission.outcomes import OUTCOMES, Outcome
 from mimic_operator.errors import InvalidBackend
 from mimic_operator.resource.backend import parse
 from mimic_operator.resource.naming import ANNOTATION_BACKEND
-from mimic_operator.resource.patterns import DNS_LABEL
+from mimic_operator.resource.patterns import OBJECT_NAME
 from mimic_operator.resource.spec import AllowedNamespaces
 
 
@@ -91,7 +91,7 @@ def named_backend(pod: pods.Pod, namespace: str) -> tuple[str, str] | None:
         return None
     where, separator, name = text.rpartition("/")
     found = (where if separator else namespace, name)
-    if not all(DNS_LABEL.allows(part) and len(part) <= 253 for part in found):
+    if not all(OBJECT_NAME.allows(part) and len(part) <= 253 for part in found):
         raise ValueError("it holds the name of a MimicBackend, NAME or NAMESPACE/NAME.")
     return found
 

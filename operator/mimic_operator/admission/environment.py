@@ -110,28 +110,40 @@ def _is_key(name: str) -> bool:
 def _extend_no_proxy(
     container: Container, told: Told, replaced: dict[int, Entry], added: list[Entry]
 ) -> Iterator[Remarked]:
-    """Both spellings: programs differ in which they read, and one that is set may hide the other."""
-    env = container.get("env") or ()
-    if not any(entry["name"].upper() in PROXY_VARIABLES for entry in (*env, *added)):
+    """Both spellings: programs differ in which they read, and one that is set may hide the other.
+
+    replaced, added: what is changed besides, which is extended as well.
+    """
+    env = [replaced.get(position, entry) for position, entry in enumerate(container.get("env") or ())]
+    after = [*env, *added]
+    if not any(entry["name"].upper() in PROXY_VARIABLES for entry in after):
         return
     hosts, name = ", ".join(told.hosts), container["name"]
-    found = [(position, entry) for position, entry in enumerate(env) if entry["name"] in NO_PROXY]
-    unknown = [entry for _, entry in found if "valueFrom" in entry or "$(" in entry.get("value", "")]
-    if unknown or (not found and container.get("envFrom")):
-        origin = "valueFrom or another variable" if unknown else "envFrom"
+    found = [position for position, entry in enumerate(after) if entry["name"] in NO_PROXY]
+    unknown = [position for position in found if _is_opaque(after[position])]
+    hidden = not found and bool(container.get("envFrom"))
+    if unknown or hidden:
+        origin = "envFrom" if hidden else "valueFrom or another variable"
         yield remark("NoProxyUnknown", container=name, origin=origin, hosts=hosts)
-    extended = False
-    for position, entry in found:
-        if entry not in unknown and (value := _extended(entry.get("value", ""), told.hosts)) is not None:
-            replaced[position] = {**entry, "value": value}
-            extended = True
-    if not found and not container.get("envFrom"):
-        taken = {entry["name"] for entry in added}
-        entries = [{"name": spelling, "value": ",".join(told.hosts)} for spelling in NO_PROXY if spelling not in taken]
-        added.extend(entries)
-        extended = bool(entries)
-    if extended:
+    longer = {
+        position: {**after[position], "value": value}
+        for position in found
+        if position not in unknown and (value := _extended(after[position].get("value", ""), told.hosts)) is not None
+    }
+    for position, entry in longer.items():
+        if position < len(env):
+            replaced[position] = entry
+        else:
+            added[position - len(env)] = entry
+    if not found and not hidden:
+        added.extend({"name": spelling, "value": ",".join(told.hosts)} for spelling in NO_PROXY)
+    if longer or not (found or hidden):
         yield remark("NoProxyExtended", container=name, hosts=hosts)
+
+
+def _is_opaque(entry: Entry) -> bool:
+    """Whether nobody but the kubelet knows the value."""
+    return "valueFrom" in entry or "$(" in entry.get("value", "")
 
 
 def _extended(value: str, hosts: Sequence[str]) -> str | None:

@@ -11,7 +11,7 @@ from mimic_operator.admission.choose import Candidate, Place, Refusal, choose, r
 from mimic_operator.admission.environment import LOOPBACK, Remarked, Told, change, lacks_key, remark
 from mimic_operator.admission.outcomes import OUTCOMES, Outcome, Verdict
 from mimic_operator.resource import naming
-from mimic_operator.resource.patterns import DNS_LABEL
+from mimic_operator.resource.patterns import DATA_KEY, OBJECT_NAME
 from mimic_operator.resource.revision import Revision
 
 NATIVE_SINCE = (1, 32)
@@ -100,24 +100,28 @@ def decide(pod: pods.Pod, request: Request, candidates: Sequence[Candidate], rev
     """
     found = _decide(pod, request, candidates, revisions)
     remarks = (*found.remarks, *_circumstances(pod, request, found))
-    verdict = found.verdict
-    if request.door == "namespace" and verdict is Verdict.DENIED:
-        verdict = Verdict.WARNED
-    return replace(found, verdict=verdict, remarks=remarks)
+    return softened(replace(found, remarks=remarks), request.door)
+
+
+def softened(decision: Decision, door: Door) -> Decision:
+    """Whoever came by the namespace's door is never denied."""
+    if door == "namespace" and decision.verdict is Verdict.DENIED:
+        return replace(decision, verdict=Verdict.WARNED)
+    return decision
 
 
 def _decide(pod: pods.Pod, request: Request, candidates: Sequence[Candidate], revisions: Revisions) -> Decision:
     if request.door == "label" and pods.labels(pod).get(naming.LABEL_INJECT) != "true":
-        return _end("NotOptedIn")
+        return end("NotOptedIn")
     if is_injected(pod):
-        return _end("AlreadyInjected")
+        return end("AlreadyInjected")
     if pods.is_windows(pod):
-        return _end("Windows")
+        return end("Windows")
     chosen = choose(pod, request.place, candidates)
     if isinstance(chosen, Refusal):
         return _refused(pod, chosen)
     if chosen.mode == "Sidecar" and pods.spec(pod).get("hostNetwork"):
-        return replace(_end("HostNetwork"), backend=chosen.full_name)
+        return replace(end("HostNetwork"), backend=chosen.full_name)
     revision = _revision(pod, chosen, revisions)
     if isinstance(revision, Refusal):
         return replace(_refused(pod, revision), backend=chosen.full_name)
@@ -125,7 +129,7 @@ def _decide(pod: pods.Pod, request: Request, candidates: Sequence[Candidate], re
     if isinstance(fit, Refusal):
         return replace(_refused(pod, fit), backend=chosen.full_name)
     url, word = fit.told.url, "Injected" if fit.sidecar else "Pointed"
-    done = _end(word, backend=chosen.name if fit.sidecar else chosen.full_name, revision=revision.name, url=url)
+    done = end(word, backend=chosen.name if fit.sidecar else chosen.full_name, revision=revision.name, url=url)
     remarks = (*_of_backend(chosen), *_of_containers(pod, fit), *_of_fit(pod, fit))
     return replace(done, backend=chosen.full_name, fit=fit, remarks=remarks)
 
@@ -136,7 +140,8 @@ def is_injected(pod: pods.Pod) -> bool:
     return named and naming.ANNOTATION_TEMPLATE_HASH in pods.annotations(pod)
 
 
-def _end(word: str, **names: object) -> Decision:
+def end(word: str, **names: object) -> Decision:
+    """The decision of this word, its sentence filled in."""
     outcome = OUTCOMES[word]
     sentence = outcome.sentence.format_map({key: str(value) for key, value in names.items()})
     return Decision(outcome=outcome, verdict=outcome.verdict, sentence=sentence)
@@ -145,7 +150,7 @@ def _end(word: str, **names: object) -> Decision:
 def _refused(pod: pods.Pod, refusal: Refusal) -> Decision:
     """A workload that the operator labelled must not stop because its backend went."""
     if naming.LABEL_MANAGED in pods.labels(pod) and refusal.outcome.word in ("UnknownBackend", "NoBackend"):
-        return _end("BackendGone", backend=pods.annotations(pod).get(naming.ANNOTATION_BACKEND, ""))
+        return end("BackendGone", backend=pods.annotations(pod).get(naming.ANNOTATION_BACKEND, ""))
     outcome = refusal.outcome
     return Decision(outcome=outcome, verdict=outcome.verdict, sentence=refusal.sentence)
 
@@ -200,7 +205,7 @@ def client_key(pod: pods.Pod) -> tuple[str, str] | None:
     if text is None:
         return None
     secret, separator, key = text.partition("/")
-    if not DNS_LABEL.allows(secret) or (separator and not key):
+    if not OBJECT_NAME.allows(secret) or (separator and not DATA_KEY.allows(key)):
         raise ValueError("it holds the name of a Secret in the pod's namespace, NAME or NAME/KEY.")
     return secret, key or CLIENT_KEY
 

@@ -85,8 +85,8 @@ OUTCOMES = {
         "controllers try again. If it lasts, look at its conditions and at the reconciler.",
         RevisionMissing="The revision {revision} of the MimicBackend {backend} is gone. Remove the annotation "
         "mimic.dev/revision from the pod template, and pods get the current one.",
-        TimedOut="Mimic's webhook could not decide within {seconds} s: the API server did not answer it. Controllers "
-        "try again.",
+        Undecided="Mimic's webhook could not decide: {problem}. Controllers try again.",
+        Failed="Mimic's webhook broke over this pod; its log says where. Controllers try again.",
     ),
 }
 """By their words."""
@@ -131,7 +131,7 @@ REMARKS = {
         Remark(
             "MeshInitContainers",
             True,
-            "Init containers of a meshed pod can call the model only if the mesh's own proxy is a native sidecar: {names}.",
+            "Init containers of a meshed pod call the model only if the mesh's proxy is a native sidecar: {names}.",
         ),
         Remark("MeshPort", False, "The admin port {admin_port} is kept out of the mesh {mesh}."),
         Remark(

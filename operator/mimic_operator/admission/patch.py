@@ -12,7 +12,7 @@ from mimic_operator.resource.container import at_ports, guaranteed, native, plai
 
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 GUARANTEED_CPU = "250m"
-"""Limit of a proxy that must have one and was given none: with its usual request as limit it would start for minutes."""
+"""Limit of a proxy that must have one and was given none: with its request as limit it would start for a minute."""
 MESH_ANNOTATIONS = {
     "istio": "traffic.sidecar.istio.io/excludeInboundPorts",
     "linkerd": "config.linkerd.io/skip-inbound-ports",

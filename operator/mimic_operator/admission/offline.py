@@ -1,0 +1,159 @@
+"""Injection without a cluster: what `mimic-operator inject FILE` prints, by the same decision as the webhook's."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jsonpatch
+
+from mimic_operator.admission.choose import Candidate, Place, candidate
+from mimic_operator.admission.inject import Decision, Request, decide
+from mimic_operator.admission.outcomes import Verdict
+from mimic_operator.admission.patch import Operation, patch
+from mimic_operator.errors import InputError
+from mimic_operator.resource import naming
+from mimic_operator.resource.backend import Backend, parse
+from mimic_operator.resource.container import ProxyDefaults
+from mimic_operator.resource.revision import Revision, revision_of
+
+Manifest = dict[str, Any]
+TEMPLATES: Mapping[str, tuple[str, ...]] = {
+    "Pod": (),
+    "PodTemplate": ("template",),
+    **dict.fromkeys(("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet"), ("spec", "template")),
+    **dict.fromkeys(("ReplicationController", "Job", "Rollout"), ("spec", "template")),
+    "CronJob": ("spec", "jobTemplate", "spec", "template"),
+}
+"""Where the pod stands in a workload."""
+SELECTABLE = ("Deployment", "StatefulSet", "DaemonSet", "CronJob")
+"""What spec.injection.workloads of a backend can select."""
+JOBS = ("Job", "CronJob")
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A document as it comes out, and what became of the pod in it; no decision where it holds none."""
+
+    manifest: Manifest
+    decision: Decision | None = None
+    operations: tuple[Operation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What the cluster is taken to hold: these backends, each at the revision that it asks for."""
+
+    backends: tuple[Backend, ...]
+    candidates: tuple[Candidate, ...]
+    revisions: Mapping[tuple[str, str], Revision]
+    """By namespace and name of the backend."""
+
+
+def world_of(manifests: Sequence[Manifest], namespace: str, defaults: ProxyDefaults) -> World:
+    """Backends that name no namespace stand in `namespace`. Raises InvalidBackend."""
+    placed = [{**each, "metadata": {"namespace": namespace, **(each.get("metadata") or {})}} for each in manifests]
+    backends = tuple(parse(each, strict=True) for each in placed)
+    revisions = {(each.namespace, each.name): revision_of(each, defaults) for each in backends}
+    found = map(candidate, placed)
+    candidates = tuple(replace(each, revision=revisions[each.namespace, each.name].name) for each in found)
+    return World(backends, candidates, revisions)
+
+
+def inject(document: Manifest, world: World, request: Request) -> Judged:
+    """What the cluster would make of a document that is applied in the request's namespace, or in the one it names.
+
+    Whatever holds no pod comes back as it is, and so does what is denied. Raises InputError for a pod that is none.
+    """
+    kind = str(document.get("kind"))
+    if kind not in TEMPLATES:
+        return Judged(document)
+    metadata = document.get("metadata") or {}
+    namespace = str(metadata.get("namespace") or request.place.name)
+    place = request.place if namespace == request.place.name else Place(namespace)
+    whole = deepcopy(document)
+    pod = _pod_in(whole)
+    if kind in SELECTABLE:
+        _select(pod, metadata.get("labels") or {}, namespace, world)
+    seen = {**pod, "metadata": {**(pod.get("metadata") or {}), **_owner(kind)}}
+    decision = decide(seen, replace(request, place=place), world.candidates, _revisions(world, seen))
+    if decision.verdict is Verdict.DENIED:
+        return Judged(document, decision)
+    operations = tuple(patch(pod, decision))
+    patched = jsonpatch.apply_patch(pod, list(operations))
+    pod.clear()
+    pod.update(patched)
+    return Judged(whole, decision, operations)
+
+
+def describe(judged: Judged, *, explain: bool) -> Iterator[str]:
+    """Lines on one decision: what somebody has to know, and with `explain` every remark and each change."""
+    decision, manifest = judged.decision, judged.manifest
+    if decision is None:
+        return
+    metadata = manifest.get("metadata") or {}
+    name = metadata.get("name") or metadata.get("generateName") or "(without a name)"
+    yield f"{str(manifest['kind']).lower()}/{name}: {decision.verdict}, {decision.reason}. {decision.sentence}"
+    for each in decision.remarks:
+        if each.told or explain:
+            yield f"  {'warning' if each.told else 'note'}, {each.word}. {each.sentence}"
+    if explain:
+        for operation in judged.operations:
+            yield f"  {operation['op']} {operation['path']}"
+
+
+def _pod_in(whole: Manifest) -> Manifest:
+    """The pod, or the template of one, in a document that may be changed."""
+    found = whole
+    for key in TEMPLATES[whole["kind"]]:
+        found = found.setdefault(key, {}) if isinstance(found, dict) else found
+    if not _is_a_pod(found):
+        raise InputError(f"a {whole['kind']} in it is malformed: its pod needs a spec with a list of named containers")
+    found.setdefault("metadata", {})
+    return found
+
+
+def _is_a_pod(found: object) -> bool:
+    """Whether it has the shape that decisions rely on; the API server judges the rest."""
+    if not isinstance(found, dict) or not isinstance(found.get("spec"), dict):
+        return False
+    lists = [found["spec"].get(field) or [] for field in ("containers", "initContainers")]
+    if not all(isinstance(each, list) for each in lists) or not lists[0]:
+        return False
+    return all(isinstance(each, dict) and isinstance(each.get("name"), str) for each in (*lists[0], *lists[1]))
+
+
+def _select(pod: Manifest, labels: Mapping[str, str], namespace: str, world: World) -> None:
+    """Label the template as the operator would, if a backend selects the workload and nobody has spoken before."""
+    found = [
+        each
+        for each in world.backends
+        if each.namespace == namespace
+        and each.injection.workloads is not None
+        and each.injection.workloads.selector.matches(labels)
+    ]
+    given = pod["metadata"].setdefault("labels", {})
+    if not found or naming.LABEL_INJECT in given:
+        return
+    chosen = min(found, key=lambda each: (each.created, each.name))
+    given |= {naming.LABEL_INJECT: "true", naming.LABEL_MANAGED: "true"}
+    pod["metadata"].setdefault("annotations", {}).setdefault(naming.ANNOTATION_BACKEND, chosen.name)
+
+
+def _owner(kind: str) -> Manifest:
+    """Who will own the pod; only a Pod of its own has nobody."""
+    if kind == "Pod":
+        return {}
+    return {"ownerReferences": [{"kind": "Job" if kind in JOBS else "ReplicaSet", "name": "", "controller": True}]}
+
+
+def _revisions(world: World, pod: Manifest) -> Any:
+    """Offline there is one revision of each backend, whichever the template was on."""
+    by_name = {(namespace, found.name): found for (namespace, _), found in world.revisions.items()}
+
+    def find(namespace: str, name: str) -> Revision | None:
+        own = [found for (where, _), found in world.revisions.items() if where == namespace]
+        on_it = [found for found in own if name.startswith(f"mimic-{found.backend}-")]
+        return by_name.get((namespace, name)) or (on_it[0] if len(on_it) == 1 else None)
+
+    return find

@@ -1,0 +1,120 @@
+"""The HTTPS server of the webhook, as kopf wants one: an asynchronous generator that serves until it is closed.
+
+kopf's own closes its listener for a new certificate, fails when the files are away for a moment, and refuses bodies
+over 1 MiB. This one keeps its listener; the TLS context is changed in place (see served.py).
+"""
+
+import asyncio
+import base64
+import json
+import logging
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from mimic_operator.admission.reply import REPLY, Reply
+
+logger = logging.getLogger("mimic.admission")
+LARGEST_BODY_BYTES = 8 << 20
+"""An API server sends 3 MiB at most (its own limit on a request); an old and a new object may come together."""
+END_SECONDS = 5.0
+"""For reviews that are running when the process ends."""
+SELF_SECONDS = 5.0
+Answered = Callable[[str, Reply, float], None]
+"""Told after each answer: handler, what it left, seconds."""
+
+
+class Server:
+    """context: changed in place when the certificate is. clock: monotonic seconds. Port 0 takes a free one."""
+
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        context: ssl.SSLContext,
+        handlers: frozenset[str],
+        answered: Answered,
+        clock: Callable[[], float],
+    ) -> None:
+        self._host, self.port = host, port
+        self._context = context
+        self._handlers = handlers
+        self._answered = answered
+        self._clock = clock
+        self._review: Any = None
+        self.listens = asyncio.Event()
+
+    async def __call__(self, review: Any) -> AsyncIterator[Mapping[str, Any]]:
+        """Serve; review: kopf's function from one AdmissionReview to its answer."""
+        self._review = review
+        app = web.Application(client_max_size=LARGEST_BODY_BYTES)
+        app.router.add_get("/livez", self._alive)
+        app.router.add_post("/{handler}", self._serve)
+        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=END_SECONDS)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, self._host, self.port, ssl_context=self._context, backlog=1024)
+            await site.start()
+            self.port = int(runner.addresses[0][1])
+            logger.info("Admission reviews on port %d", self.port, extra={"port": self.port})
+            self.listens.set()
+            yield {}
+            await asyncio.Event().wait()
+        finally:
+            self.listens.clear()
+            await runner.cleanup()
+
+    async def ask_itself(self) -> str:
+        """One call over TLS, as the API server makes them: empty, or what is wrong."""
+        if not self.listens.is_set():
+            return "it does not listen yet"
+        host = "127.0.0.1" if self._host in ("0.0.0.0", "") else "::1" if self._host == "::" else self._host
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # it is asked whether, not who
+        try:
+            async with asyncio.timeout(SELF_SECONDS):
+                reader, writer = await asyncio.open_connection(host, self.port, ssl=context)
+                writer.write(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                line = await reader.readline()
+                writer.close()
+                with suppress(OSError, ssl.SSLError):
+                    await writer.wait_closed()
+        except (OSError, ssl.SSLError, TimeoutError) as error:
+            return f"a call to itself failed ({type(error).__name__})"
+        return "" if b" 200 " in line else "a call to itself was refused"
+
+    async def _alive(self, _: web.Request) -> web.Response:
+        return web.Response(text="ok")
+
+    async def _serve(self, request: web.Request) -> web.Response:
+        handler = request.match_info["handler"]
+        if handler not in self._handlers:
+            raise web.HTTPNotFound(text=f"there is no webhook {handler!r}")
+        begun = self._clock()
+        try:
+            review = msgspec.json.decode(await request.read())
+        except msgspec.DecodeError:
+            raise web.HTTPBadRequest(text="the body is no JSON") from None
+        if not isinstance(review, dict) or not isinstance(review.get("request"), dict):
+            raise web.HTTPBadRequest(text="the body is no AdmissionReview")
+        reply = Reply()
+        token = REPLY.set(reply)
+        try:
+            answer = await self._review(review, webhook=handler, headers=dict(request.headers))
+        finally:
+            REPLY.reset(token)
+        _merge(answer, reply)
+        self._answered(handler, reply, self._clock() - begun)
+        return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
+
+
+def _merge(answer: Any, reply: Reply) -> None:
+    """Put our own patch into kopf's answer, which knows none."""
+    if reply.operations and answer["response"]["allowed"]:
+        encoded = json.dumps(reply.operations, separators=(",", ":")).encode()
+        answer["response"] |= {"patch": base64.b64encode(encoded).decode(), "patchType": "JSONPatch"}

@@ -1,0 +1,1 @@
+"""The only Kubernetes I/O beside kopf's watch."""

@@ -1,0 +1,142 @@
+"""Calls to the API server: server-side apply, get, list, delete. Objects are plain mappings."""
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Self
+
+import httpx2
+import msgspec
+from lightkube import AsyncClient, KubeConfig
+from lightkube.types import CascadeType, PatchType
+
+from mimic_operator.cluster.faults import Fault, fault_of
+from mimic_operator.cluster.kinds import KINDS, Kind, resource_of
+
+CALL_SECONDS = 15.0
+Object = dict[str, Any]
+
+
+class Cluster:
+    """One API server. Every failed call raises Fault; its text holds what the server said, never what was sent."""
+
+    def __init__(self, config: KubeConfig) -> None:
+        self._lightkube: Any = AsyncClient(config=config, timeout=httpx2.Timeout(CALL_SECONDS), trust_env=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._lightkube.close()
+
+    async def apply(
+        self, manifest: Mapping[str, Any], *, manager: str, force: bool, status: bool = False, dry_run: bool = False
+    ) -> Object:
+        """Server-side apply of the fields in `manifest`; what `manager` applied before and is left out is removed.
+
+        Without `force` a field that somebody else owns with another value is a Fault of reason `conflict` that names
+        it. With `metadata.uid` an object that is not there any more is not made anew: reason `conflict` too.
+        """
+        kind = KINDS[manifest["apiVersion"], manifest["kind"]]
+        name, namespace = manifest["metadata"]["name"], manifest["metadata"].get("namespace")
+        resource = resource_of(kind, status)
+        with _faults(f"apply {kind.kind} {namespace}/{name}"):
+            made: Object = await self._lightkube.patch(
+                resource,
+                name,
+                dict(manifest),
+                namespace=namespace,
+                patch_type=PatchType.APPLY,
+                field_manager=manager,
+                force=force,
+                dry_run=dry_run,
+            )
+        return made
+
+    async def merge(
+        self, kind: Kind, namespace: str | None, name: str, patch: Mapping[str, Any], manager: str
+    ) -> Object:
+        """JSON merge patch (RFC 7396)."""
+        resource = resource_of(kind)
+        where: Any = {"namespace": namespace} if kind.namespaced else {}
+        with _faults(f"patch {kind.kind} {namespace}/{name}"):
+            made: Object = await self._lightkube.patch(
+                resource, name, dict(patch), patch_type=PatchType.MERGE, field_manager=manager, **where
+            )
+        return made
+
+    async def get(self, kind: Kind, namespace: str | None, name: str) -> Object | None:
+        """None where it does not exist."""
+        resource = resource_of(kind)
+        where: Any = {"namespace": namespace} if kind.namespaced else {}
+        try:
+            with _faults(f"get {kind.kind} {namespace}/{name}"):
+                made: Object = await self._lightkube.get(resource, name, **where)
+        except Fault as fault:
+            if fault.reason == "absent":
+                return None
+            raise
+        return made
+
+    async def list(
+        self, kind: Kind, namespace: str | None, *, fields: dict[str, Any] | None = None, chunk: int = 500
+    ) -> AsyncIterator[Object]:
+        """All of a kind, of one namespace or of all."""
+        resource = resource_of(kind)
+        with _faults(f"list {kind.plural}"):
+            found = self._lightkube.list(resource, namespace=namespace or "*", fields=fields, chunk_size=chunk)
+            async for entry in found:
+                yield entry
+
+    async def create(self, kind: Kind, manifest: Mapping[str, Any]) -> Object:
+        resource = resource_of(kind)
+        with _faults(f"create {kind.kind} {manifest['metadata']['name']}"):
+            made: Object = await self._lightkube.create(
+                resource(manifest), namespace=manifest["metadata"].get("namespace")
+            )
+        return made
+
+    async def replace(self, kind: Kind, manifest: Mapping[str, Any]) -> Object:
+        """With `metadata.resourceVersion` a change that came between is a Fault of reason `conflict`."""
+        resource = resource_of(kind)
+        name, namespace = manifest["metadata"]["name"], manifest["metadata"].get("namespace")
+        with _faults(f"replace {kind.kind} {namespace}/{name}"):
+            made: Object = await self._lightkube.replace(resource(manifest), name, namespace=namespace)
+        return made
+
+    async def delete(self, kind: Kind, namespace: str, name: str) -> bool:
+        """False where it was gone already. What it owns is collected by the cluster."""
+        resource = resource_of(kind)
+        try:
+            with _faults(f"delete {kind.kind} {namespace}/{name}"):
+                await self._lightkube.delete(resource, name, namespace=namespace, cascade=CascadeType.BACKGROUND)
+        except Fault as fault:
+            if fault.reason == "absent":
+                return False
+            raise
+        return True
+
+
+@contextmanager
+def _faults(doing: str) -> Iterator[None]:
+    """Converts what lightkube and its HTTP client raise."""
+    try:
+        yield
+    except httpx2.HTTPStatusError as error:
+        raise fault_from(error, doing) from error
+    except httpx2.TimeoutException as error:
+        raise Fault("timeout", f"{doing}: no answer in time") from error
+    except httpx2.TransportError as error:
+        raise Fault("unreachable", f"{doing}: {type(error).__name__}") from error
+
+
+def fault_from(error: httpx2.HTTPStatusError, doing: str) -> Fault:
+    """The fault that a refused call tells of."""
+    response: httpx2.Response | None = error.response
+    if response is None:  # an ApiError out of a stream
+        status = getattr(error, "status", None)
+        return fault_of(getattr(status, "code", None) or 500, {"message": str(error)}, None, doing)
+    try:
+        answer: object = msgspec.json.decode(response.content)
+    except (msgspec.DecodeError, httpx2.ResponseNotRead):
+        answer = None
+    return fault_of(response.status_code, answer, response.headers.get("retry-after"), doing)

@@ -1,0 +1,79 @@
+"""What can go wrong with the API server, in classes that say what to do about it. Pure."""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from mimic_operator.errors import OperatorError
+
+Reason = Literal[
+    "conflict",
+    "gone",
+    "throttled",
+    "forbidden",
+    "absent",
+    "invalid",
+    "unavailable",
+    "unreachable",
+    "timeout",
+    "internal",
+]
+"""What metrics and logs call it."""
+
+
+class Fault(OperatorError):
+    """A call to the API server that failed.
+
+    reason: its class. retry_after: seconds after which the server wants to be asked again, if it said so.
+    fields: paths of the fields over which a server-side apply conflicts, in the server's notation.
+    """
+
+    def __init__(
+        self, reason: Reason, sentence: str, *, retry_after: float | None = None, fields: Sequence[str] = ()
+    ) -> None:
+        super().__init__(sentence)
+        self.reason = reason
+        self.retry_after = retry_after
+        self.fields = tuple(fields)
+
+    @property
+    def lasting(self) -> bool:
+        """Whether the same call will fail again until somebody changes something."""
+        return self.reason in ("forbidden", "invalid")
+
+
+_BY_STATUS: Mapping[int, Reason] = {
+    401: "forbidden",
+    403: "forbidden",
+    404: "absent",
+    408: "timeout",
+    409: "conflict",
+    410: "gone",
+    422: "invalid",
+    429: "throttled",
+    500: "internal",
+    502: "unavailable",
+    503: "unavailable",
+    504: "timeout",
+}
+LONGEST_SENTENCE = 512
+
+
+def fault_of(status: int, answer: object, retry_after: str | None, doing: str) -> Fault:
+    """The fault that an HTTP answer tells of.
+
+    answer: its JSON (`meta/v1 Status`), or anything else. retry_after: the header field; seconds are understood.
+    """
+    details = answer.get("details") if isinstance(answer, Mapping) else None
+    causes = details.get("causes") if isinstance(details, Mapping) else None
+    fields = [
+        str(cause.get("field", ""))
+        for cause in (causes if isinstance(causes, Sequence) else ())
+        if isinstance(cause, Mapping) and cause.get("reason") == "FieldManagerConflict"
+    ]
+    message = str(answer.get("message", "")) if isinstance(answer, Mapping) else ""
+    seconds = float(retry_after) if retry_after is not None and retry_after.isdecimal() else None
+    if seconds is None and isinstance(details, Mapping) and isinstance(details.get("retryAfterSeconds"), int):
+        seconds = float(details["retryAfterSeconds"])
+    sentence = f"{doing}: {status} {message}".strip()[:LONGEST_SENTENCE]
+    reason: Reason = _BY_STATUS.get(status, "invalid" if 400 <= status < 500 else "internal")
+    return Fault(reason, sentence, retry_after=seconds, fields=fields)

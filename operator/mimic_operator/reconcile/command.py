@@ -1,0 +1,49 @@
+"""`mimic-operator reconciler`."""
+
+import argparse
+import asyncio
+import os
+import random
+import socket
+import time
+
+from lightkube import ConfigError, KubeConfig
+
+from mimic_operator.errors import OperatorError, Problem, SettingsError
+from mimic_operator.reconcile.process import Machine
+from mimic_operator.reconcile.process import run as run_process
+from mimic_operator.settings import AT_A_CLUSTER, load
+from mimic_operator.surroundings import Surroundings
+from mimic_operator.telemetry.logs import configure, logger
+
+OK, FAILED = 0, 1
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """None: it is configured by its environment."""
+
+
+def run(arguments: argparse.Namespace, surroundings: Surroundings) -> int:
+    """Until it is told to end. Raises SettingsError."""
+    settings = load(surroundings.environ, needed=AT_A_CLUSTER)
+    configure(level=settings.log_level, style=settings.log_format, sink=surroundings.err.buffer)
+    # Of a pod its name is unique; of two processes on one machine the number tells them apart.
+    identity = f"{surroundings.environ.get('HOSTNAME') or socket.gethostname()}_{os.getpid()}"
+    machine = Machine(identity=identity, clock=time.monotonic, wall=time.time, random=random.random)
+    try:
+        asyncio.run(run_process(settings, cluster_config(), machine))
+    except OperatorError as error:
+        logger.error("The reconciler ends: %s", error, extra={"reason": type(error).__name__})
+        return FAILED
+    except Exception:  # noqa: BLE001 - a defect's trace stands in a line like every other, and the container restarts
+        logger.exception("The reconciler broke")
+        return FAILED
+    return OK
+
+
+def cluster_config() -> KubeConfig:
+    """The pod's service account, else KUBECONFIG. Raises SettingsError."""
+    try:
+        return KubeConfig.from_env()
+    except ConfigError as error:
+        raise SettingsError([Problem("KUBECONFIG", f"leads to no cluster: {error}")]) from error

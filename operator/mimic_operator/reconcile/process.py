@@ -1,0 +1,261 @@
+"""The reconciler process: elected, it watches and works until it is told to end or loses its Lease."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from lightkube import KubeConfig
+from prometheus_client import CollectorRegistry
+
+from mimic_operator.cluster.client import Cluster
+from mimic_operator.cluster.leader import Election
+from mimic_operator.cluster.metadata import MetadataReader
+from mimic_operator.errors import OperatorError
+from mimic_operator.reconcile import handlers
+from mimic_operator.reconcile.announce import Announcer
+from mimic_operator.reconcile.children import Children
+from mimic_operator.reconcile.queue import Backoff, Key, Outcome, WorkQueue
+from mimic_operator.reconcile.reconciler import Reconciler
+from mimic_operator.reconcile.slots import Slots
+from mimic_operator.reconcile.store import Store
+from mimic_operator.reconcile.watches import Watches
+from mimic_operator.resource.container import ProxyDefaults
+from mimic_operator.settings import Settings
+from mimic_operator.telemetry.health import serving
+from mimic_operator.telemetry.logs import logger
+from mimic_operator.telemetry.reconciles import ReconcileMetrics
+
+WORKERS = 8
+RESYNC_SECONDS = 300.0
+"""Within this time every backend is looked at, whatever events were lost."""
+COMPARE_SECONDS = 60.0
+IDLE_LOOK_SECONDS = 0.05
+
+
+class LostLease(OperatorError):
+    """Another leads now, or the API server cannot be reached: nothing may be written any more."""
+
+
+class WatchEnded(OperatorError):
+    """kopf has given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the process has of its machine. clock: monotonic seconds; wall: Unix time; random: [0, 1)."""
+
+    identity: str
+    clock: Callable[[], float]
+    wall: Callable[[], float]
+    random: Callable[[], float]
+
+
+async def run(settings: Settings, config: KubeConfig, around: Machine) -> None:
+    """Until SIGTERM or SIGINT. Raises LostLease, WatchEnded, NotInstalled, Fault."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with Cluster(config) as cluster:
+        process = Process(settings, config, around, cluster)
+        health = serving(
+            settings.metrics_host,
+            settings.metrics_port,
+            registry=process.registry,
+            live={"watches": process.stale},
+            ready={},
+        )
+        async with health as port:
+            logger.info("Health and metrics on port %s", port, extra={"port": port})
+            await process.run(stop)
+
+
+class Process:
+    """One candidate for the lead, and all that the leader runs."""
+
+    def __init__(self, settings: Settings, config: KubeConfig, around: Machine, cluster: Cluster) -> None:
+        self._settings, self._config, self._around, self._cluster = settings, config, around, cluster
+        self.registry = CollectorRegistry()
+        self.metrics = ReconcileMetrics(self.registry)
+        backoff = Backoff(around.random)
+        self.queue = WorkQueue(self._work, around.clock, backoff, self._done)
+        self.store = Store(self.queue.add)
+        self.slots = Slots(settings.max_concurrent_rollouts, self.queue.add)
+        self.reader = MetadataReader(config)
+        self.watches = Watches(
+            self.reader, self.store, around.clock, Backoff(around.random, most=30.0), settings.watch_namespaces
+        )
+        self.reconciler = Reconciler(
+            cluster=cluster,
+            store=self.store,
+            slots=self.slots,
+            children=Children(cluster, self.store, around.clock),
+            announcer=Announcer(cluster, around.wall, self._rollout_ended),
+            defaults=defaults_of(settings),
+            on_upgrade=settings.rollout_on_upgrade,
+            clock=around.clock,
+            wall=around.wall,
+            add=self.queue.add,
+        )
+        self._show()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Candidate, leader, end. The Lease is released unless it was lost."""
+        election = Election(
+            self._cluster,
+            namespace=self._settings.mimic_namespace,
+            name=self._settings.lease_name,
+            identity=self._around.identity,
+            clock=self._around.clock,
+            wall=self._around.wall,
+        )
+        try:
+            if not await _first(election.acquire(), stop):
+                return
+            self.metrics.leader.set(1)
+            try:
+                await self._lead(election, stop)
+            finally:
+                self.metrics.leader.set(0)
+        finally:
+            await self.reader.close()
+        await election.release()
+
+    async def _lead(self, election: Election, stop: asyncio.Event) -> None:
+        backends = await self.watches.prepare()
+        kopfs_end = asyncio.Event()
+        tasks: list[Coroutine[Any, Any, None]] = [
+            self._hold(election),
+            self.watches.run(),
+            self._kopf(kopfs_end, stop),
+            self._reconcile(backends),
+        ]
+        running = [asyncio.create_task(task) for task in tasks]
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            done, _ = await asyncio.wait([*running, stopping], return_when=asyncio.FIRST_COMPLETED)
+            for task in done - {stopping}:
+                task.result()
+        finally:
+            kopfs_end.set()
+            for task in (*running, stopping):
+                task.cancel()
+            await asyncio.gather(*running, stopping, return_exceptions=True)
+
+    async def _hold(self, election: Election) -> None:
+        await election.hold()
+        raise LostLease("the Lease is lost")
+
+    async def _kopf(self, end: asyncio.Event, stop: asyncio.Event) -> None:
+        registry = handlers.registry_for(self.store.backend_seen, self._config)
+        await handlers.watching(registry, self._settings.watch_namespaces, end)
+        if not stop.is_set() and not end.is_set():
+            raise WatchEnded("the watch of MimicBackends has ended")
+
+    async def _reconcile(self, backends: set[Key]) -> None:
+        await self.watches.listed(backends)
+        for key in self.store.unused():
+            self.queue.add(key)
+        logger.info("Watching %d MimicBackends", len(self.store.entries), extra={"count": len(self.store.entries)})
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.queue.run(WORKERS))
+            group.create_task(self._open())
+            group.create_task(self._compare())
+            group.create_task(self._resync())
+
+    async def _open(self) -> None:
+        """Restarts may begin once every backend has had its first turn."""
+        start = self._around.clock()
+        while not self.queue.idle():
+            await asyncio.sleep(IDLE_LOOK_SECONDS)
+        self.slots.start()
+        seconds = round(self._around.clock() - start, 3)
+        logger.info("Every MimicBackend was looked at", extra={"seconds": seconds})
+
+    async def _compare(self) -> None:
+        while True:
+            await asyncio.sleep(COMPARE_SECONDS)
+            await self.watches.compare()
+
+    async def _resync(self) -> None:
+        while True:
+            keys = self.store.entries.keys() | self.store.unused()
+            for key in keys:
+                self.queue.add_after(key, RESYNC_SECONDS * (0.5 + self._around.random() / 2))
+            await asyncio.sleep(RESYNC_SECONDS)
+
+    async def _work(self, key: Key) -> float | None:
+        return await self.reconciler.reconcile(key)
+
+    def _done(self, outcome: Outcome) -> None:
+        self.metrics.turned(outcome.seconds, outcome.reason)
+
+    def _rollout_ended(self, result: str) -> None:
+        self.metrics.rollouts.labels(result).inc()
+
+    def stale(self) -> str:
+        """For the liveness probe."""
+        return self.watches.stale()
+
+    def _show(self) -> None:
+        read = self.metrics.read
+        read(
+            "mimic_operator_queue_age_seconds",
+            "Time for which the MimicBackend that waits longest has waited for a worker.",
+            (),
+            lambda: {(): self.queue.age()},
+        )
+        read(
+            "mimic_operator_watch_age_seconds",
+            "Time since a watch last heard of the API server, bookmarks included.",
+            ("kind",),
+            self.watches.ages,
+        )
+        read("mimic_operator_managed", "MimicBackends by mode and readiness.", ("mode", "ready"), self._managed)
+        read("mimic_operator_pods", "Pods that ask for the sidecar, by what they have.", ("state",), self._pods)
+
+    def _managed(self) -> dict[tuple[str, ...], float]:
+        found: dict[tuple[str, ...], float] = {
+            (mode, ready): 0.0 for mode in ("Sidecar", "Deployment") for ready in ("True", "False")
+        }
+        for key, entry in self.store.entries.items():
+            memory = self.reconciler.memories.get(key)
+            status = memory.reported if memory is not None and memory.reported is not None else entry.status
+            conditions = {each.get("type"): each.get("status") for each in status.get("conditions") or ()}
+            label = (entry.mode, "True" if conditions.get("Ready") == "True" else "False")
+            found[label] = found.get(label, 0.0) + 1
+        return found
+
+    def _pods(self) -> dict[tuple[str, ...], float]:
+        found: dict[tuple[str, ...], float] = {(state,): 0.0 for state in ("current", "outdated", "missing")}
+        for memory in self.reconciler.memories.values():
+            injected = (memory.reported or {}).get("injected") or {}
+            for (state,) in found:
+                found[state,] += float(injected.get(state) or 0)
+        return found
+
+
+def defaults_of(settings: Settings) -> ProxyDefaults:
+    """What the settings say of proxies."""
+    return ProxyDefaults(
+        image=settings.mimic_image,
+        pull_policy=settings.mimic_image_pull_policy,
+        requests=dict(settings.proxy_requests),
+        limits=dict(settings.proxy_limits),
+    )
+
+
+async def _first(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:
+    """Whether the work ended before it was told to stop."""
+    working, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
+    for task in (working, stopping):
+        if not task.done():
+            task.cancel()
+    await asyncio.gather(working, stopping, return_exceptions=True)
+    if stop.is_set():
+        return False
+    working.result()
+    return True

@@ -1,0 +1,292 @@
+"""Which workloads are written next, and whether a rollout goes on, halts or has ended. Pure.
+
+A workload restarts when its pod template changes, so what is written to it is decided here, one backend at a time:
+
+1. Every selected workload is to carry the target revision in its template; one that does not is a candidate.
+2. A candidate is written when there is room: at most `max_unavailable` of a backend's workloads are moving, and no more
+   than `free` are begun, whatever the other backends do meanwhile.
+3. A moving workload that makes no progress for `progress_timeout`, or whose pods cannot be made, halts the rollout:
+   nothing else is begun until it has settled or there is another target.
+4. Workloads on which a written template restarts nothing (paused, OnDelete, ...) neither block nor halt.
+5. What is deselected is released in the same way: the operator's fields are taken off, one workload after another.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from mimic_operator.reconcile.workload import Fields, Workload, seconds_of
+
+Phase = Literal["Idle", "Progressing", "Halted", "Manual", "Suspended", "Complete"]
+Policy = Literal["Automatic", "Manual"]
+LOSSES, LOSS_SECONDS = 3, 600.0
+"""So many losses of our fields within so many seconds mean that somebody takes them off each time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trail:
+    """What is remembered of a workload between two looks."""
+
+    target: str | None
+    """The revision that was written last; None: it was released."""
+    since: float
+    """When it last made progress."""
+    mark: tuple[int, ...]
+    settled: bool = False
+    losses: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Before:
+    """What the resource's status says of the rollout: all that is left after a restart of the operator."""
+
+    phase: str = ""
+    target: str = ""
+    current: tuple[str, ...] = ()
+    """KIND/NAME of those that were moving."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """All that a plan depends on. now: monotonic seconds. carrying: pods with the target's sidecar, by workload uid."""
+
+    now: float
+    backend: str
+    target: str
+    revised: float
+    """Unix time since when the target is wanted."""
+    policy: Policy = "Automatic"
+    suspended: bool = False
+    max_unavailable: int = 1
+    progress_timeout: float = 600.0
+    free: int = 1
+    owned: Sequence[Workload] = ()
+    leaving: Sequence[Workload] = ()
+    """Workloads that bear the backend's fields, or did, and shall not any more."""
+    carrying: Mapping[str, int] = field(default_factory=dict)
+    trails: Mapping[str, Trail] = field(default_factory=dict)
+    before: Before = Before()
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Apply these fields to a workload's template; None takes all of the operator's off."""
+
+    workload: Workload
+    fields: Fields | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """Why a rollout halts."""
+
+    workload: Workload
+    reason: Literal["ProgressTimeout", "ReplicaFailure"]
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    phase: Phase
+    writes: tuple[Write, ...]
+    trails: Mapping[str, Trail]
+    moving: tuple[Workload, ...]
+    candidates: tuple[Workload, ...]
+    pending: tuple[Workload, ...]
+    stuck: tuple[Stuck, ...]
+    contended: tuple[Workload, ...]
+    opted_out: tuple[Workload, ...]
+    unfit: tuple[Workload, ...]
+    unsteady: tuple[Workload, ...]
+    """Candidates that were not settled before anything was written to them; they come last."""
+    done: int
+    total: int
+    waits: bool
+    """Whether more would be written now if `free` were larger."""
+    again: float | None
+    """Seconds after which to look again even if nothing happens."""
+
+    @property
+    def ended(self) -> bool:
+        return self.phase in ("Idle", "Complete")
+
+
+def fields_for(backend: str, revision: str) -> Fields:
+    """What the template of a selected workload carries."""
+    return Fields(inject="true", managed=True, backend=backend, revision=revision)
+
+
+def plan(situation: Situation) -> Plan:
+    """What to do now. Writes are in the order in which they are to be made; each begins at most one restart."""
+    sorted_out = _sort(situation)
+    stuck = tuple(found for workload in sorted_out.moving if (found := _stuck(workload, situation, sorted_out.trails)))
+    writes, waits = ((), False) if situation.suspended else _writes(situation, sorted_out, halted=bool(stuck))
+    pending = tuple(sorted_out.pending)
+    usable = [*sorted_out.settled, *pending, *sorted_out.moving, *sorted_out.candidates]
+    usable = [workload for workload in usable if workload in situation.owned]
+    return Plan(
+        phase=_phase(situation, sorted_out, halted=bool(stuck), selected=bool(usable)),
+        writes=writes,
+        trails=sorted_out.trails,
+        moving=tuple(sorted_out.moving),
+        candidates=tuple(sorted_out.candidates),
+        pending=pending,
+        stuck=stuck,
+        contended=tuple(sorted_out.contended),
+        opted_out=tuple(sorted_out.opted_out),
+        unfit=tuple(sorted_out.unfit),
+        unsteady=tuple(workload for workload in sorted_out.candidates if _unsteady(workload, situation)),
+        done=sum(1 for workload in (*sorted_out.settled, *pending) if workload in situation.owned),
+        total=len(usable),
+        waits=waits,
+        again=_again(situation, sorted_out),
+    )
+
+
+@dataclass(slots=True)
+class _Sorted:
+    trails: dict[str, Trail] = field(default_factory=dict)
+    settled: list[Workload] = field(default_factory=list)
+    moving: list[Workload] = field(default_factory=list)
+    pending: list[Workload] = field(default_factory=list)
+    candidates: list[Workload] = field(default_factory=list)
+    releases: list[Workload] = field(default_factory=list)
+    contended: list[Workload] = field(default_factory=list)
+    opted_out: list[Workload] = field(default_factory=list)
+    unfit: list[Workload] = field(default_factory=list)
+
+
+def _sort(situation: Situation) -> _Sorted:
+    found = _Sorted()
+    for workload in sorted(situation.owned, key=lambda entry: entry.ref):
+        _sort_owned(workload, situation, found)
+    for workload in sorted(situation.leaving, key=lambda entry: entry.ref):
+        trail = situation.trails.get(workload.uid)
+        if workload.applied:
+            found.releases.append(workload)
+        elif trail is not None and trail.target is None and not workload.rolled and workload.standing is None:
+            found.moving.append(workload)
+            found.trails[workload.uid] = _progressed(trail, workload, situation.now)
+    return found
+
+
+def _sort_owned(workload: Workload, situation: Situation, found: _Sorted) -> None:
+    trail = _after_loss(workload, situation)
+    if workload.unfit and not workload.applied:
+        found.unfit.append(workload)
+    elif workload.fields.inject not in (None, "true"):
+        found.opted_out.append(workload)
+    elif trail is not None and len(trail.losses) >= LOSSES:
+        found.contended.append(workload)
+    elif workload.fields != fields_for(situation.backend, situation.target):
+        found.candidates.append(workload)
+    elif workload.standing is not None:
+        found.pending.append(workload)
+    else:
+        trail = _followed(workload, trail, situation)
+        (found.settled if trail.settled else found.moving).append(workload)
+    if trail is not None:
+        found.trails[workload.uid] = trail
+
+
+def _after_loss(workload: Workload, situation: Situation) -> Trail | None:
+    """The trail, with one loss more when the fields that were written are not there any more."""
+    trail = situation.trails.get(workload.uid)
+    wanted = fields_for(situation.backend, situation.target)
+    if trail is None or trail.target != situation.target or workload.fields == wanted:
+        return trail
+    recent = tuple(loss for loss in trail.losses if situation.now - loss < LOSS_SECONDS)
+    return replace(trail, target="", settled=False, losses=(*recent, situation.now))
+
+
+def _followed(workload: Workload, trail: Trail | None, situation: Situation) -> Trail:
+    """The trail of a workload that carries the target, after this look."""
+    settled = workload.rolled and situation.carrying.get(workload.uid, 0) >= workload.counts.desired
+    if trail is None or trail.target != situation.target:
+        before, losses = situation.before, trail.losses if trail is not None else ()
+        ended = before.phase in ("Complete", "Idle") and before.target == situation.target
+        halted = before.phase == "Halted" and before.target == situation.target and str(workload.ref) in before.current
+        since = situation.now - situation.progress_timeout if halted else situation.now
+        return Trail(target=situation.target, since=since, mark=workload.mark, settled=settled or ended, losses=losses)
+    return replace(_progressed(trail, workload, situation.now), settled=trail.settled or settled)
+
+
+def _progressed(trail: Trail, workload: Workload, now: float) -> Trail:
+    return trail if trail.mark == workload.mark else replace(trail, mark=workload.mark, since=now)
+
+
+def _stuck(workload: Workload, situation: Situation, trails: Mapping[str, Trail]) -> Stuck | None:
+    if workload.failure:
+        return Stuck(workload, "ReplicaFailure", f"{workload.ref} cannot make its pods: {workload.failure}")
+    waited = situation.now - trails[workload.uid].since
+    if waited < situation.progress_timeout:
+        return None
+    counts = workload.counts
+    how_far = f"{counts.available} of {counts.desired} pods are available, {counts.updated} are updated"
+    if workload.rolled:
+        how_far = "its pods came without the new sidecar"
+    return Stuck(workload, "ProgressTimeout", f"{workload.ref} does not settle: {how_far}")
+
+
+def _unsteady(workload: Workload, situation: Situation) -> bool:
+    """Not settled before, and not because of an earlier target of ours, which waits for a fix and comes first."""
+    return not workload.rolled and workload.standing is None and not _waits_for_fix(workload, situation)
+
+
+def _waits_for_fix(workload: Workload, situation: Situation) -> bool:
+    trail, before = situation.trails.get(workload.uid), situation.before
+    ours = workload.applied and workload.fields.managed and not workload.rolled
+    remembered = trail is not None and trail.target == workload.fields.revision and not trail.settled
+    return ours and (remembered or (before.phase == "Halted" and str(workload.ref) in before.current))
+
+
+def _writes(situation: Situation, found: _Sorted, *, halted: bool) -> tuple[tuple[Write, ...], bool]:
+    """What is written, and whether only `free` keeps more from it."""
+    fields = fields_for(situation.backend, situation.target)
+    wanted = [workload for workload in found.candidates if _wanted(workload, situation)]
+    at_once = [each for each in (*wanted, *found.releases) if each.standing not in (None, "Partitioned")]
+    turn = _turn(situation, found, [each for each in wanted if each not in at_once])
+    turn += [each for each in found.releases if each not in at_once]
+    own = 0 if halted else max(0, situation.max_unavailable - len(found.moving))
+    released = {workload.uid for workload in found.releases}
+    chosen = [*at_once, *turn[: min(own, situation.free)]]
+    writes = tuple(Write(workload, None if workload.uid in released else fields) for workload in chosen)
+    return writes, min(own, len(turn)) > situation.free
+
+
+def _turn(situation: Situation, found: _Sorted, wanted: Sequence[Workload]) -> list[Workload]:
+    """Their order: first what waits for a fix; what was unsteady before only when all else is done."""
+    first = [workload for workload in wanted if _waits_for_fix(workload, situation)]
+    last = [workload for workload in wanted if _unsteady(workload, situation)]
+    turn = [*first, *(workload for workload in wanted if workload not in first and workload not in last)]
+    return turn if turn or found.moving or found.releases else last
+
+
+def _wanted(workload: Workload, situation: Situation) -> bool:
+    """Under `Manual` a workload takes the new revision when its user restarts it (`kubectl rollout restart`)."""
+    return situation.policy == "Automatic" or seconds_of(workload.restarted_at) >= situation.revised > 0
+
+
+def _phase(situation: Situation, found: _Sorted, *, halted: bool, selected: bool) -> Phase:
+    if situation.suspended and (found.candidates or found.releases):
+        return "Suspended"
+    if halted:
+        return "Halted"
+    if found.moving or found.releases or any(_wanted(workload, situation) for workload in found.candidates):
+        return "Progressing"
+    if found.candidates:
+        return "Manual"
+    return "Complete" if selected else "Idle"
+
+
+def _again(situation: Situation, found: _Sorted) -> float | None:
+    """When the next of the moving ones would be stuck."""
+    ends = [found.trails[workload.uid].since + situation.progress_timeout for workload in found.moving]
+    waiting = [end - situation.now for end in ends if end > situation.now]
+    return max(0.05, min(waiting)) if waiting else None
+
+
+def written(write: Write, now: float, trail: Trail | None, after: Workload) -> Trail:
+    """The trail of a workload that has just been written. after: as the API server answered."""
+    target = None if write.fields is None else write.fields.revision
+    return Trail(target=target, since=now, mark=after.mark, losses=trail.losses if trail is not None else ())

@@ -1,0 +1,293 @@
+"""What stands in a MimicBackend's status: conditions, counts, the rollout. Pure.
+
+It never grows with the number of pods, and it says the same as long as nothing has changed, so that it is written only
+when somebody may want to know.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from mimic_operator.errors import Problem
+from mimic_operator.reconcile.rollout import Plan
+from mimic_operator.reconcile.workload import Counts, Ref
+from mimic_operator.resource.backend import Backend
+
+Truth = Literal["True", "False", "Unknown"]
+LONGEST_MESSAGE = 1024
+LONGEST_CURRENT = 320
+NAMED = 5
+"""So many workloads or fields are named in a message; of others only the number is told."""
+COUNTER_SECONDS = 10.0
+"""Counters alone are written this often at most, for each backend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One condition without its times."""
+
+    status: Truth
+    reason: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Injected:
+    """Pods that ask for the backend's sidecar."""
+
+    current: int = 0
+    """With the update revision's sidecar."""
+    outdated: int = 0
+    missing: int = 0
+    """Without any sidecar."""
+
+    @property
+    def total(self) -> int:
+        """Pods that have a sidecar."""
+        return self.current + self.outdated
+
+
+NOT_ASKED = Verdict("Unknown", "NotAsked", "no pod has been asked yet")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """All that a status depends on. backend: None where the spec is invalid, and then `problems` says why."""
+
+    generation: int
+    mode: str
+    backend: Backend | None
+    problems: Sequence[Problem] = ()
+    url: str = ""
+    target: str = ""
+    current: str = ""
+    waiting: str = ""
+    """A revision that waits for the next change: an upgrade of the operator made it."""
+    plan: Plan | None = None
+    lost: Sequence[tuple[Ref, str | None]] = ()
+    """Workloads that the backend selects and another one has."""
+    refused: str = ""
+    """What a quota or limit range said of pods with the sidecar."""
+    injected: Injected = Injected()
+    secret: Verdict = NOT_ASKED
+    pods: Counts | None = None
+    """Of the Deployment in Deployment mode, None where it is not there yet."""
+    selector: str = ""
+
+
+def status_of(observed: Observed, before: Mapping[str, Any], now: str) -> dict[str, Any]:
+    """The status to stand there. before: the one that stands there now. now: RFC 3339, for conditions that turn."""
+    verdicts = verdicts_of(observed)
+    found: dict[str, Any] = {
+        "observedGeneration": observed.generation,
+        "mode": observed.mode,
+        "conditions": _conditions(verdicts, before.get("conditions") or (), observed.generation, now),
+    }
+    named = {
+        "url": observed.url,
+        "currentRevision": observed.current,
+        "updateRevision": observed.target,
+        "selector": observed.selector,
+    }
+    found |= {key: value for key, value in named.items() if value}
+    injected = observed.injected
+    found["injected"] = {
+        "total": injected.total,
+        "current": injected.current,
+        "outdated": injected.outdated,
+        "missing": injected.missing,
+    }
+    if observed.plan is not None:
+        found["rollout"] = _rollout(observed.plan, observed.waiting)
+    elif observed.backend is None and "rollout" in before:
+        found["rollout"] = before["rollout"]
+    if observed.mode == "Deployment" and observed.pods is not None:
+        found |= {"replicas": observed.pods.total, "readyReplicas": observed.pods.ready}
+    return found
+
+
+def verdicts_of(observed: Observed) -> dict[str, Verdict]:
+    """The conditions by type, in the order in which they are shown."""
+    parts = {
+        "ConfigValid": _config_valid(observed),
+        "SecretResolved": observed.secret,
+        "Injectable": _injectable(observed),
+        "Progressing": _progressing(observed),
+        "Insecure": _insecure(observed.backend),
+        "Degraded": _degraded(observed),
+    }
+    if observed.mode == "Deployment":
+        parts["Available"] = _available(observed.pods)
+    return {"Ready": _ready(parts, observed.mode)} | parts
+
+
+def _ready(parts: Mapping[str, Verdict], mode: str) -> Verdict:
+    """ConfigValid, and Injectable in Sidecar mode or Available in Deployment mode (decided case 23)."""
+    for needed in ("ConfigValid", "Available" if mode == "Deployment" else "Injectable"):
+        verdict = parts[needed]
+        if verdict.status != "True":
+            return Verdict("False", verdict.reason, verdict.message)
+    return Verdict("True", "Ready")
+
+
+def _config_valid(observed: Observed) -> Verdict:
+    if observed.backend is not None:
+        return Verdict("True", "Valid")
+    sentences = [f"{problem.path}: {problem.sentence}" for problem in observed.problems]
+    return Verdict("False", "Invalid", _some(sentences, "; "))
+
+
+def _injectable(observed: Observed) -> Verdict:
+    if observed.lost:
+        said = [f"{ref} belongs to {owner or 'its user'}" for ref, owner in observed.lost]
+        return Verdict("False", "Conflict", _some(said))
+    if observed.refused:
+        return Verdict("False", "QuotaOrLimits", observed.refused[:LONGEST_MESSAGE])
+    if not observed.current:
+        return Verdict("False", "NoRevision", "no valid configuration has been seen yet")
+    return Verdict("True", "Injectable")
+
+
+def _available(pods: Counts | None) -> Verdict:
+    if pods is None:
+        return Verdict("False", "NoDeployment", "the Deployment is not there yet")
+    message = f"{pods.available} of {pods.desired} pods are available"
+    enough = pods.available >= max(1, pods.desired - 1) if pods.desired else False
+    return Verdict("True", "Available", message) if enough else Verdict("False", "Unavailable", message)
+
+
+def _progressing(observed: Observed) -> Verdict:
+    plan = observed.plan
+    if plan is None:
+        return Verdict("Unknown", "NotPlanned", "nothing is changed while the configuration is invalid")
+    message = f"{plan.done} of {plan.total} workloads carry revision {observed.target}" if plan.total else ""
+    return Verdict("True" if plan.phase == "Progressing" else "False", plan.phase, message)
+
+
+def _insecure(backend: Backend | None) -> Verdict:
+    if backend is None:
+        return Verdict("Unknown", "Invalid")
+    found = {
+        "PlainHttp": backend.tls.insecure
+        and "http:// URLs are allowed: tokens and prompts cross the network in the clear",
+        "NotVerified": not backend.tls.verify and "certificates are not checked: anybody in between can read tokens",
+        "Open": backend.mode == "Deployment"
+        and backend.deployment.open
+        and "anybody who reaches the Service may use it",
+    }
+    named = {reason: sentence for reason, sentence in found.items() if sentence}
+    if not named:
+        return Verdict("False", "Secure")
+    return Verdict("True", next(iter(named)), "; ".join(named.values()))
+
+
+def _degraded(observed: Observed) -> Verdict:
+    plan, backend = observed.plan, observed.backend
+    if plan is not None and plan.stuck:
+        return Verdict("True", plan.stuck[0].reason, _some([stuck.sentence for stuck in plan.stuck], "; "))
+    if plan is not None and plan.contended:
+        said = [f"{workload.ref}" for workload in plan.contended]
+        return Verdict(
+            "True", "Contended", f"somebody takes the sidecar's label or annotations off again: {_some(said)}"
+        )
+    if backend is not None and backend.mode == "Sidecar" and _single_use(backend):
+        sentence = "each pod would use up the credential: use Deployment mode with one replica"
+        return Verdict("True", "SingleUseCredential", sentence)
+    return Verdict("False", "AsExpected")
+
+
+def _single_use(backend: Backend) -> bool:
+    """Decided case 18."""
+    return backend.auth.single_use or backend.auth.grant == "RefreshToken"
+
+
+def _rollout(plan: Plan, waiting: str) -> dict[str, Any]:
+    """The `rollout` block. `current` names the workloads in turn, so that a restarted operator knows them."""
+    sentences = [stuck.sentence for stuck in plan.stuck]
+    if plan.opted_out:
+        sentences.append(f"opted out: {_some([str(workload.ref) for workload in plan.opted_out])}")
+    if plan.unfit:
+        sentences.append(f"without sidecar: {_some([f'{w.ref} ({w.unfit})' for w in plan.unfit])}")
+    if plan.unsteady:
+        sentences.append(f"not settled before, so they come last: {_some([str(w.ref) for w in plan.unsteady])}")
+    if plan.pending:
+        pending = [f"{workload.ref} ({workload.standing})" for workload in plan.pending]
+        sentences.append(f"not restarted by the change: {_some(pending)}")
+    if plan.phase == "Manual":
+        outdated = _some([str(workload.ref) for workload in plan.candidates])
+        sentences.append(f"waiting for `kubectl rollout restart`: {outdated}")
+    if waiting:
+        sentences.append(f"revision {waiting} of the upgraded operator waits for the next change of the backend")
+    found: dict[str, Any] = {"phase": plan.phase, "done": plan.done, "total": plan.total}
+    if plan.moving:
+        found["current"] = _joined([f"{workload.ref.kind}/{workload.ref.name}" for workload in plan.moving])
+    if sentences:
+        found["message"] = "; ".join(sentences)[:LONGEST_MESSAGE]
+    return found
+
+
+def _joined(names: Sequence[str]) -> str:
+    """As many as fit."""
+    text = ""
+    for name in names:
+        longer = f"{text}, {name}" if text else name
+        if len(longer) > LONGEST_CURRENT:
+            break
+        text = longer
+    return text
+
+
+def current_names(status: Mapping[str, Any]) -> tuple[str, ...]:
+    """The workloads that `rollout.current` names, as KIND/NAME."""
+    text = (status.get("rollout") or {}).get("current") or ""
+    return tuple(name for name in text.split(", ") if name)
+
+
+def _conditions(
+    verdicts: Mapping[str, Verdict], before: Sequence[Mapping[str, Any]], generation: int, now: str
+) -> list[dict[str, Any]]:
+    earlier = {condition.get("type"): condition for condition in before}
+    found = []
+    for name, verdict in verdicts.items():
+        old = earlier.get(name) or {}
+        same = old.get("status") == verdict.status
+        found.append(
+            {
+                "type": name,
+                "status": verdict.status,
+                "reason": verdict.reason,
+                "message": verdict.message[:LONGEST_MESSAGE],
+                "observedGeneration": generation,
+                "lastTransitionTime": old.get("lastTransitionTime", now) if same else now,
+            }
+        )
+    return found
+
+
+COUNTERS = ("injected", "replicas", "readyReplicas")
+
+
+def due(wanted: Mapping[str, Any], before: Mapping[str, Any], since_last: float) -> float | None:
+    """Seconds until `wanted` is to be written: 0 at once, None if it stands there already.
+
+    since_last: seconds since this status was written last; a difference in counters alone waits its time.
+    """
+    if _plain(wanted) == _plain(before):
+        return None
+    without = [
+        {key: value for key, value in _plain(status).items() if key not in COUNTERS} for status in (wanted, before)
+    ]
+    if without[0] != without[1]:
+        return 0.0
+    return max(0.0, COUNTER_SECONDS - since_last)
+
+
+def _plain(status: Mapping[str, Any]) -> dict[str, Any]:
+    """For comparing: conditions by type, since their order says nothing."""
+    conditions = {entry.get("type"): dict(entry) for entry in status.get("conditions") or ()}
+    return {**status, "conditions": conditions}
+
+
+def _some(parts: Sequence[str], between: str = ", ") -> str:
+    rest = f" and {len(parts) - NAMED} more" if len(parts) > NAMED else ""
+    return (between.join(parts[:NAMED]) + rest)[:LONGEST_MESSAGE]

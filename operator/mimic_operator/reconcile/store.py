@@ -1,0 +1,269 @@
+"""What the operator knows of the cluster: small records, kept by watches, indexed by what asks for them.
+
+Every change says which backends it may concern; those are reconciled anew.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from mimic_operator.cluster.metadata import Change, Metadata
+from mimic_operator.errors import InvalidBackend, Problem
+from mimic_operator.reconcile.ownership import Claim
+from mimic_operator.reconcile.queue import Key
+from mimic_operator.reconcile.workload import Ref, Workload
+from mimic_operator.resource.backend import Backend, parse
+from mimic_operator.resource.naming import (
+    ANNOTATION_BACKEND,
+    ANNOTATION_REVISION,
+    ANNOTATION_TEMPLATE_HASH,
+    KIND,
+    MANAGER_WORKLOADS,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One MimicBackend as it was seen last. backend: None where the spec is invalid."""
+
+    uid: str
+    version: str
+    generation: int
+    mode: str
+    status: Mapping[str, Any]
+    backend: Backend | None
+    problems: tuple[Problem, ...]
+    claim: Claim
+
+
+def entry_of(manifest: Mapping[str, Any]) -> Entry:
+    """Read what a watch has shown."""
+    metadata, spec = manifest["metadata"], manifest.get("spec") or {}
+    name, created = metadata["name"], str(metadata.get("creationTimestamp") or "")
+    backend: Backend | None = None
+    problems: tuple[Problem, ...] = ()
+    try:
+        backend = parse(manifest)
+    except InvalidBackend as invalid:
+        problems = invalid.problems
+    workloads = backend.injection.workloads if backend is not None else None
+    selector = workloads.selector if workloads is not None else None
+    return Entry(
+        uid=metadata["uid"],
+        version=metadata["resourceVersion"],
+        generation=int(metadata.get("generation") or 0),
+        mode=backend.mode if backend is not None else str(spec.get("mode") or "Sidecar"),
+        status=manifest.get("status") or {},
+        backend=backend,
+        problems=problems,
+        claim=Claim(name, created, selector, valid=backend is not None),
+    )
+
+
+class WorkloadSeen(msgspec.Struct, frozen=True, gc=False):
+    """Metadata of a workload, which is all that is kept of most."""
+
+    uid: str
+    version: str
+    labels: dict[str, str] | None
+    applied: bool
+    child_of: str | None
+    """The MimicBackend that owns it: the Deployment of Deployment mode."""
+
+
+class PodSeen(msgspec.Struct, frozen=True, gc=False):
+    """A pod that asks for the sidecar."""
+
+    workload: tuple[str, str]
+    """Kind and name of what it belongs to; empty texts for a bare pod."""
+    backend: str | None
+    revision: str | None
+    injected: bool
+    ending: bool
+
+
+class ChildSeen(msgspec.Struct, frozen=True, gc=False):
+    """An object that a MimicBackend owns."""
+
+    version: str
+    owner: str
+    created: str
+    labels: dict[str, str] | None
+    annotations: dict[str, str] | None
+
+
+def keep_workload(metadata: Metadata) -> WorkloadSeen | None:
+    """Workloads that another controller makes do not matter, the backends' own Deployments apart."""
+    owner = metadata.controller()
+    if owner is not None and owner.kind != KIND:
+        return None
+    return WorkloadSeen(
+        metadata.uid,
+        metadata.resource_version,
+        metadata.labels,
+        metadata.applied_by(MANAGER_WORKLOADS),
+        owner.name if owner is not None else None,
+    )
+
+
+def keep_pod(metadata: Metadata) -> PodSeen:
+    annotations, owner = metadata.annotations or {}, metadata.controller()
+    kind, name = (owner.kind, owner.name) if owner is not None else ("", "")
+    template = (metadata.labels or {}).get("pod-template-hash")
+    if kind == "ReplicaSet" and template is not None and name.endswith(f"-{template}"):
+        kind, name = "Deployment", name.removesuffix(f"-{template}")
+    return PodSeen(
+        (kind, name),
+        annotations.get(ANNOTATION_BACKEND),
+        annotations.get(ANNOTATION_REVISION),
+        ANNOTATION_TEMPLATE_HASH in annotations,
+        metadata.deletion_timestamp is not None,
+    )
+
+
+def keep_child(metadata: Metadata) -> ChildSeen | None:
+    owner = metadata.controller()
+    if owner is None or owner.kind != KIND:
+        return None
+    created = metadata.creation_timestamp or ""
+    return ChildSeen(metadata.resource_version, owner.name, created, metadata.labels, metadata.annotations)
+
+
+@dataclass(slots=True)
+class Store:
+    """concern: called with each backend that a change may concern."""
+
+    concern: Callable[[Key], None]
+    entries: dict[Key, Entry] = field(default_factory=dict)
+    claims: dict[str, dict[str, Claim]] = field(default_factory=lambda: defaultdict(dict))
+    workloads: dict[str, dict[Ref, WorkloadSeen]] = field(default_factory=lambda: defaultdict(dict))
+    details: dict[Ref, Workload] = field(default_factory=dict)
+    """Workloads that were fetched, since they are selected or bear our fields."""
+    pods: dict[tuple[str, str | None], dict[str, PodSeen]] = field(default_factory=lambda: defaultdict(dict))
+    """By namespace and the backend that they name."""
+    children: dict[Key, dict[tuple[str, str], ChildSeen]] = field(default_factory=lambda: defaultdict(dict))
+    """By kind and name."""
+
+    # What watches tell
+
+    def backend_seen(self, key: Key, manifest: Mapping[str, Any] | None) -> None:
+        """A MimicBackend, or that there is none of this name any more (one that is being deleted counts as gone)."""
+        if manifest is None or manifest["metadata"].get("deletionTimestamp"):
+            before = self.entries.pop(key, None)
+            self.claims[key.namespace].pop(key.name, None)
+            claim_changed = before is not None
+        else:
+            entry = entry_of(manifest)
+            before = self.entries.get(key)
+            claim_changed = before is None or before.claim != entry.claim
+            self.entries[key] = entry
+            self.claims[key.namespace][key.name] = entry.claim
+        self.concern(key)
+        if claim_changed:
+            for other in self.claims[key.namespace]:
+                self.concern(Key(key.namespace, other))
+
+    def workload_seen(self, kind: str, change: Change[WorkloadSeen]) -> None:
+        ref = Ref(change.namespace, kind, change.name)
+        seen = change.found if change.found is not None else change.before
+        assert seen is not None
+        for key in self._concerned(ref, seen):
+            self.concern(key)
+        if change.found is None:
+            self.workloads[ref.namespace].pop(ref, None)
+            self.details.pop(ref, None)
+        else:
+            self.workloads[ref.namespace][ref] = change.found
+
+    def _concerned(self, ref: Ref, seen: WorkloadSeen) -> Iterator[Key]:
+        if seen.child_of is not None:
+            yield Key(ref.namespace, seen.child_of)
+            return
+        detail = self.details.get(ref)
+        if detail is not None and (detail.fields.backend is not None or detail.applied):
+            yield Key(ref.namespace, detail.fields.backend or "")
+        elif seen.applied:
+            yield Key(ref.namespace, "")
+        for claim in self.claims.get(ref.namespace, {}).values():
+            if claim.selector is not None and claim.selector.matches(seen.labels or {}):
+                yield Key(ref.namespace, claim.name)
+
+    def pod_seen(self, change: Change[PodSeen]) -> None:
+        for pod in (change.before, change.found):
+            if pod is not None:
+                self._place(change, pod, there=pod is change.found)
+
+    def _place(self, change: Change[PodSeen], pod: PodSeen, *, there: bool) -> None:
+        index = (change.namespace, pod.backend)
+        if there:
+            self.pods[index][change.name] = pod
+        else:
+            self.pods[index].pop(change.name, None)
+            if not self.pods[index]:
+                del self.pods[index]
+        backend = pod.backend or self.default_backend(change.namespace)
+        if backend is not None:
+            self.concern(Key(change.namespace, backend))
+
+    def child_seen(self, kind: str, change: Change[ChildSeen]) -> None:
+        for child in (change.before, change.found):
+            if child is None:
+                continue
+            key = Key(change.namespace, child.owner)
+            if child is change.found:
+                self.children[key][kind, change.name] = child
+            else:
+                self.children[key].pop((kind, change.name), None)
+                if not self.children[key]:
+                    del self.children[key]
+            self.concern(key)
+
+    # What reconciling asks
+
+    def default_backend(self, namespace: str) -> str | None:
+        """The backend of pods that name none: the namespace's default, else its only one in Sidecar mode."""
+        backends = [
+            entry.backend
+            for name in self.claims.get(namespace, {})
+            if (entry := self.entries.get(Key(namespace, name))) is not None and entry.backend is not None
+        ]
+        defaults = [backend.name for backend in backends if backend.injection.default]
+        sidecars = [backend.name for backend in backends if backend.mode == "Sidecar"]
+        if len(defaults) == 1:
+            return defaults[0]
+        return sidecars[0] if not defaults and len(sidecars) == 1 else None
+
+    def pods_of(self, key: Key) -> Iterator[PodSeen]:
+        """Pods that name the backend, and if it is the default one those that name none; without those that end."""
+        pods: list[Iterable[PodSeen]] = [self.pods.get((key.namespace, key.name), {}).values()]
+        pods.append(self.pods.get((key.namespace, f"{key.namespace}/{key.name}"), {}).values())
+        if self.pods.get((key.namespace, None)) and self.default_backend(key.namespace) == key.name:
+            pods.append(self.pods[key.namespace, None].values())
+        return (pod for some in pods for pod in some if not pod.ending)
+
+    def near(self, key: Key) -> list[tuple[Ref, WorkloadSeen]]:
+        """Workloads that the backend selects, and all of the namespace that bear the operator's fields."""
+        claim = self.claims.get(key.namespace, {}).get(key.name)
+        selector = claim.selector if claim is not None else None
+        return [
+            (ref, seen)
+            for ref, seen in self.workloads.get(key.namespace, {}).items()
+            if seen.child_of is None
+            and (seen.applied or (selector is not None and selector.matches(seen.labels or {})))
+        ]
+
+    def unused(self) -> set[Key]:
+        """Keys of backends that are not there although workloads may bear their fields."""
+        applied = {
+            Key(ref.namespace, detail.fields.backend or "") for ref, detail in self.details.items() if detail.applied
+        }
+        unread = {
+            Key(namespace, "")
+            for namespace, workloads in self.workloads.items()
+            for ref, seen in workloads.items()
+            if seen.applied and ref not in self.details
+        }
+        return (applied | unread) - self.entries.keys()

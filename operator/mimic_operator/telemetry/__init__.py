@@ -1,0 +1,1 @@
+"""What the operator's processes tell: log lines, metrics, health."""

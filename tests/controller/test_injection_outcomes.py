@@ -1,0 +1,214 @@
+"""Every end that an admission can have, by its word."""
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from fakes.injection import SHOP, admit
+from fakes.manifests import DEFAULTS, backend, container, pod, shared
+from mimic_operator.admission.choose import Place
+from mimic_operator.admission.inject import Request
+from mimic_operator.admission.outcomes import OUTCOMES, REMARKS, Verdict
+from mimic_operator.resource.backend import parse
+from mimic_operator.resource.revision import revision_of
+
+CORP, SPARE = backend("corp"), backend("spare")
+CURRENT = revision_of(parse(CORP), DEFAULTS).name
+MANAGED = {"mimic.dev/inject": "true", "mimic.dev/managed": "true"}
+BROKEN = {"chat": {"url": "http://models.example.com/v1"}}
+TAKEN = container(ports=[{"containerPort": port} for port in range(18480, 18500)])
+KEYED = shared(clientAuth={"keysSecretRef": {"name": "keys"}}, open=False)
+FINANCE = {"from": "Selector", "selector": {"matchLabels": {"team": "finance"}}}
+
+
+def wants(name: str, **more: str) -> dict[str, str]:
+    return {"mimic.dev/backend": name, **more}
+
+
+IN_SHOP = Request(place=SHOP)
+
+
+@dataclass(frozen=True)
+class Case:
+    word: str
+    pod: dict[str, Any] = field(default_factory=pod)
+    backends: tuple[dict[str, Any], ...] = (CORP,)
+    says: str = ""
+    """What the sentence holds."""
+    request: Request = IN_SHOP
+
+
+CASES = {
+    "the only one": Case(
+        "Injected", says=f"corp was added, revision {CURRENT}; the API is at http://127.0.0.1:18480/v1"
+    ),
+    "the one that is named": Case("Injected", pod(annotations=wants("spare")), (CORP, SPARE), "backend spare"),
+    "the default": Case("Injected", pod(), (CORP, backend("spare", injection={"default": True})), "backend spare"),
+    "the only sidecar": Case("Injected", pod(), (CORP, shared(namespace="shop")), "backend corp"),
+    "a shared default": Case(
+        "Pointed",
+        pod(),
+        (CORP, shared(namespace="shop") | {"spec": {**shared()["spec"], "injection": {"default": True}}}),
+    ),
+    "a shared one of elsewhere": Case(
+        "Pointed", pod(annotations=wants("platform/central")), (CORP, shared()), "http://mimic-central.platform.svc/v1"
+    ),
+    "a shared one of the same namespace": Case(
+        "Pointed", pod(annotations=wants("central")), (shared(namespace="shop", allowedNamespaces={"from": "Same"}),)
+    ),
+    "a selected namespace": Case(
+        "Pointed",
+        pod(annotations=wants("platform/central")),
+        (shared(allowedNamespaces=FINANCE),),
+        request=Request(place=Place("shop", {"team": "finance"})),
+    ),
+    "host network and a shared one": Case(
+        "Pointed", pod(annotations=wants("platform/central"), hostNetwork=True), (shared(),)
+    ),
+    "a key for the shared one": Case(
+        "Pointed",
+        pod(annotations=wants("platform/central", **{"mimic.dev/client-key-secret": "my-key"})),
+        (KEYED,),
+    ),
+    "a key of its own": Case(
+        "Pointed", pod(container(env={"OPENAI_API_KEY": "sk"}), annotations=wants("platform/central")), (KEYED,)
+    ),
+    "no label": Case("NotOptedIn", pod(labels={"app": "web"}), says='mimic.dev/inject is not "true"'),
+    "the label says no": Case("NotOptedIn", pod(labels={"mimic.dev/inject": "false"})),
+    "Windows by name": Case("Windows", pod(os={"name": "windows"}), says="its image is for Linux"),
+    "Windows by node": Case("Windows", pod(nodeSelector={"kubernetes.io/os": "windows"})),
+    "a labelled workload's backend went": Case(
+        "BackendGone", pod(labels=MANAGED, annotations=wants("gone")), (), "the backend gone"
+    ),
+    "a name that is not there": Case(
+        "UnknownBackend", pod(annotations=wants("crop")), (CORP, SPARE), "no MimicBackend crop, which the annotation"
+    ),
+    "what there is instead": Case(
+        "UnknownBackend", pod(annotations=wants("x")), (CORP, SPARE), "There are: corp, spare."
+    ),
+    "nothing there": Case("UnknownBackend", pod(annotations=wants("x")), (), "The namespace shop has none."),
+    "elsewhere and not there": Case("UnknownBackend", pod(annotations=wants("a/b")), (CORP,), "no MimicBackend a/b"),
+    "none at all": Case("NoBackend", pod(), (), "The namespace shop has no MimicBackend in Sidecar mode"),
+    "only a shared one": Case("NoBackend", pod(), (shared(namespace="shop"),)),
+    "several": Case("SeveralBackends", pod(), (SPARE, CORP), "choose one of corp, spare"),
+    "two defaults": Case(
+        "TwoDefaults",
+        pod(),
+        tuple(backend(name, injection={"default": True}) for name in ("corp", "spare")),
+        "more than one default MimicBackend: corp, spare",
+    ),
+    "a sidecar of elsewhere": Case(
+        "OtherNamespace", pod(annotations=wants("platform/corp")), (backend("corp", namespace="platform"),)
+    ),
+    "same namespace only": Case(
+        "NotAllowed", pod(annotations=wants("platform/central")), (shared(allowedNamespaces={"from": "Same"}),)
+    ),
+    "another namespace is selected": Case(
+        "NotAllowed",
+        pod(annotations=wants("platform/central")),
+        (shared(allowedNamespaces=FINANCE),),
+        "the namespace shop",
+    ),
+    "no key": Case(
+        "ClientKeyMissing", pod(annotations=wants("platform/central")), (KEYED,), "mimic.dev/client-key-secret"
+    ),
+    "a name that is none": Case("BadAnnotation", pod(annotations=wants("a/b/c")), says="NAME or NAMESPACE/NAME"),
+    "an empty name": Case("BadAnnotation", pod(annotations=wants("")), says="mimic.dev/backend is not understood"),
+    "a secret's name that is none": Case(
+        "BadAnnotation",
+        pod(annotations=wants("platform/central", **{"mimic.dev/client-key-secret": "/"})),
+        (KEYED,),
+        "NAME or NAME/KEY",
+    ),
+    "the port that was chosen": Case(
+        "PortTaken",
+        pod(container("api", ports=[{"containerPort": 9000}])),
+        (backend(injection={"port": 9000}),),
+        "The port 9000, which the MimicBackend corp asks for, is used by the container api",
+    ),
+    "the admin port that was chosen": Case(
+        "PortTaken",
+        pod(container(livenessProbe={"httpGet": {"port": 9001}})),
+        (backend(injection={"adminPort": 9001}),),
+        "Change spec.injection.adminPort",
+    ),
+    "no port left": Case("NoFreePort", pod(TAKEN), says="All ports from 18480 to 18499"),
+    "a container of our name": Case("NameTaken", pod(container("mimic-proxy")), says="a container named mimic-proxy"),
+    "a volume of our name": Case(
+        "NameTaken", pod(volumes=[{"name": "mimic-run", "emptyDir": {}}]), says="a volume named mimic-run"
+    ),
+    "host network": Case("HostNetwork", pod(hostNetwork=True), says="share the node's ports"),
+    "an invalid one without a past": Case(
+        "InvalidBackend", pod(), (backend(**BROKEN),), "spec.chat.url must begin with https://"
+    ),
+    "an invalid shared one of elsewhere": Case(
+        "InvalidBackend",
+        pod(annotations=wants("platform/central")),
+        (shared(open=False),),
+        "platform/central is invalid",
+    ),
+    "suspended before its first revision": Case("SuspendedBackend", pod(), (backend(suspend=True, status={}),)),
+    "not yet reconciled": Case("NotReconciled", pod(), (backend(status={}),), "has no revision yet"),
+    "a revision that is gone": Case(
+        "RevisionMissing", pod(annotations={"mimic.dev/revision": "mimic-corp-0"}), says="Remove the annotation"
+    ),
+    "a current revision that is gone": Case(
+        "RevisionMissing", pod(), (backend(status={"currentRevision": "mimic-corp-1"}),)
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_each_end_has_its_word_and_a_sentence_that_helps(case: Case):
+    found = admit(case.pod, *case.backends, request=case.request)
+    assert found.reason == case.word, found.decision.sentence
+    assert case.says in found.decision.sentence
+    assert found.decision.verdict is OUTCOMES[case.word].verdict
+    assert "{" not in found.decision.sentence
+    assert bool(found.operations) == (case.word in ("Injected", "Pointed"))
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_a_pod_that_only_its_namespace_volunteered_is_never_denied(case: Case):
+    found = admit(case.pod, *case.backends, request=replace(case.request, door="namespace"))
+    assert found.decision.verdict is not Verdict.DENIED
+    if case.word != "NotOptedIn":
+        assert found.reason == case.word
+        assert "NamespaceEntry" in found.words
+
+
+def test_every_word_is_met_by_a_case():
+    beyond = {"AlreadyInjected", "Undecided", "Failed"}  # tested below, and with the process
+    assert {case.word for case in CASES.values()} == set(OUTCOMES) - beyond
+
+
+def test_words_and_sentences_are_in_good_shape():
+    for word in (*OUTCOMES, *REMARKS):
+        assert re.fullmatch(r"([A-Z][a-z]+)+", word)
+    assert not OUTCOMES.keys() & REMARKS.keys()
+    for each in (*OUTCOMES.values(), *REMARKS.values()):
+        assert each.sentence.endswith((".", "{remedy}", "{problem}")), each.sentence
+
+
+def test_twice_is_once():
+    once = admit(pod(), CORP)
+    twice = admit(once.pod, CORP)
+    assert twice.reason == "AlreadyInjected"
+    assert twice.operations == []
+
+
+def test_a_pod_of_an_older_revision_keeps_it():
+    old = revision_of(parse(backend(proxy={"image": {"tag": "0.9"}})), DEFAULTS)
+    found = admit(pod(annotations={"mimic.dev/revision": old.name}), CORP, revisions=[old])
+    assert found.container()["image"] == "registry.example.com/mimic:0.9"
+
+
+@pytest.mark.parametrize(("spec", "state"), [(BROKEN, "invalid (spec.chat.url"), ({"suspend": True}, "suspended")])
+def test_an_invalid_or_suspended_backend_still_gives_its_last_good_revision(spec: dict[str, Any], state: str):
+    good = revision_of(parse(CORP), DEFAULTS)
+    found = admit(pod(), backend(**spec, status={"currentRevision": good.name}), revisions=[good])
+    assert found.reason == "Injected"
+    (told,) = [each.sentence for each in found.decision.remarks if each.word == "StaleBackend"]
+    assert state in told

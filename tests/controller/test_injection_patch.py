@@ -1,0 +1,330 @@
+"""The shape of the pod that comes out, and what is remarked on the way."""
+
+from typing import Any
+
+import pytest
+
+from fakes.injection import SHOP, admit
+from fakes.manifests import backend, container, pod, shared
+from fakes.restricted import violations
+from mimic_operator.admission.choose import Place
+from mimic_operator.admission.inject import Request
+
+CORP = backend()
+URL = "http://127.0.0.1:18480/v1"
+OLD = Request(place=SHOP, server=(1, 31))
+FULL = {"cpu": "500m", "memory": "512Mi"}
+SIDECAR = {"name": "vault", "image": "vault", "restartPolicy": "Always"}
+CENTRAL = {"mimic.dev/backend": "platform/central"}
+
+
+def names(found: dict[str, Any], field: str) -> list[str]:
+    return [each["name"] for each in found["spec"].get(field, ())]
+
+
+def test_containers_are_told_where_the_api_is():
+    assert admit(pod(), CORP).env() == {"OPENAI_BASE_URL": URL, "OPENAI_API_BASE": URL, "OPENAI_API_KEY": "mimic"}
+
+
+def test_what_the_user_has_set_stays():
+    given = container(env={"OPENAI_BASE_URL": "https://api.openai.com/v1"})
+    given["env"].append({"name": "OPENAI_API_KEY", "valueFrom": {"secretKeyRef": {"name": "mine", "key": "k"}}})
+    found = admit(pod(given), CORP)
+    assert found.container("web")["env"][:2] == given["env"]
+    assert found.env()["OPENAI_API_BASE"] == URL
+    assert "EnvKept" in found.words
+
+
+def test_always_replaces_in_place_and_none_leaves_all():
+    given = container(env={"OPENAI_API_KEY": "sk", "X": "1"})
+    always = admit(pod(given), backend(injection={"env": {"mode": "Always"}}))
+    assert always.container("web")["env"][:2] == [{"name": "OPENAI_API_KEY", "value": "mimic"}, given["env"][1]]
+    none = admit(pod(given), backend(injection={"env": {"mode": "None"}}))
+    assert none.container("web") == given
+
+
+def test_extra_variables_come_too_unless_they_are_there():
+    extra = {"env": {"names": ["OPENAI_BASE_URL"], "extra": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]}}
+    found = admit(pod(container(env={"B": "mine"})), backend(injection=extra))
+    assert found.env() == {"B": "mine", "OPENAI_BASE_URL": URL, "A": "1"}
+
+
+@pytest.mark.parametrize(("chosen", "told"), [({"include": ["a"]}, {"a"}), ({"exclude": ["a"]}, {"b"})])
+def test_containers_are_chosen_by_name(chosen: dict[str, Any], told: set[str]):
+    found = admit(pod(container("a"), container("b")), backend(injection={"containers": chosen}))
+    assert {name for name in ("a", "b") if found.env(name)} == told
+
+
+def test_it_is_said_if_no_container_is_chosen():
+    assert "NoContainers" in admit(pod(), backend(injection={"containers": {"include": ["x"]}})).words
+
+
+def test_the_mesh_s_own_containers_are_left_alone():
+    found = admit(pod(container(), container("istio-proxy")), CORP)
+    assert found.env("istio-proxy") == {}
+
+
+def test_env_from_is_warned_of():
+    found = admit(pod(container(envFrom=[{"secretRef": {"name": "x"}}])), CORP)
+    (told,) = [each for each in found.decision.remarks if each.word == "EnvFrom"]
+    assert told.told
+    assert "OPENAI_BASE_URL" in told.sentence
+
+
+@pytest.mark.parametrize("variable", ["HTTP_PROXY", "https_proxy", "ALL_PROXY"])
+def test_calls_to_the_sidecar_do_not_go_through_an_http_proxy(variable: str):
+    found = admit(pod(container(env={variable: "http://proxy:3128"})), CORP)
+    hosts = "127.0.0.1,localhost,::1"
+    assert (found.env()["NO_PROXY"], found.env()["no_proxy"]) == (hosts, hosts)
+    assert "NoProxyExtended" in found.words
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", "127.0.0.1,localhost,::1"),
+        (".corp, 127.0.0.1", ".corp,127.0.0.1,localhost,::1"),
+        ("*", "*"),
+        ("::1,localhost,127.0.0.1", "::1,localhost,127.0.0.1"),
+    ],
+)
+def test_no_proxy_keeps_what_it_holds(before: str, after: str):
+    found = admit(pod(container(env={"HTTP_PROXY": "http://proxy", "NO_PROXY": before})), CORP)
+    assert found.env()["NO_PROXY"] == after
+    assert "no_proxy" not in found.env()
+
+
+def test_a_no_proxy_that_cannot_be_read_is_left_and_told():
+    reference = {"name": "NO_PROXY", "valueFrom": {"configMapKeyRef": {"name": "net", "key": "no"}}}
+    given = container(env={"HTTP_PROXY": "http://proxy"})
+    given["env"].append(reference)
+    found = admit(pod(given), CORP)
+    assert found.env()["NO_PROXY"] == reference["valueFrom"]
+    assert "NoProxyUnknown" in found.words
+    hidden = admit(pod(container(env={"HTTP_PROXY": "http://p"}, envFrom=[{"configMapRef": {"name": "net"}}])), CORP)
+    assert "NO_PROXY" not in hidden.env()
+    assert "NoProxyUnknown" in hidden.words
+
+
+def test_a_shared_proxy_is_kept_out_of_the_http_proxy_too():
+    found = admit(pod(container(env={"HTTP_PROXY": "http://proxy"}), annotations=CENTRAL), shared())
+    assert found.env()["NO_PROXY"] == "mimic-central.platform.svc"
+
+
+def test_native_ones_stand_in_front_of_all_that_ends_and_behind_other_sidecars():
+    given = pod(init=[SIDECAR, container("migrate"), {**SIDECAR, "name": "late"}])
+    found = admit(given, CORP)
+    assert names(found.pod, "initContainers") == ["vault", "mimic-proxy", "migrate", "late"]
+    assert names(found.pod, "containers") == ["web"]
+    assert found.container()["restartPolicy"] == "Always"
+    assert "lifecycle" not in found.container()
+
+
+def test_init_containers_behind_a_native_one_can_call_the_model():
+    found = admit(pod(init=[SIDECAR, container("migrate")]), CORP)
+    assert found.env("migrate")["OPENAI_BASE_URL"] == URL
+    assert found.env("vault") == {}
+    assert "InitContainersServed" in found.words
+
+
+@pytest.mark.parametrize(
+    ("native", "server", "is_native"),
+    [
+        ("Auto", (1, 32), True),
+        ("Auto", (1, 31), False),
+        ("Always", (1, 29), True),
+        ("Never", (1, 35), False),
+        ("Auto", (2, 0), True),
+    ],
+)
+def test_native_sidecars_follow_the_version_of_the_server(native: str, server: tuple[int, int], is_native: bool):
+    found = admit(pod(), backend(injection={"native": native}), request=Request(place=SHOP, server=server))
+    assert ("mimic-proxy" in names(found.pod, "initContainers")) is is_native
+
+
+def test_a_plain_one_is_never_the_first_container_and_drains_before_it_ends():
+    found = admit(pod(init=[container("migrate")]), CORP, request=OLD)
+    assert names(found.pod, "containers") == ["web", "mimic-proxy"]
+    assert found.container()["lifecycle"]["preStop"]["exec"]["command"] == ["mimic-proxy", "quit"]
+    assert found.env("migrate") == {}
+    assert "InitContainersUnserved" in found.words
+
+
+@pytest.mark.parametrize(("request_", "warned"), [(OLD, True), (Request(place=SHOP), False)])
+def test_a_job_is_warned_of_a_plain_sidecar_that_goes_on(request_: Request, warned: bool):
+    found = admit(pod(owner="Job"), CORP, request=request_)
+    assert ("JobNeverEnds" in found.words) is warned
+
+
+USES = {
+    "containerPort": {"ports": [{"containerPort": 18480}]},
+    "hostPort": {"ports": [{"containerPort": 80, "hostPort": 18480}]},
+    "liveness": {"livenessProbe": {"httpGet": {"port": 18480}}},
+    "readiness": {"readinessProbe": {"tcpSocket": {"port": "18480"}}},
+    "startup": {"startupProbe": {"grpc": {"port": 18480}}},
+    "preStop": {"lifecycle": {"preStop": {"httpGet": {"port": 18480}}}},
+}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+@pytest.mark.parametrize("init", [False, True])
+def test_the_usual_port_moves_where_something_uses_it(use: dict[str, Any], init: bool):
+    user = container("user", **use)
+    found = admit(pod(container(), init=[user]) if init else pod(user, container()), CORP)
+    assert found.env()["OPENAI_BASE_URL"] == "http://127.0.0.1:18482/v1"
+    assert found.env("mimic-proxy")["PORT"] == "18482"
+    assert found.pod["metadata"]["annotations"]["mimic.dev/port"] == "18482"
+    assert "PortMoved" in found.words
+
+
+def test_both_ports_move_without_meeting():
+    busy = container(ports=[{"containerPort": port} for port in (18480, 18481, 18483)])
+    env = admit(pod(busy), CORP).env("mimic-proxy")
+    assert (env["PORT"], env["ADMIN_PORT"]) == ("18482", "18484")
+
+
+def test_a_port_that_was_chosen_is_never_given_to_the_other():
+    found = admit(pod(container(ports=[{"containerPort": 18480}])), backend(injection={"adminPort": 18482}))
+    env = found.env("mimic-proxy")
+    assert (env["PORT"], env["ADMIN_PORT"]) == ("18481", "18482")
+
+
+def test_the_proxy_alone_has_no_way_to_the_api_server():
+    mounts = {mount["mountPath"]: mount for mount in admit(pod(), CORP).container()["volumeMounts"]}
+    hidden = mounts["/var/run/secrets/kubernetes.io/serviceaccount"]
+    assert hidden["readOnly"]
+    volumes = {volume["name"]: volume for volume in admit(pod(), CORP).pod["spec"]["volumes"]}
+    assert "emptyDir" in volumes[hidden["name"]]
+
+
+def test_a_pod_of_the_class_guaranteed_stays_in_it():
+    full = container(resources={"requests": FULL, "limits": FULL})
+    found = admit(pod(full), CORP)
+    resources = found.container()["resources"]
+    assert resources["requests"] == resources["limits"] == {"cpu": "250m", "memory": "256Mi"}
+    assert "Guaranteed" in found.words
+    partly = admit(pod(full, container("b")), CORP)
+    assert "cpu" not in partly.container()["resources"]["limits"]
+
+
+def test_one_cpu_is_a_thousand_millicores():
+    mixed = container(
+        resources={"requests": {"cpu": "1000m", "memory": "1Gi"}, "limits": {"cpu": 1, "memory": "1024Mi"}}
+    )
+    assert "Guaranteed" in admit(pod(mixed), CORP).words
+
+
+def test_streams_end_within_the_grace_of_the_pod():
+    short = admit(pod(terminationGracePeriodSeconds=10), CORP)
+    assert short.env("mimic-proxy")["DRAIN_TIMEOUT"] == "7"
+    assert "DRAIN_TIMEOUT" not in admit(pod(terminationGracePeriodSeconds=60), CORP).env("mimic-proxy")
+    assert admit(pod(terminationGracePeriodSeconds=0), CORP).env("mimic-proxy")["DRAIN_TIMEOUT"] == "1"
+
+
+def test_annotations_say_what_is_in_the_pod():
+    found = admit(pod(), CORP).pod["metadata"]["annotations"]
+    assert found["mimic.dev/backend"] == "corp"
+    assert found["mimic.dev/revision"] == f"mimic-corp-{found['mimic.dev/template-hash']}"
+    assert found["kubectl.kubernetes.io/default-container"] == "web"
+    assert found["prometheus.io/port"] == "18481"
+    assert "mimic.dev/port" not in found
+
+
+def test_annotations_of_the_user_stay():
+    given = {"kubectl.kubernetes.io/default-container": "b", "prometheus.io/scrape": "false", "a~b/c": "d"}
+    found = admit(pod(annotations=given), CORP).pod["metadata"]["annotations"]
+    assert given.items() <= found.items()
+    assert "prometheus.io/port" not in found
+
+
+MESHES = {
+    "istio by label": (
+        Request(place=SHOP),
+        {"sidecar.istio.io/inject": "true"},
+        "traffic.sidecar.istio.io/excludeInboundPorts",
+    ),
+    "istio by namespace": (
+        Request(place=Place("shop", {"istio-injection": "enabled"})),
+        {},
+        "traffic.sidecar.istio.io/excludeInboundPorts",
+    ),
+    "istio by revision": (
+        Request(place=Place("shop", {"istio.io/rev": "x"})),
+        {},
+        "traffic.sidecar.istio.io/excludeInboundPorts",
+    ),
+    "linkerd by pod": (Request(place=SHOP), {"linkerd.io/inject": "enabled"}, "config.linkerd.io/skip-inbound-ports"),
+    "linkerd by namespace": (
+        Request(place=Place("shop", {}, {"linkerd.io/inject": "enabled"})),
+        {},
+        "config.linkerd.io/skip-inbound-ports",
+    ),
+}
+
+
+@pytest.mark.parametrize(("request_", "given", "key"), MESHES.values(), ids=MESHES)
+def test_a_mesh_leaves_the_admin_port_alone(request_: Request, given: dict[str, str], key: str):
+    found = admit(pod(annotations={**given, key: "9000"}), CORP, request=request_)
+    assert found.pod["metadata"]["annotations"][key] == "9000,18481"
+    again = admit(pod(annotations={**given, key: "18481, 9000"}), CORP, request=request_)
+    assert again.pod["metadata"]["annotations"][key] == "18481, 9000"
+
+
+def test_without_a_mesh_no_mesh_is_told_anything():
+    found = admit(
+        pod(annotations={"sidecar.istio.io/inject": "false"}),
+        CORP,
+        request=Request(place=Place("shop", {"istio-injection": "enabled"})),
+    )
+    assert "traffic.sidecar.istio.io/excludeInboundPorts" not in found.pod["metadata"]["annotations"]
+
+
+def test_a_shared_proxy_brings_no_container_volume_or_secret():
+    found = admit(pod(annotations=CENTRAL), shared())
+    assert {path.split("/")[1] for path in [each["path"] for each in found.operations]} == {"spec"}
+    assert "volumes" not in found.pod["spec"]
+    assert names(found.pod, "containers") == ["web"]
+    assert found.env()["OPENAI_BASE_URL"] == "http://mimic-central.platform.svc/v1"
+
+
+@pytest.mark.parametrize(("text", "key"), [("mine", "OPENAI_API_KEY"), ("mine/token", "token")])
+def test_a_shared_proxy_gets_the_caller_s_key_from_a_secret_of_the_pod_s_namespace(text: str, key: str):
+    guarded = shared(clientAuth={"keysSecretRef": {"name": "keys"}}, open=False)
+    found = admit(pod(annotations={**CENTRAL, "mimic.dev/client-key-secret": text}), guarded)
+    assert found.env()["OPENAI_API_KEY"] == {"secretKeyRef": {"name": "mine", "key": key}}
+
+
+def test_pull_secrets_are_added_once():
+    private = backend(proxy={"imagePullSecrets": [{"name": "a"}, {"name": "b"}]})
+    found = admit(pod(imagePullSecrets=[{"name": "a"}]), private)
+    assert found.pod["spec"]["imagePullSecrets"] == [{"name": "a"}, {"name": "b"}]
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [
+        ({"owner": None}, "BarePod"),
+        ({}, "GeneratedName"),
+        ({"annotations": {"mimic.dev/bakcend": "x"}}, "UnknownKey"),
+        ({"labels": {"mimic.dev/inject": "true", "mimic.dev/Port": "1"}}, "UnknownKey"),
+    ],
+)
+def test_circumstances_are_remarked(given: dict[str, Any], word: str):
+    assert word in admit(pod(**given), CORP).words
+    assert word not in admit(pod(name="web-1"), CORP).words
+
+
+def test_a_misspelt_annotation_gets_a_suggestion():
+    found = admit(pod(annotations={"mimic.dev/bakcend": "x"}), CORP)
+    (told,) = [each.sentence for each in found.decision.remarks if each.word == "UnknownKey"]
+    assert told.startswith("Annotation mimic.dev/bakcend is unknown to this version of Mimic")
+    assert told.endswith("Did you mean mimic.dev/backend?")
+
+
+def test_a_dry_run_is_remarked():
+    assert "DryRun" in admit(pod(), CORP, request=Request(place=SHOP, dry_run=True)).words
+
+
+def test_the_proxy_fits_a_restricted_namespace():
+    assert violations(admit(pod(), CORP).pod, only="mimic-proxy") == []
+    assert violations(pod()) != []

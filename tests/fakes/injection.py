@@ -1,0 +1,81 @@
+"""The webhook's decision on a pod, in a namespace with given backends that the reconciler has seen."""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import jsonpatch
+
+from fakes.manifests import DEFAULTS, Manifest
+from mimic_operator.admission.choose import Place, candidate
+from mimic_operator.admission.inject import Decision, Request, decide
+from mimic_operator.admission.patch import patch
+from mimic_operator.errors import InvalidBackend
+from mimic_operator.resource.backend import parse
+from mimic_operator.resource.revision import Revision, revision_of
+
+SHOP = Place("shop")
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    decision: Decision
+    operations: list[dict[str, Any]]
+    pod: Manifest
+    """As it goes on."""
+
+    @property
+    def reason(self) -> str:
+        return self.decision.reason
+
+    @property
+    def words(self) -> set[str]:
+        """Of the remarks."""
+        return {each.word for each in self.decision.remarks}
+
+    def container(self, name: str = "mimic-proxy") -> Manifest:
+        spec = self.pod["spec"]
+        return next(each for each in [*spec.get("initContainers", ()), *spec["containers"]] if each["name"] == name)
+
+    def env(self, name: str = "web") -> dict[str, Any]:
+        entries = self.container(name).get("env", ())
+        return {each["name"]: each.get("value", each.get("valueFrom")) for each in entries}
+
+
+def reconciled(manifest: Manifest) -> tuple[Manifest, list[Revision]]:
+    """The backend with a current revision in its status, unless it has a status already or is invalid."""
+    try:
+        revision = revision_of(parse(manifest), DEFAULTS)
+    except InvalidBackend:
+        return manifest, []
+    if "status" in manifest:
+        return manifest, [revision]
+    return {**manifest, "status": {"currentRevision": revision.name}}, [revision]
+
+
+class Cluster:
+    """Backends that the reconciler has seen. revisions: that are there besides the backends' own."""
+
+    def __init__(self, *backends: Manifest, revisions: Sequence[Revision] = ()) -> None:
+        found = [reconciled(each) for each in backends]
+        made = [*(each for _, own in found for each in own), *revisions]
+        self._revisions = {(each.namespace, each.name): each for each in made}
+        self._candidates = [candidate(manifest) for manifest, _ in found]
+
+    def admit(self, pod: Manifest, request: Request) -> Admitted:
+        """What comes of a pod."""
+        before = deepcopy(pod)
+        decision = decide(
+            pod, request, self._candidates, lambda namespace, name: self._revisions.get((namespace, name))
+        )
+        operations = patch(pod, decision)
+        assert pod == before, "deciding has changed the pod"
+        return Admitted(decision, operations, jsonpatch.apply_patch(pod, operations))
+
+
+def admit(
+    pod: Manifest, *backends: Manifest, request: Request | None = None, revisions: Sequence[Revision] = ()
+) -> Admitted:
+    """What comes of a pod in a cluster with these backends."""
+    return Cluster(*backends, revisions=revisions).admit(pod, request or Request(place=SHOP))

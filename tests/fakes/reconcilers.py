@@ -1,0 +1,109 @@
+"""The reconciler as a process of its own, as its container runs it."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx2
+
+from fakes.mimic import free_port
+
+STOP_SECONDS = 15.0
+T = TypeVar("T")
+
+
+class Reconciler:
+    """One replica. log: its lines, JSON."""
+
+    def __init__(self, kubeconfig: Path, folder: Path, name: str = "reconciler", **settings: str) -> None:
+        self.name = name
+        self.log = folder / f"{name}.log"
+        self.port = free_port()
+        self._environ = {
+            **{key: value for key, value in os.environ.items() if key in ("PATH", "HOME", "PYTHONPATH")},
+            "KUBECONFIG": str(kubeconfig),
+            "HOSTNAME": name,
+            "MIMIC_IMAGE": "registry.example/mimic:1",
+            "MIMIC_NAMESPACE": "default",
+            "METRICS_HOST": "127.0.0.1",
+            "METRICS_PORT": str(self.port),
+            "CERT_MODE": "external",
+            **settings,
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> "Reconciler":
+        command = [sys.executable, "-m", "mimic_operator", "reconciler"]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(command, env=self._environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        return self
+
+    def stop(self) -> int:
+        """In good order; its exit code."""
+        return self._end(signal.SIGTERM)
+
+    def kill(self) -> int:
+        """As a node that dies."""
+        return self._end(signal.SIGKILL)
+
+    def _end(self, number: signal.Signals) -> int:
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        process.send_signal(number)
+        try:
+            return process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise AssertionError(f"{self.name} does not end:\n{self.log.read_text()[-3000:]}") from None
+
+    def status(self) -> int | None:
+        """The exit code of one that has ended by itself."""
+        return None if self._process is None else self._process.poll()
+
+    def memory(self) -> int:
+        """Resident bytes."""
+        assert self._process is not None
+        found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{self._process.pid}/status").read_text())
+        assert found is not None
+        return int(found[1]) * 1024
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        for line in self.log.read_text("utf-8").splitlines():
+            yield json.loads(line)
+
+    def said(self, part: str) -> bool:
+        return self.log.exists() and part in self.log.read_text("utf-8")
+
+    def metrics(self) -> str:
+        return httpx2.get(f"http://127.0.0.1:{self.port}/metrics", trust_env=False).text
+
+    def leads(self) -> bool:
+        try:
+            return "mimic_operator_leader 1.0" in self.metrics()
+        except httpx2.TransportError:
+            return False
+
+
+def eventually(look: Callable[[], T], why: Callable[[], object] = lambda: "", seconds: float = 20.0) -> T:
+    """The first true answer of `look`. Raises AssertionError after `seconds`, with what `why` says then."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"not in {seconds} s: {why()}"
+        time.sleep(0.05)
+
+
+def conditions(manifest: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Status and reason by type."""
+    return {each["type"]: (each["status"], each["reason"]) for each in manifest.get("status", {}).get("conditions", ())}
