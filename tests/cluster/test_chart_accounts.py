@@ -15,7 +15,7 @@ EVERYWHERE = {
     "webhook": {
         "mimic.dev/mimicbackends": READ,
         "apps/controllerrevisions": READ,
-        "core/namespaces": READ,
+        "core/namespaces": ("get",),
         "apps/replicasets": ("get",),
         "batch/jobs": ("get",),
         "core/events": ("create",),

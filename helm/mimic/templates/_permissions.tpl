@@ -67,16 +67,12 @@
 
 {{/* What is cluster-wide by nature, each object by its name where there is one. */}}
 {{- define "mimic.clusterPermissions.webhook" -}}
-{{- if .Values.watchNamespaces }}
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [get]
-  resourceNames: {{ .Values.watchNamespaces | toJson }}
-{{- else }}
-- apiGroups: [""]
-  resources: [namespaces]
-  verbs: [get, list, watch]
-{{- end }}
+  {{- with .Values.watchNamespaces }}
+  resourceNames: {{ toJson . }}
+  {{- end }}
 {{- end -}}
 
 {{- define "mimic.clusterPermissions.reconciler" -}}
