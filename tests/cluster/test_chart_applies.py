@@ -1,6 +1,7 @@
 """The chart's manifests on a real API server."""
 
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
@@ -75,11 +76,14 @@ def test_helm_installs_upgrades_rolls_back_and_takes_away_all_but_the_crd(
     installed = [entry for entry in render(Rendering(namespace=namespace, hooks=False)) if not is_hook(entry)]
     for manifest in installed:
         assert cluster.client.get(cluster.path(manifest)).is_success, manifest["metadata"]["name"]
+    bundle = _bundled(cluster, f"admission.mimic.dev.{namespace}.mimic")
     helm("upgrade", *base, *options, "--set", "webhook.replicas=3")
     webhook = f"/apis/apps/v1/namespaces/{namespace}/deployments/mimic-webhook"
     assert cluster.client.get(webhook).json()["spec"]["replicas"] == 3
     helm("rollback", *base, "1", "--no-hooks")
     assert cluster.client.get(webhook).json()["spec"]["replicas"] == 2
+    # What the reconciler wrote there is none of helm's.
+    assert bundle() == ["LS0tLQ=="] * 2
     helm("uninstall", *base, "--no-hooks")
     for manifest in installed:
         found = cluster.client.get(cluster.path(manifest))
@@ -88,6 +92,16 @@ def test_helm_installs_upgrades_rolls_back_and_takes_away_all_but_the_crd(
     # The same name again takes over the CRD that was left.
     helm("install", *base, *options[:2])
     helm("uninstall", *base, "--no-hooks")
+
+
+def _bundled(cluster: Cluster, configuration: str) -> Callable[[], list[str]]:
+    """Write a caBundle as the reconciler does; a function that reads it again."""
+    path = f"/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations/{configuration}"
+    names = [entry["name"] for entry in cluster.client.get(path).json()["webhooks"]]
+    patch = {"webhooks": [{"name": name, "clientConfig": {"caBundle": "LS0tLQ=="}} for name in names]}
+    headers = {"content-type": "application/strategic-merge-patch+json"}
+    assert cluster.client.patch(path, json=patch, headers=headers).is_success
+    return lambda: [entry["clientConfig"].get("caBundle") for entry in cluster.client.get(path).json()["webhooks"]]
 
 
 def test_a_second_owner_of_the_crd_is_refused_unless_it_takes_it_over(
