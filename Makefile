@@ -14,7 +14,7 @@ PIP_AUDIT_VERSION := 2.10.1
 HELM ?= $(shell PATH="$$PATH:$$KUBEBUILDER_ASSETS" command -v helm)
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-cluster test-compiled check format bench trial conformance dashboards chart-readme crd golden lock build build-compiled image sbom scan clean
+.PHONY: help run serve test test-cluster test-compiled check format bench trial conformance dashboards reference golden lock build build-compiled image sbom scan clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,7 +47,6 @@ check: $(VENV)/.installed-dev ## lint, format, types, import contracts, the char
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m observability --check
 	$(BIN)/python -m reference --check
-	$(BIN)/python helm/values_reference.py --check
 	@if [ -n "$(HELM)" ]; then for values in helm/mimic/ci/*.yaml; do \
 		$(HELM) lint --strict --quiet --kube-version 1.35 helm/mimic --values "$$values" || exit 1; done; \
 	elif [ "$$MIMIC_TEST_TOOLS" = required ]; then echo "helm is needed to lint the chart."; exit 1; \
@@ -66,10 +65,7 @@ bench: $(VENV)/.installed-dev ## Mimic against its peers, side by side
 dashboards: $(VENV)/.installed-dev ## the chart's dashboards and rules, built anew from observability/
 	$(BIN)/python -m observability
 
-chart-readme: $(VENV)/.installed-dev ## the chart's README, built anew from its values.yaml
-	$(BIN)/python helm/values_reference.py
-
-crd: $(VENV)/.installed-dev ## the chart's CustomResourceDefinition and its reference, anew from their declarations
+reference: $(VENV)/.installed-dev ## docs/reference, the chart's README and CustomResourceDefinition, anew from their declarations
 	$(BIN)/python -m reference
 
 golden: $(VENV)/.installed-dev ## the golden files of tests/controller, anew: look at the difference before you keep it

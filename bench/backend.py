@@ -2,7 +2,7 @@
 
 The request header `x-bench-want` selects the answer: `chat` is one JSON answer of about 400 bytes, `stream` is a
 chunked SSE answer of EVENTS events, one event per chunk, `record` tells which credential arrived. Bodies are read and
-thrown away.
+thrown away. Below `/gateway` it says the same in the envelope of an in-house gateway.
 """
 
 import json
@@ -42,7 +42,16 @@ BACKEND_SERVER = """\
       error_page 405 =200 /events.sse;
       return 200 '{answer}';
     }}
-    location = /events.sse {{
+    location = /gateway/chat {{
+      default_type application/json;
+      if ($http_x_bench_want = stream) {{ return 405; }}
+      if ($http_x_bench_want = record) {{
+        return 200 '{{"data":{{"content":{{"content":"$http_authorization"}}}}}}';
+      }}
+      error_page 405 =200 /gateway.sse;
+      return 200 '{gateway_answer}';
+    }}
+    location ~ ^/(events|gateway).sse$ {{
       internal;
       types {{ text/event-stream sse; }}
       # SSI drops the length of the file, so the answer is chunked; buffers of one event make chunks of one event.
@@ -87,7 +96,7 @@ def chat_answer() -> bytes:
                     "index": 0,
                     "message": {
                         "role": "assistant",
-                        "content": "It fetches the access token once, keeps it fresh, and sends all calls on with it.",
+                        "content": TEXT,
                         "refusal": None,
                     },
                     "logprobs": None,
@@ -103,10 +112,35 @@ def chat_answer() -> bytes:
 def stream_answer() -> bytes:
     """EVENTS SSE events of EVENT_BYTES each: a role chunk, content chunks, a finish chunk, `[DONE]`."""
     deltas: list[dict[str, str]] = [{"role": "assistant", "content": ""}]
-    deltas += [{"content": f" word{number}"} for number in range(EVENTS - 3)]
+    deltas += [{"content": word} for word in WORDS]
     events = [_event(delta, None) for delta in deltas]
     events.append(_event({}, "stop"))
     return b"".join(events) + b"data: [DONE]\n\n"
+
+
+TEXT = "It fetches the access token once, keeps it fresh, and sends all calls on with it."
+WORDS = [f" word{number}" for number in range(EVENTS - 3)]
+
+
+def gateway_answer() -> bytes:
+    """What `chat_answer` says, in an envelope."""
+    usage = {"prompt_tokens": 41, "completion_tokens": 18, "total_tokens": 59}
+    content = {"content": TEXT, "finish_reason": "stop", "usage": usage}
+    return json.dumps({"errorCode": 0, "data": {"content": content}}, separators=(",", ":")).encode()
+
+
+def gateway_stream() -> bytes:
+    """What `stream_answer` says: no event for the role, which becomes one of the EVENTS that the caller gets."""
+    contents: list[dict[str, str]] = [{"content": word} for word in WORDS]
+    contents.append({"content": "", "finish_reason": "stop"})
+    return b"".join(map(_gateway_event, contents)) + b"data: [DONE]\n\n"
+
+
+def _gateway_event(content: dict[str, str]) -> bytes:
+    document: dict[str, object] = {"data": {"content": content}, "trace": ""}
+    missing = EVENT_BYTES - len(b"data: \n\n") - len(json.dumps(document, separators=(",", ":")))
+    document["trace"] = "f" * missing
+    return b"data: " + json.dumps(document, separators=(",", ":")).encode() + b"\n\n"
 
 
 def _event(delta: dict[str, str], finish_reason: str | None) -> bytes:
@@ -126,7 +160,14 @@ def _event(delta: dict[str, str], finish_reason: str | None) -> bytes:
 def write_backend(folder: Path, port: int) -> Path:
     """Writes the backend's configuration and its stream file; returns the configuration's path."""
     (folder / "events.sse").write_bytes(stream_answer())
-    server = BACKEND_SERVER.format(port=port, folder=folder, answer=chat_answer().decode(), event_bytes=EVENT_BYTES)
+    (folder / "gateway.sse").write_bytes(gateway_stream())
+    server = BACKEND_SERVER.format(
+        port=port,
+        folder=folder,
+        answer=chat_answer().decode(),
+        gateway_answer=gateway_answer().decode(),
+        event_bytes=EVENT_BYTES,
+    )
     return _write(folder, "backend", server)
 
 

@@ -1,5 +1,6 @@
 """Who takes part: each a process that listens on 127.0.0.1, takes POST /v1/chat/completions and relays it."""
 
+import dataclasses
 import json
 import sys
 from collections.abc import Callable, Mapping
@@ -32,6 +33,8 @@ class Contestant:
     command: Command | None
     ready: Callable[[], bool]
     credential: Callable[[], set[str]] | None
+    envelope: bool = False
+    """The backend's answers came in an envelope and are OpenAI's only since the proxy made them so."""
 
 
 def line_up(place: Place, backend_port: int, tokens: TokenService, collector: Collector) -> list[Contestant]:
@@ -42,6 +45,12 @@ def line_up(place: Place, backend_port: int, tokens: TokenService, collector: Co
     def mimic(name: str, title: str, package: Path, **environ: str) -> Contestant:
         return _mimic(place, backend_port, tokens, name=name, title=title, package=package, environ=environ)
 
+    gateway = {
+        "DIALECT": "envelope",
+        "CHAT_API_URL": f"http://127.0.0.1:{backend_port}/gateway/chat",
+        "EMBEDDING_API_URL": f"http://127.0.0.1:{backend_port}/gateway/embeddings",
+    }
+
     def traced(share: str) -> dict[str, str]:
         return {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_TRACES_SAMPLER_ARG": share}
 
@@ -51,6 +60,7 @@ def line_up(place: Place, backend_port: int, tokens: TokenService, collector: Co
         mimic("mimic-traced", "Mimic, 10 % traced", best, **traced("0.1")),
         mimic("mimic-traced-all", "Mimic, all traced", best, **traced("1.0")),
         mimic("mimic-quiet", "Mimic, no log lines", best, **QUIET),
+        dataclasses.replace(mimic("mimic-envelope", "Mimic, envelope dialect", best, **gateway), envelope=True),
         *pure_too,
         _asgi(place, backend_port),
         _envoy(place, backend_port, tokens),
@@ -60,21 +70,47 @@ def line_up(place: Place, backend_port: int, tokens: TokenService, collector: Co
 
 
 def verify(contestant: Contestant) -> None:
-    """BenchError unless both answers arrive byte for byte and the backend sees the right credential."""
+    """BenchError unless both answers arrive byte for byte and the backend sees the right credential.
+
+    Those that came in an envelope have to say the same.
+    """
     for want, expected, media_type in (
         ("chat", backend.chat_answer(), "application/json"),
         ("stream", backend.stream_answer(), "text/event-stream"),
     ):
         answer = _post(contestant.url, want)
-        if answer is None or answer.status != 200 or answer.body != expected:
+        if answer is None or answer.status != 200 or not _same(contestant, want, answer.body, expected):
             raise BenchError(f"{contestant.name}: the {want} answer is not the backend's: {answer}")
         if not answer.content_type.startswith(media_type):
             raise BenchError(f"{contestant.name}: the {want} answer came as {answer.content_type!r}")
     if contestant.credential is not None:
         recorded = _post(contestant.url, "record")
-        seen = json.loads(recorded.body)["authorization"] if recorded is not None else None
+        seen = _recorded(contestant, recorded.body) if recorded is not None else None
         if seen not in contestant.credential():
             raise BenchError(f"{contestant.name}: the backend saw the credential {seen!r}")
+
+
+def _same(contestant: Contestant, want: str, body: bytes, expected: bytes) -> bool:
+    if not contestant.envelope:
+        return body == expected
+    if want == "chat":
+        return bool(json.loads(body)["choices"] == json.loads(expected)["choices"])
+    events, wanted = body.split(b"\n\n"), expected.split(b"\n\n")
+    if len(events) != len(wanted) or events[-2:] != wanted[-2:]:
+        return False
+    return _said(events) == _said(wanted)
+
+
+def _said(events: list[bytes]) -> str:
+    deltas = [json.loads(event[6:])["choices"][0]["delta"] for event in events[:-2]]
+    return "".join(delta.get("content") or "" for delta in deltas)
+
+
+def _recorded(contestant: Contestant, body: bytes) -> str:
+    recorded = json.loads(body)
+    if contestant.envelope:
+        return f"Bearer {recorded['choices'][0]['message']['content']}"
+    return str(recorded["authorization"])
 
 
 def _post(url: str, want: str) -> Answer | None:

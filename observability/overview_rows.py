@@ -160,7 +160,7 @@ def models() -> Row:
     failures = one_of("outcome", (*culprits.MIMIC, *culprits.TOKEN_SERVICE, *culprits.BACKEND))
     failed = total(rate("mimic_model_requests_total", OPERATION, MODEL, failures), "model")
     return Row(
-        "Models",
+        "Models and callers",
         (
             Panel(
                 title="By model",
@@ -194,7 +194,6 @@ def models() -> Row:
                 "of input, reasoning part of output.",
                 queries=(Query(total(rate("mimic_tokens_total", OPERATION, MODEL), "type"), "{{type}}"),),
                 unit="short",
-                width=12,
             ),
             Panel(
                 title="Sizes of bodies, p95",
@@ -205,9 +204,16 @@ def models() -> Row:
                     Query(quantile(0.95, "mimic_response_body_bytes", OPERATION), "responses"),
                 ),
                 unit="bytes",
-                width=12,
                 log=True,
                 at_least=None,
+            ),
+            Panel(
+                title="By caller",
+                description="Requests by the caller's name among the client keys. Empty where CLIENT_KEYS are not "
+                "wanted.",
+                queries=(Query(total(rate("mimic_caller_requests_total"), "key"), "{{key}}"),),
+                unit="reqps",
+                stacked=True,
             ),
         ),
     )

@@ -1,1 +1,1 @@
-"""Pages and files that are written from the operator's own declarations, and belong to the checkout alone."""
+"""Pages of docs/reference, and the chart's CustomResourceDefinition, which are written from the code."""

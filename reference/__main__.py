@@ -1,22 +1,24 @@
-"""`python -m reference [--check]`: the CustomResourceDefinition of the chart and the pages of docs/reference."""
+"""`python -m reference [--check]`."""
 
 import sys
 from pathlib import Path
 
 from mimic_operator.definition import definition_yaml
-from reference import mimicbackend, names
+from reference import chart_values, mimicbackend, names, settings
 
-ROOT = Path(__file__).parent.parent
-CRD = ROOT / "helm" / "mimic" / "files" / "crd.yaml"
+ROOT = Path(__file__).resolve().parent.parent
+CHART = ROOT / "helm" / "mimic"
 PAGES = ROOT / "docs" / "reference"
 
 
 def wanted() -> dict[Path, str]:
     """Every file by its path."""
     return {
-        CRD: definition_yaml(),
+        CHART / "files" / "crd.yaml": definition_yaml(),
+        CHART / "README.md": chart_values.page((CHART / "values.yaml").read_text("utf-8")),
         PAGES / "mimicbackend.md": mimicbackend.page(),
         PAGES / "names.md": names.page(),
+        PAGES / "settings.md": settings.page(),
     }
 
 
@@ -25,12 +27,12 @@ def main(arguments: list[str]) -> int:
     files = wanted()
     stale = [path for path, text in files.items() if not path.is_file() or path.read_text("utf-8") != text]
     for path in stale:
-        print(path)
+        print(path.relative_to(ROOT))
         if "--check" not in arguments:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(files[path], "utf-8")
     if "--check" in arguments and stale:
-        print("These are not up to date: `make crd` writes them.")
+        print("These are not up to date: `make reference` writes them.")
         return 1
     return 0
 

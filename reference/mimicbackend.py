@@ -13,7 +13,7 @@ HEAD = f"""\
 # MimicBackend
 
 `{API_VERSION}`, namespaced, `kubectl get mb`. This page is written from the declarations of its fields
-(`make crd`); `kubectl explain mimicbackend.spec` shows the same. Examples stand in
+(`make reference`); `kubectl explain mimicbackend.spec` shows the same. Examples stand in
 [examples/kubernetes](../../examples/kubernetes). `mimic-operator render FILE` shows what a resource becomes, without a
 cluster, and `--explain` says it in words.
 

@@ -10,7 +10,7 @@ from mimic_operator.resource.rules import DEFAULT_ADMIN_PORT, DEFAULT_PORT
 HEAD = """\
 # Names
 
-What Mimic's operator reads and writes in a cluster. This page is written from its declarations (`make crd`). The
+What Mimic's operator reads and writes in a cluster. This page is written from its declarations (`make reference`). The
 resource's fields are in [mimicbackend.md](mimicbackend.md).
 """
 LABELS = (

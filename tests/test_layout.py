@@ -49,10 +49,27 @@ def test_tests_have_no_packages_and_no_two_names_alike():
     assert sorted(names) == sorted(set(names))
 
 
-def test_every_module_of_the_proxy_stands_in_a_layer():
+def layers_named(name: str) -> set[str]:
+    """The modules that an import contract of this name puts into layers."""
     contracts = PYPROJECT["tool"]["importlinter"]["contracts"]
-    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
-    placed = {module.strip() for layer in layers for module in layer.split(":")}
+    layers = next(contract["layers"] for contract in contracts if contract["name"] == name)
+    return {module.strip(" ()") for layer in layers for module in re.split("[:|]", layer)}
+
+
+def test_every_module_of_the_operator_stands_in_a_layer():
+    placed = {f"mimic_operator.{module}" for module in layers_named("The operator's layers")}
+    placed |= {f"mimic_operator.resource.{module}" for module in layers_named("The resource's layers")}
+    placed.remove("mimic_operator.resource")
+    homeless = {
+        module
+        for module in modules(PACKAGES[1])
+        if not any(module == place or module.startswith(f"{place}.") for place in placed)
+    }
+    assert homeless == set()
+
+
+def test_every_module_of_the_proxy_stands_in_a_layer():
+    placed = layers_named("The proxy's layers")
     homeless = {
         module
         for module in modules(PACKAGES[0])

@@ -33,5 +33,8 @@ def _flat(document: Any, name: str) -> Iterator[Manifest]:
     if document["kind"] != "List":
         yield document
         return
-    for item in document.get("items") or ():
+    items = document.get("items") or []
+    if not isinstance(items, list):
+        raise InputError(f"{name} holds a List whose items are no list")
+    for item in items:
         yield from _flat(item, name)

@@ -5,7 +5,6 @@ unexpectedly or a check that failed, 2 wrong usage or settings, 3 no address to 
 """
 
 import argparse
-import dataclasses
 import os
 import socket
 import sys
@@ -21,6 +20,7 @@ with importable(os.environ):
     from mimic_proxy import demonstrate, quit
     from mimic_proxy.app import Mimic
     from mimic_proxy.check import check
+    from mimic_proxy.configuration.sources import Problem
     from mimic_proxy.listen import CannotListen
     from mimic_proxy.release import own_version
     from mimic_proxy.serve import in_a_loop, serve
@@ -35,9 +35,12 @@ EXIT_CODES = "exit codes: 0 ended well, 1 unexpected end or failed check, 2 usag
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
-    asked = _parser().parse_args(arguments)
+    asked = vars(_parser().parse_args(arguments))
+    command = COMMANDS[asked.pop("command")][0]
+    # An option of the demo is the variable of its name, and wins over it.
+    options = {f"DEMO_{name.upper()}": value for name, value in asked.items() if value is not None}
     try:
-        return OK if COMMANDS[asked.command][0](os.environ, asked) else FAILED
+        return OK if command({**os.environ, **options}) else FAILED
     except SettingsError as error:
         print(f"mimic-proxy: {error}", file=sys.stderr)
         return WRONG_SETTINGS
@@ -49,17 +52,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-def _serve(environ: Mapping[str, str], _: argparse.Namespace) -> bool:
+def _serve(environ: Mapping[str, str]) -> bool:
     return serve(load(environ, DOTENV))
 
 
-def _demo(environ: Mapping[str, str], asked: argparse.Namespace) -> bool:
+def _demo(environ: Mapping[str, str]) -> bool:
     # Imported here: who serves a real backend carries no demo along.
     from mimic_proxy.demo.backend import create_app
     from mimic_proxy.demo.credentials import Credentials
     from mimic_proxy.demo.options import DemoOptions
 
-    options = dataclasses.replace(DemoOptions.from_environ(environ), grant=asked.grant)
+    try:
+        options = DemoOptions.from_environ(environ)
+    except ValueError as error:
+        name, _, wrong = str(error).partition(": ")
+        raise SettingsError([Problem(name, wrong)]) from None
     credentials = Credentials(options.code)
     with (
         tempfile.TemporaryDirectory(prefix="mimic-demo-") as folder,
@@ -67,13 +74,13 @@ def _demo(environ: Mapping[str, str], asked: argparse.Namespace) -> bool:
     ):
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         grant = credentials.settings(options.grant, Path(folder), time.time())
-        overrides = demonstrate.overrides(url, grant)
+        overrides = demonstrate.overrides(url, grant, options.dialect, options.stream_text)
         settings = load(environ, DOTENV, overrides=overrides, defaults=demonstrate.DEFAULTS)
         app = create_app(options, credentials=credentials)
         return demonstrate.demonstrate(settings, app, listener, "demo/chat-small", _say)
 
 
-def _check(environ: Mapping[str, str], _: argparse.Namespace) -> bool:
+def _check(environ: Mapping[str, str]) -> bool:
     settings = load(environ, DOTENV)
     configure(LineWriter(sys.stderr.buffer), level="ERROR", style="console")
 
@@ -87,7 +94,7 @@ def _check(environ: Mapping[str, str], _: argparse.Namespace) -> bool:
     return in_a_loop(checking())
 
 
-def _quit(environ: Mapping[str, str], _: argparse.Namespace) -> bool:
+def _quit(environ: Mapping[str, str]) -> bool:
     return quit.stop(load_admin_port(environ, DOTENV), say=_say, clock=time.monotonic, sleep=time.sleep)
 
 
@@ -95,7 +102,7 @@ def _say(line: str) -> None:
     print(line, flush=True)
 
 
-COMMANDS: dict[str, tuple[Callable[[Mapping[str, str], argparse.Namespace], bool], str]] = {
+COMMANDS: dict[str, tuple[Callable[[Mapping[str, str]], bool], str]] = {
     "serve": (_serve, "carry calls to the backend that environment, .env and MIMIC_CONFIG name"),
     "demo": (_demo, "serve in front of an embedded backend: nothing to set, nothing leaves this machine"),
     "check": (_check, "show where calls go, fetch one token, ask for the models, and say what is wrong"),
@@ -114,9 +121,18 @@ def _parser() -> argparse.ArgumentParser:
     for name, (_, purpose) in COMMANDS.items():
         command = commands.add_parser(name, help=purpose, description=f"{name}: {purpose}.", epilog=EXIT_CODES)
         if name == "demo":
-            told = "how its token service is asked: %(choices)s (%(default)s)"
-            command.add_argument("--grant", choices=get_args(Grant), default="auth_code", help=told, metavar="GRANT")
+            _add_demo_options(command)
     return parser
+
+
+def _add_demo_options(demo: argparse.ArgumentParser) -> None:
+    demo.add_argument("--dialect", choices=("openai", "envelope"), help="how the backend speaks (openai)")
+    demo.add_argument("--stream", choices=("sse", "ndjson", "plain"), help="how the envelope's backend streams (sse)")
+    demo.add_argument(
+        "--stream-text", choices=("delta", "cumulative"), help="what each event of such a stream holds (delta)"
+    )
+    told = "how its token service is asked: %(choices)s (auth_code)"
+    demo.add_argument("--grant", choices=get_args(Grant), help=told, metavar="GRANT")
 
 
 if __name__ == "__main__":

@@ -10,10 +10,15 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from mimic_proxy.client_keys import ClientKeys
 from mimic_proxy.configuration.sources import Problem
+from mimic_proxy.dialects.envelope.dialect import Envelope
 from mimic_proxy.dialects.openai import OpenAI
+from mimic_proxy.errors import MimicError
+from mimic_proxy.relay.authorised import Authorised
 from mimic_proxy.relay.batch import Batch
 from mimic_proxy.relay.breaker import Breaker
+from mimic_proxy.relay.compose import Composer
 from mimic_proxy.relay.dial import Dialler, OutboundProxy
 from mimic_proxy.relay.exchange import Exchange
 from mimic_proxy.relay.headers import request_names, response_names
@@ -62,21 +67,29 @@ class Mimic:
         self.telemetry = telemetry
         self.reloaded_at, self.reload_succeeded = time.time(), True
         self.config_hash = config_hash(settings)
+        self.client_keys = None if settings.client_keys is None else ClientKeys(settings.client_keys)
         self.tokens = self._token_source()
         self.outbox = Outbox(loop.call_soon)
         self.batch = Batch(loop.call_later)
         self.pools: dict[tuple[str, str, int], Pool] = {}
-        chat = parse_base(settings.chat_api_url)
-        embeddings = parse_base(settings.embedding_api_url)
+        translates = settings.dialect != "openai"
+        chat = parse_base(settings.chat_api_url, exact=translates)
+        embeddings = parse_base(settings.embedding_api_url, exact=translates)
+        traced = telemetry.begin_trace is not None
         self.services = Services(
-            backends={"chat": self._backend(chat), "embeddings": self._backend(embeddings)},
+            backends={
+                "chat": Backend(chat, self._pool(chat)),
+                "embeddings": Backend(embeddings, self._pool(embeddings)),
+            },
             tokens=self.tokens,
-            dialect=OpenAI(),
+            dialect=Envelope(settings) if translates else OpenAI(),
+            translates=translates,
             limits=_limits(settings),
             slots=Slots(settings.max_concurrency, settings.max_queue),
             budget=Budget(settings.max_buffered_bytes),
             breaker=Breaker(settings.breaker_failures, settings.breaker_cooldown, telemetry.breaker_changed),
             clock=time.monotonic,
+            wall=time.time,
             pulse=Pulse(loop.call_later),
             outbox=self.outbox,
             offload=self._offload,
@@ -85,8 +98,11 @@ class Mimic:
             heads=Heads(),
             defer=self.batch.add,
             request_names=request_names(
-                settings.token_header.lower().encode("ascii"), baggage=telemetry.propagation.baggage
+                settings.token_header.lower().encode("ascii"),
+                baggage=telemetry.propagation.baggage,
+                client_keys=settings.client_keys is not None,
             ),
+            admit=None if settings.client_keys is None else self._admit,
             begin_trace=telemetry.begin_trace,
             trace_upstream=settings.mimic_trace_upstream and telemetry.propagation.trace_context,
             gaps=telemetry.gaps,
@@ -94,12 +110,17 @@ class Mimic:
             include_usage=settings.include_usage,
             retry_dead_connection=settings.retry_dead_connection,
         )
+        timeout = settings.total_timeout
+        if translates:
+            pool = self._pool(embeddings)
+            backend = Authorised(self.services, pool, embeddings, name="EMBEDDING_API_URL", timeout=timeout)
+            concurrency = settings.envelope_embedding_concurrency
+            self.services.composer = Composer(backend, concurrency=concurrency, traced=traced)
         self.models = Models(
             self.services,
-            self.pools[chat.origin],
+            self.models_backend(settings.total_timeout),
             fixed=settings.models,
             cache_seconds=settings.models_cache_seconds,
-            timeout=settings.total_timeout,
         )
         self.models.settle = self.batch.flush
         self.origins = OriginPolicy(settings.allowed_hosts, settings.allowed_origins)
@@ -133,19 +154,33 @@ class Mimic:
             begin_span=self.telemetry.begin_refresh,
         )
 
-    def _backend(self, base: Base) -> Backend:
+    def _pool(self, base: Base) -> Pool:
         settings = self.settings
         if base.origin not in self.pools:
             dialler = Dialler(context=self.tls, proxy_for=self._proxy_for, timeout=settings.connect_timeout)
             names = response_names(own_cors=bool(settings.allowed_origins))
             self.pools[base.origin] = Pool(base, dialler, time.monotonic, names, self.outbox)
-        return Backend(base, self.pools[base.origin])
+        return self.pools[base.origin]
+
+    def models_backend(self, timeout: float) -> Authorised | None:
+        """Where the list of models is asked for, within so many seconds; None: no such place is known."""
+        settings, name = self.settings, "CHAT_API_URL"
+        base = self.services.backends["chat"].base
+        if self.services.translates:
+            if settings.envelope_models_url is None:
+                return None
+            base, name = parse_base(settings.envelope_models_url, exact=True), "ENVELOPE_MODELS_URL"
+        return Authorised(self.services, self._pool(base), base, name=name, timeout=timeout)
 
     def _proxy_for(self, base: Base) -> OutboundProxy | None:
         settings = self.settings
         return outbound_proxy(
             base, http_proxy=settings.http_proxy, https_proxy=settings.https_proxy, no_proxy=settings.no_proxy
         )
+
+    def _admit(self, credential: bytes | None) -> str | MimicError:
+        assert self.client_keys is not None
+        return self.client_keys.callers.name_of(credential)
 
     def _offload(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
         def finish(future: "asyncio.Future[Any]") -> None:
@@ -203,7 +238,10 @@ class Mimic:
 
     def secrets_changed(self) -> None:
         """Files of secrets have changed: a new secret is used at once."""
-        self._reloaded(self.tokens.secrets_changed())
+        keys = self.client_keys is None or self.client_keys.reload()
+        # Heads that are recognised were admitted by the keys of before.
+        self.services.heads.forget()
+        self._reloaded(self.tokens.secrets_changed() and keys)
 
     def _reloaded(self, succeeded: bool) -> None:
         self.reload_succeeded = succeeded

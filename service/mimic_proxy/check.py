@@ -111,7 +111,8 @@ async def check(mimic: Mimic, say: Say) -> bool:
 async def _try_models(mimic: Mimic, say: Say) -> bool:
     try:
         # Not `list`: it answers for a backend that has none, and here is asked whether it has.
-        answer = await _models(mimic)._ask(MODELS, RequestFields(), b"")
+        models = _models(mimic)
+        answer = await models.ask(MODELS, RequestFields(), b"", models.untraced(RequestFields()))
     except MimicError as error:
         _fail(say, "Models", error.message, _advice_on_backend(error, "CHAT_API_URL"))
         return False
@@ -173,8 +174,8 @@ def _told_once() -> Iterator[None]:
 def _models(mimic: Mimic) -> Models:
     """As the API port asks for them, but neither kept nor replaced by MODELS."""
     limits = [seconds for seconds in (mimic.settings.total_timeout, LONGEST_WAIT_SECONDS) if seconds]
-    pool = mimic.pools[parse_base(mimic.settings.chat_api_url).origin]
-    return Models(mimic.services, pool, fixed=(), cache_seconds=0.0, timeout=min(limits))
+    backend = mimic.models_backend(timeout=min(limits))
+    return Models(mimic.services, backend, fixed=(), cache_seconds=0.0)
 
 
 async def obtained(mimic: Mimic) -> AccessToken | MimicError:

@@ -24,6 +24,7 @@ HONOURED = frozenset(
         "ALLOWED_ORIGINS",
         "TLS_CERT",
         "TLS_KEY",
+        "ENVELOPE_EMBEDDING_ENCODING",
         "LOG_LEVEL",
         "LOG_FORMAT",
         "DRAIN_DELAY",
@@ -34,11 +35,12 @@ HONOURED = frozenset(
         "MIMIC_TRACE_UPSTREAM",
     }
 )
-"""Settings of the user's that count in a demo: where it listens and what it tells. All others are about a backend."""
+"""Settings of the user's that count in a demo: where it listens, how it answers, what it tells. All others are about a
+backend."""
 DEFAULTS = {"LOG_FORMAT": "console"}
 BACKEND_STOP_SECONDS = 1.0
 GREETING = """
-Mimic is ready. In front: {base}/v1, the OpenAI API. Behind: a token service and a model, both embedded.
+Mimic is ready. In front: {base}/v1, the OpenAI API. Behind: a token service and a {behind}, both embedded.
 
   curl -N {base}/v1/chat/completions -H 'content-type: application/json' \\
     -d '{{"model": "{model}", "stream": true, "messages": [{{"role": "user", "content": "Hello!"}}]}}'
@@ -57,14 +59,28 @@ How it is: http://localhost:{admin_port}/ in a browser. Ctrl-C ends it.
 """
 
 
-def overrides(url: str, grant: Mapping[str, str]) -> dict[str, str | None]:
-    """Settings that point to the embedded backend at `url` and nowhere else; `grant`: those that get a token there."""
-    return {
+def overrides(
+    url: str, grant: Mapping[str, str], dialect: str = "openai", stream_text: str = "delta"
+) -> dict[str, str | None]:
+    """Settings that point to the embedded backend at `url` and nowhere else.
+
+    grant: those that get a token there. dialect: openai, or envelope for its gateway. stream_text: delta or
+    cumulative, what an event of that holds.
+    """
+    ours: dict[str, str | None] = {
         **dict.fromkeys(NAMES.all - HONOURED),
         "TOKEN_URL": f"{url}/token",
-        "CHAT_API_URL": f"{url}/v1",
-        "EMBEDDING_API_URL": f"{url}/v1",
         **grant,
+    }
+    if dialect == "openai":
+        return {**ours, "CHAT_API_URL": f"{url}/v1", "EMBEDDING_API_URL": f"{url}/v1"}
+    return {
+        **ours,
+        "DIALECT": dialect,
+        "CHAT_API_URL": f"{url}/gateway/chat",
+        "EMBEDDING_API_URL": f"{url}/gateway/embeddings",
+        "ENVELOPE_MODELS_URL": f"{url}/gateway/models",
+        "ENVELOPE_STREAM_TEXT": stream_text,
     }
 
 
@@ -100,4 +116,5 @@ async def _greeting(mimic: Mimic, address: str, model: str, say: Say) -> None:
     await obtained(mimic)
     scheme = "http" if mimic.settings.tls_cert is None else "https"
     place = address.replace("0.0.0.0", "localhost").replace("127.0.0.1", "localhost")
-    say(GREETING.format(base=f"{scheme}://{place}", model=model, admin_port=mimic.settings.admin_port))
+    behind = "model" if mimic.settings.dialect == "openai" else "gateway with an envelope of its own"
+    say(GREETING.format(base=f"{scheme}://{place}", model=model, behind=behind, admin_port=mimic.settings.admin_port))

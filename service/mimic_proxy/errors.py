@@ -4,6 +4,7 @@
     |- CallerError            the request cannot be served as it is; type invalid_request_error
     |  |- InvalidRequest          400 invalid_request
     |  |- UnsupportedInput        400 unsupported_input
+    |  |- ClientKeyRefused        401 invalid_api_key
     |  |- Forbidden               403 forbidden_origin | forbidden_host
     |  |- ModelNotFound           404 model_not_found
     |  |- UnknownRoute            404 unknown_route
@@ -21,6 +22,7 @@
     |  `- UpstreamTimeout         504 upstream_timeout
     `- Unavailable            Mimic itself; type unavailable_error
        |- Overloaded              503 overloaded           (retry-after-ms; BuffersFull: of memory)
+       |- ClientKeysMissing       503 client_keys_missing
        |- CircuitOpen             503 circuit_open         (retry-after-ms)
        `- ShuttingDown            503 shutting_down        (retry-after-ms)
 
@@ -100,6 +102,16 @@ class InvalidRequest(CallerError):
 class UnsupportedInput(CallerError):
     status = 400
     code = "unsupported_input"
+
+
+class ClientKeyRefused(CallerError):
+    """The one 401 of Mimic's own: it wants a client key, and this is none of them."""
+
+    status = 401
+    code = "invalid_api_key"
+
+    def hints(self) -> list[tuple[bytes, bytes]]:
+        return [*super().hints(), (b"www-authenticate", b"Bearer")]
 
 
 class Forbidden(CallerError):
@@ -215,6 +227,13 @@ class Overloaded(Unavailable):
 
 class BuffersFull(Overloaded):
     admission = "buffers"
+
+
+class ClientKeysMissing(Unavailable):
+    """Client keys are wanted, but there is no list yet."""
+
+    status = 503
+    code = "client_keys_missing"
 
 
 class CircuitOpen(Unavailable):

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
-from mimic_proxy.configuration import grants, presets, values
+from mimic_proxy.configuration import envelope, grants, presets, values
 from mimic_proxy.configuration.sources import Names, Problem, gather
 
 Text = Annotated[str, values.text]
@@ -30,6 +30,7 @@ Origins = Annotated[tuple[str, ...], values.origins]
 File = Annotated[Path, values.path]
 Url = Annotated[str, values.url]
 Proxy = Annotated[str, values.proxy]
+Pointer = Annotated[str, envelope.one_pointer]
 Pairs = Annotated[values.Pairs, values.pairs]
 HeaderPairs = Annotated[values.Pairs, values.header_pairs]
 Pointers = Annotated[tuple[str, ...], values.pointers]
@@ -90,6 +91,67 @@ class Settings:
     """A fixed list of model ids; empty asks the backend."""
     models_cache_seconds: Seconds = 10.0
     """How long the backend's list of models is kept."""
+
+    # What a backend of DIALECT=envelope is sent, and where things stand in its answers; docs/dialects.md.
+    envelope_request_under: Pointer | None = None
+    """Where the caller's body is put; None sends it as it is."""
+    envelope_request_rename: Annotated[tuple[str, ...], envelope.renames] = ()
+    """Top-level fields with another name: `messages=conversation,model=modelName`."""
+    envelope_request_add: Annotated[str, envelope.json_object] = "{}"
+    """A JSON object whose fields every request gets besides. May hold an application's key: shown by names alone."""
+    envelope_history: Annotated[Literal["openai", "flat"], values.one_of("openai", "flat")] = "openai"
+    """How tool calls in earlier messages are sent."""
+    envelope_text_path: Annotated[tuple[str, ...], envelope.some_pointers] = ("data.content.content",)
+    """The text."""
+    envelope_tool_calls_path: Pointers = ("data.content.tool_calls",)
+    """An array of calls `{name, arguments}`; arguments are JSON or text, an `id` may be there."""
+    envelope_finish_reason_path: Pointers = (
+        "data.content.finish_reason",
+        "data.finish_reason",
+        "finish_reason",
+    )
+    """Why the answer ended."""
+    envelope_usage_path: Pointers = ("data.content.usage", "data.usage", "usage")
+    """The model's count of tokens."""
+    envelope_model_path: Pointers = ("data.model", "model")
+    """The model's name."""
+    envelope_error_code_path: Pointers = ("errorCode", "error.code", "error")
+    """Where the code stands."""
+    envelope_error_message_path: Pointers = ("errorMessage", "errorMsg", "message", "msg", "error")
+    """Where the message stands."""
+    envelope_success_codes: Items = ("0", "200", "success", "ok")
+    """Values of the error code that report no error, beside null and an empty text."""
+    envelope_refused_codes: Items = ("401",)
+    """Values of the error code that say that the access token was refused."""
+    envelope_stream: Annotated[
+        Literal["auto", "sse", "ndjson", "off"], values.one_of("auto", "sse", "ndjson", "off")
+    ] = "auto"
+    """`sse` or `ndjson` if the first byte cannot tell; `ndjson` also reads `application/json` as lines; `off` asks
+    the gateway for no stream."""
+    envelope_stream_text: Annotated[Literal["delta", "cumulative"], values.one_of("delta", "cumulative")] = "delta"
+    """`delta`: each event holds what is new; `cumulative`: all there is so far, tool calls included."""
+    envelope_stream_end: Annotated[Literal["auto", "marker", "body"], values.one_of("auto", "marker", "body")] = "auto"
+    """Which ends of a stream count; docs/dialects.md."""
+    envelope_done_path: Pointers = ("data.done", "done")
+    """A flag that is true in the last event."""
+    envelope_embedding_input: Text = "text"
+    """The field that the input stands in."""
+    envelope_embedding_batch: Annotated[int, values.whole(1, 2048)] = 1
+    """Inputs of one call. 1 sends each as a text, more as an array of texts."""
+    envelope_embedding_concurrency: Annotated[int, values.whole(1, 256)] = 8
+    """Calls for one request that are under way at once."""
+    envelope_embedding_path: Annotated[tuple[str, ...], envelope.some_pointers] = ("data.content",)
+    """Where the vector stands, or the array of a batch."""
+    envelope_embedding_item_path: Pointers = (".", "embedding")
+    """Where the vector stands in each element, if a batch answers with an array of them."""
+    envelope_embedding_encoding: Annotated[Literal["asked", "float"], values.one_of("asked", "float")] = "asked"
+    """float answers with arrays of numbers even where base64 was asked for."""
+    envelope_models_url: Url | None = None
+    """Asked for the models; without it `/v1/models` knows `MODELS`, else what has worked since the start."""
+    envelope_models_path: Pointers = ("data", "models", "data.models")
+    """Where the list stands."""
+    envelope_model_id_path: Pointers = ("id", "name", "model")
+    """Where the id stands in an element that is no text."""
 
     # Who asks for a token, and for what.
     access_token: SecretRef | None = None
@@ -192,6 +254,9 @@ class Settings:
     """Names that callers may use for Mimic beside loopback ones; `*` for all."""
     allowed_origins: Origins = ()
     """Origins of web pages that may call it, as in `https://app.example.com`; `*` for all."""
+    client_keys: SecretRef | None = None
+    """Keys of which callers have to show one: `name: key` a line. CLIENT_KEYS_FILE may name a folder with a file for
+    each name. Without it every caller is let in."""
     tls_cert: File | None = None
     """Certificate chain for TLS on the API port."""
     tls_key: File | None = None
@@ -290,6 +355,8 @@ READERS = {name.upper(): reader for name, hint in HINTS.items() if (reader := _r
 SECRETS = tuple(name.upper() for name, hint in HINTS.items() if SecretRef in get_args(hint))
 DEFAULTS = {entry.name.upper(): entry.default for entry in fields(Settings) if entry.default is not MISSING}
 NAMES = Names(plain=frozenset(READERS), secrets=frozenset(SECRETS))
+BARE_TOKEN = "{token}"
+"""How a gateway with an envelope of its own is sent the token, unless TOKEN_FORMAT says otherwise."""
 FILES = ("TLS_CERT", "TLS_KEY", "CA_BUNDLE", "CLIENT_CERT", "CLIENT_KEY")
 """Have to be there at the start. The files of secrets may come later."""
 
@@ -323,7 +390,7 @@ def load(
         if secret is not None:
             found[name] = secret
     if found.get("DIALECT") == "envelope":
-        found.setdefault("TOKEN_FORMAT", "{token}")
+        found.setdefault("TOKEN_FORMAT", BARE_TOKEN)
     problems.extend(Problem(name, f"is missing: {purpose}") for name, purpose in lacking.items())
     refused = {problem.name.removesuffix("_FILE") for problem in problems}
     if lacking:
@@ -331,14 +398,20 @@ def load(
     problems.extend(problem for problem in _relations(found, is_file) if problem.name not in refused)
     if problems:
         raise SettingsError(sorted(problems))
-    if not found.get("VERIFY_SSL", True):
-        warnings.append("VERIFY_SSL=False: the certificates of backend and token service are not checked")
-    warnings.extend(grants.unused(found.get("GRANT", DEFAULTS["GRANT"]), given))
-    if found.get("GRANT", "auth_code") == "auth_code" and "CLIENT_SECRET" in found and "CLIENT_ID" not in found:
-        warnings.append("CLIENT_SECRET is set, but GRANT=auth_code does not use it without CLIENT_ID")
-    if found.get("GRANT") == "refresh_token" and "TOKEN_STORE" not in found:
-        warnings.append("GRANT=refresh_token without TOKEN_STORE: a refresh token that is replaced is lost at the end")
+    warnings.extend(_warnings(found, given))
     return Settings(**{name.lower(): value for name, value in found.items()}, warnings=tuple(warnings))
+
+
+def _warnings(found: Mapping[str, Any], given: Mapping[str, object]) -> Iterator[str]:
+    """What does not stop the start. given: what was set, before a preset."""
+    grant = found.get("GRANT", DEFAULTS["GRANT"])
+    if not found.get("VERIFY_SSL", True):
+        yield "VERIFY_SSL=False: the certificates of backend and token service are not checked"
+    yield from grants.unused(grant, given)
+    if grant == "auth_code" and "CLIENT_SECRET" in found and "CLIENT_ID" not in found:
+        yield "CLIENT_SECRET is set, but GRANT=auth_code does not use it without CLIENT_ID"
+    if grant == "refresh_token" and "TOKEN_STORE" not in found:
+        yield "GRANT=refresh_token without TOKEN_STORE: a refresh token that is replaced is lost at the end"
 
 
 def _apply_preset(gathered: dict[str, object]) -> dict[str, str]:
@@ -374,6 +447,8 @@ def redacted(settings: Settings) -> dict[str, object]:
             shown[name] = f"(from {value.file})" if value.file else "(set)"
         elif isinstance(value, str) and READERS[name] in (values.url, values.base_url, values.proxy):
             shown[name] = values.masked_url(value)
+        elif isinstance(value, str) and READERS.get(name) is envelope.json_object:
+            shown[name] = dict.fromkeys(json.loads(value), "***")
         elif isinstance(value, Path):
             shown[name] = str(value)
         elif READERS.get(name) in (values.pairs, values.header_pairs):

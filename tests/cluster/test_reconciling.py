@@ -60,7 +60,12 @@ class Cluster:
     def backend(self, name: str = "corp", **spec: Any) -> dict[str, Any]:
         """Makes or changes one."""
         given = {"chat": {"url": "https://llm.example/v1"}, "auth": {"grant": "None"}, **spec}
-        manifest = {"apiVersion": "mimic.dev/v1alpha1", "kind": "MimicBackend", "metadata": {"name": name}, "spec": given}
+        manifest = {
+            "apiVersion": "mimic.dev/v1alpha1",
+            "kind": "MimicBackend",
+            "metadata": {"name": name},
+            "spec": given,
+        }
         path = f"{BACKENDS.format(self.namespace)}/{name}?fieldManager=person&force=true"
         answer = self.http.patch(path, json=manifest, headers=APPLY)
         assert answer.is_success, answer.text
@@ -137,7 +142,9 @@ def test_a_backend_becomes_a_revision_and_its_configuration(cluster: Cluster, op
     assert "llm.example" in cluster.get("configmaps", name, "v1")["data"]["mimic.yaml"]
 
 
-def test_selected_workloads_take_the_sidecar_one_after_another(cluster: Cluster, operator: Reconciler, kubelet: Kubelet):
+def test_selected_workloads_take_the_sidecar_one_after_another(
+    cluster: Cluster, operator: Reconciler, kubelet: Kubelet
+):
     for name in ("a", "b", "c"):
         cluster.workload(name)
     cluster.workload("other", labels={"ai": "no"})
@@ -199,7 +206,9 @@ def test_repairs_what_others_change_and_keeps_what_they_add(cluster: Cluster, op
     cluster.backend("shared", mode="Deployment", deployment={"open": True})
     settled(cluster, operator, "shared")
     service, budget = cluster.path("services", "mimic-shared", "v1"), "mimic-shared"
-    cluster.patch(service, {"metadata": {"annotations": {"team": "a"}}, "spec": {"selector": {"mimic.dev/backend": "no"}}})
+    cluster.patch(
+        service, {"metadata": {"annotations": {"team": "a"}}, "spec": {"selector": {"mimic.dev/backend": "no"}}}
+    )
     cluster.delete("poddisruptionbudgets", budget, "policy/v1")
     good = lambda: cluster.get("services", "mimic-shared", "v1")["spec"]["selector"]["mimic.dev/backend"] == "shared"
     eventually(good, operator.log.read_text)

@@ -1,4 +1,5 @@
-"""`python -m tests.conformance`: what the official SDKs bring along, through Mimic with the demo backend behind it.
+"""`python -m tests.conformance`: what the official SDKs bring along, through Mimic with each of the demo's backends
+behind it: the OpenAI API, and its gateway in every form of its streams.
 
 Exit codes: 0 everything passed, 1 something did not, 2 something could not be set up. Node is optional on a laptop;
 `--require-node` (for CI) makes its absence a failure.
@@ -10,10 +11,10 @@ import sys
 from collections.abc import Sequence
 
 from tests.conformance import python_suite, typescript_suite
-from tests.conformance.demo_process import ROOT, demo
+from tests.conformance.demo_process import BACKENDS, ROOT, demo
 
 CACHE = ROOT / ".cache" / "conformance"
-FLOATS = {"DEMO_ALWAYS_FLOAT_EMBEDDINGS": "1"}
+FLOATS = {"DEMO_ALWAYS_FLOAT_EMBEDDINGS": "1", "ENVELOPE_EMBEDDING_ENCODING": "float"}
 """The strict cases of the Python suite want float lists even where the SDK asked for base64."""
 
 
@@ -38,15 +39,21 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(without_node: str | None) -> bool:
-    print(f"\nPython: the tests shipped with openai {python_suite.OPENAI_VERSION}", flush=True)
-    with demo(CACHE, FLOATS) as base_url:
-        python_passed = python_suite.run(CACHE, base_url)
     if without_node is not None:
-        print(f"\nTypeScript: left out, {without_node}")
+        print(f"\nTypeScript is left out: {without_node}")
+    passed = [_run_over(backend, without_node is None) for backend in BACKENDS]
+    return all(passed)
+
+
+def _run_over(backend: str, with_node: bool) -> bool:
+    print(f"\nBackend {backend}: Python, the tests shipped with openai {python_suite.OPENAI_VERSION}", flush=True)
+    with demo(CACHE, {**BACKENDS[backend], **FLOATS}) as base_url:
+        python_passed = python_suite.run(CACHE, base_url)
+    if not with_node:
         return python_passed
-    print("\nTypeScript: the official SDK", flush=True)
-    with demo(CACHE) as base_url:
-        typescript_passed = typescript_suite.run(CACHE, base_url)
+    print(f"\nBackend {backend}: TypeScript, the official SDK", flush=True)
+    with demo(CACHE, BACKENDS[backend]) as base_url:
+        typescript_passed = typescript_suite.run(CACHE, base_url, streams=backend != "plain")
     return python_passed and typescript_passed
 
 

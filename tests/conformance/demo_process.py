@@ -14,6 +14,17 @@ ROOT = Path(__file__).resolve().parents[2]
 READY_WITHIN_SECONDS = 30.0
 POLL_SECONDS = 0.02
 
+GATEWAY = {"DEMO_DIALECT": "envelope"}
+BACKENDS: dict[str, dict[str, str]] = {
+    "openai": {},
+    "plain": {**GATEWAY, "DEMO_STREAM": "plain"},
+    "sse": {**GATEWAY, "DEMO_STREAM": "sse"},
+    "sse-cumulative": {**GATEWAY, "DEMO_STREAM": "sse", "DEMO_STREAM_TEXT": "cumulative"},
+    "ndjson": {**GATEWAY, "DEMO_STREAM": "ndjson"},
+    "ndjson-cumulative": {**GATEWAY, "DEMO_STREAM": "ndjson", "DEMO_STREAM_TEXT": "cumulative"},
+}
+"""The demo with the OpenAI API behind, and with a gateway that streams in one way or another; `plain` does not."""
+
 
 @contextlib.contextmanager
 def demo(folder: Path, environ: Mapping[str, str] | None = None) -> Iterator[str]:

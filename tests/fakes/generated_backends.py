@@ -28,6 +28,7 @@ from mimic_operator.resource.shape import (
     seconds_text,
 )
 from mimic_operator.resource.spec import Spec
+from mimic_operator.resource.spec.dialect import EnvelopeRequest
 from mimic_operator.resource.spec.selector import Requirement
 
 URLS = [
@@ -77,7 +78,9 @@ def of_kind(kind: Kind) -> st.SearchStrategy[Any]:
             return st.dictionaries(st.sampled_from(["a", "b-c"]), st.text(max_size=5) | st.integers(), max_size=2)
         case Section():
             section = of_section(kind.of)
-            return section.map(_mended_requirement) if kind.of is Requirement else section
+            if kind.of is Requirement:
+                return section.map(_mended_requirement)
+            return section.map(_renamed_apart) if kind.of is EnvelopeRequest else section
         case _:
             raise AssertionError(f"no values for {kind}")
 
@@ -116,6 +119,11 @@ def _mended_requirement(expression: dict[str, Any]) -> dict[str, Any]:
     if expression["operator"] in ("In", "NotIn"):
         return {**expression, "values": expression.get("values") or ["a"]}
     return {key: value for key, value in expression.items() if key != "values"}
+
+
+def _renamed_apart(request: dict[str, Any]) -> dict[str, Any]:
+    names = {name: f"{number}" for number, name in enumerate(request.get("rename", {}))}
+    return {**request, "rename": names} if names else request
 
 
 def _mended(spec: dict[str, Any]) -> dict[str, Any]:

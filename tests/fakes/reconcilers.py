@@ -42,7 +42,9 @@ class Reconciler:
     def start(self) -> "Reconciler":
         command = [sys.executable, "-m", "mimic_operator", "reconciler"]
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(command, env=self._environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            self._process = subprocess.Popen(
+                command, env=self._environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
         return self
 
     def stop(self) -> int:

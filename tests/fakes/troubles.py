@@ -8,7 +8,20 @@ from pathlib import Path
 from fakes.backend import Backend, Request
 from fakes.caller import Caller, Response, ask, request
 from fakes.mimic import Mimic, settings
-from fakes.replies import COMPLETION, DONE, LAST_CHUNK, answer, chunk, cut, delta, hang, held, reply, stream_head
+from fakes.replies import (
+    COMPLETION,
+    DONE,
+    LAST_CHUNK,
+    Fields,
+    answer,
+    chunk,
+    cut,
+    delta,
+    hang,
+    held,
+    reply,
+    stream_head,
+)
 from fakes.token_service import REFUSAL, TokenService
 
 EMBEDDING = b'{"object":"list","model":"embedder","data":[],"usage":{"prompt_tokens":3,"total_tokens":3}}'
@@ -16,6 +29,7 @@ MODELS = b'{"object":"list","data":[{"id":"large","object":"model"},{"id":"small
 FAILURE = b'{"error":{"message":"the model is out of order","type":"server_error","param":null,"code":null}}'
 LIMIT = b'{"error":{"message":"too many requests","type":"rate_limit","param":null,"code":null}}'
 USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":7,"total_tokens":12}}\n\n'
+CLIENT_KEY = "fake-client-key-5e0c"
 PAUSE_SECONDS = 0.03
 FAULT = """
 import importlib.abc
@@ -79,7 +93,7 @@ class Stage:
 
     def settings(self, **more: str) -> dict[str, str]:
         """Environment of the Mimic between them."""
-        return settings(self.backend, self.tokens, **more)
+        return settings(self.backend, self.tokens, CLIENT_KEYS=f"crm: {CLIENT_KEY}", **more)
 
     async def _issue(self, request: Request) -> None:
         await request.whole.wait()
@@ -131,7 +145,12 @@ def chat(model: str, *, stream: bool = False, again: bool = False) -> bytes:
     """The bytes of a chat completion's request."""
     body = {"model": model, "messages": [{"role": "user", "content": "hello"}], "stream": stream}
     fields = [(b"x-stainless-retry-count", b"1")] if again else []
-    return request(b"POST", b"/v1/chat/completions", json.dumps(body).encode(), fields)
+    return called(b"POST", b"/v1/chat/completions", json.dumps(body).encode(), fields)
+
+
+def called(method: bytes, path: bytes, body: bytes | None = None, fields: Fields = ()) -> bytes:
+    """The bytes of a request of a caller that is let in."""
+    return request(method, path, body, [(b"x-api-key", CLIENT_KEY.encode()), *fields])
 
 
 async def outcomes(mimic: Mimic, stage: Stage) -> dict[str, Response]:
@@ -141,10 +160,10 @@ async def outcomes(mimic: Mimic, stage: Stage) -> dict[str, Response]:
         **{model: chat(model) for model in models},
         **{f"{model} stream": chat(model, stream=True) for model in ("story", "breaks-off", "falls-silent")},
         "again": chat("large", again=True),
-        "embeddings": request(b"POST", b"/v1/embeddings", b'{"model":"embedder","input":"hello"}'),
-        "list": request(b"GET", b"/v1/models"),
-        "fault": request(b"GET", b"/v1/models/broken"),
-        "lost": request(b"GET", b"/chat/completions"),
+        "embeddings": called(b"POST", b"/v1/embeddings", b'{"model":"embedder","input":"hello"}'),
+        "list": called(b"GET", b"/v1/models"),
+        "fault": called(b"GET", b"/v1/models/broken"),
+        "lost": called(b"GET", b"/chat/completions"),
     }
     answers = await asyncio.gather(
         *(ask(mimic.port, data, b"GET" if data.startswith(b"GET") else b"POST") for data in asked.values())

@@ -284,3 +284,28 @@ def test_no_token_url_is_shown_where_none_is_asked():
         "Embeddings": "POST http://b:81/v1/embeddings",
         "Models": "GET http://a/models",
     }
+
+
+async def test_a_wrong_pointer_is_explained_by_what_came(backend: Backend, tokens: TokenService):
+    body = json.dumps({"result": {"jwt_token": "sesame-and-more-letters", "ttl": 60}}).encode()
+    tokens.script = reply(answer(200, body, [(b"content-type", b"application/json")]))
+    well, said = await checked(backend, tokens, TOKEN_POINTER="result.token")
+    assert not well
+    assert "answered 200 without an access token at result.token" in said
+    assert f"      Sent: POST {tokens.url}; json with code=***" in said
+    assert "      Came: 200, application/json, " in said
+    assert "      Keys: result (object), result.jwt_token (text), result.ttl (number)" in said
+    assert "      Try: TOKEN_POINTER=result.jwt_token: there stands a text that may be the token." in said
+
+
+async def test_an_odd_lifetime_is_noted(backend: Backend, tokens: TokenService):
+    tokens.lifetime = 0
+    well, said = await checked(backend, tokens)
+    assert well
+    assert "note  Access token: the lifetime in the answer is no positive number of seconds; 300 s are assumed." in said
+
+
+async def test_a_refresh_token_without_a_store_is_noted_before_it_is_used(backend: Backend, tokens: TokenService):
+    tokens.script = reply(answer(200, b'{"access_token":"t","expires_in":60}'))
+    _, said = await checked(backend, tokens, GRANT="refresh_token", REFRESH_TOKEN="r", AUTH_CODE="")
+    assert "note  GRANT=refresh_token without TOKEN_STORE" in said

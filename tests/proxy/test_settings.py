@@ -179,6 +179,23 @@ def test_false_has_several_words_and_unchecked_certificates_warn(word: str):
         ("DIALECT", "soap", "must be openai or envelope"),
         ("GRANT", "password", "refresh_token, static or none"),
         ("PRESET", "nobody-knows", "must be original"),
+        ("TOKEN_METHOD", "DELETE", "POST, GET or PUT"),
+        ("TOKEN_ENCODING", "xml", "json, form or query"),
+        ("TOKEN_SECRET_IN", "cookie", "body, header or basic"),
+        ("TOKEN_SECRET_FORMAT", "Key", "{secret}"),
+        ("TOKEN_FIELDS", "no-sign", "name=value"),
+        ("TOKEN_FIELDS", "{broken", "not a JSON object"),
+        ("TOKEN_FIELDS", "[1]", "name=value"),
+        ("TOKEN_REQUEST_HEADERS", "Host=x", "neither frame nor route"),
+        ("TOKEN_REQUEST_HEADERS", "X Y=x", "neither frame nor route"),
+        ("TOKEN_REQUEST_HEADERS", '{"X": "a\\nb"}', "printable ASCII"),
+        ("TOKEN_POINTER", "a..b", "RFC 6901"),
+        ("TOKEN_POINTER", "/a~b", "RFC 6901"),
+        ("TENANT", "../x", "part of a URL"),
+        ("ISSUER", "idp.example", "http"),
+        ("SUBJECT_TOKEN_TYPE", "some words", "jwt, access_token"),
+        ("ASSERTION_ALGORITHM", "HS256", "RS256"),
+        ("ASSERTION_LIFETIME", "0", "more than 0"),
         ("ADMIN_PORT", "8000", "differ from PORT"),
         ("CA_BUNDLE", "/nowhere/ca.pem", "path of a file"),
         ("MAX_BUFFERED_BYTES", "1000", "at least MAX_BODY_BYTES"),
@@ -206,6 +223,13 @@ def test_a_wrong_value_is_refused_with_what_is_wanted(name: str, value: str, sai
         ("HTTP_PROXY", "proxy.example.com:3128", "http://proxy.example.com:3128"),
         ("HTTPS_PROXY", "http://u:p%40ss@proxy/", "http://u:p%40ss@proxy/"),
         ("NO_PROXY", "localhost, .internal", ("localhost", ".internal")),
+        ("TOKEN_FIELDS", "a=b=c, d=", (("a", "b=c"), ("d", ""))),
+        ("TOKEN_FIELDS", '{"a": {"b": 1}, "c": null}', (("a", {"b": 1}), ("c", None))),
+        ("TOKEN_REQUEST_HEADERS", "X-Tenant=7", (("X-Tenant", "7"),)),
+        ("TOKEN_POINTER", "data.token, /a~1b", ("data.token", "/a~1b")),
+        ("SUBJECT_TOKEN_TYPE", "Access_Token", "urn:ietf:params:oauth:token-type:access_token"),
+        ("ISSUER", "https://idp.example/realms/r/", "https://idp.example/realms/r"),
+        ("ASSERTION_ALGORITHM", "eddsa", "EdDSA"),
         ("CLIENT_SECRET", " blanks count ", SecretRef("CLIENT_SECRET", " blanks count ")),
     ],
 )
@@ -227,6 +251,32 @@ def test_each_grant_says_what_it_needs(environ: dict[str, str], missing: str):
     found = problems({**urls, **environ})
     assert set(found) == {missing}
     assert found[missing].startswith("is missing")
+
+
+@pytest.mark.parametrize(
+    ("environ", "name"),
+    [
+        ({"TOKEN_METHOD": "GET", "TOKEN_ENCODING": "form"}, "TOKEN_ENCODING"),
+        ({"TOKEN_SECRET_IN": "header"}, "TOKEN_SECRET_AS"),
+        ({"TOKEN_SECRET_IN": "header", "TOKEN_SECRET_AS": "content-length"}, "TOKEN_SECRET_AS"),
+        ({"TOKEN_SECRET_IN": "basic"}, "TOKEN_SECRET_AS"),
+        ({"TOKEN_ENCODING": "form", "TOKEN_FIELDS": '{"a": {}}'}, "TOKEN_FIELDS"),
+        ({"GRANT": "client_credentials", "CLIENT_SECRET": "s"}, "CLIENT_ID"),
+        ({"GRANT": "private_key_jwt", "PRIVATE_KEY": "k"}, "CLIENT_ID"),
+        ({"GRANT": "token_exchange", "SUBJECT_TOKEN": "t", "CLIENT_SECRET": "s"}, "CLIENT_ID"),
+    ],
+)
+def test_what_does_not_fit_together_is_told_by_name(environ: dict[str, str], name: str):
+    assert set(problems({**USUAL, **environ})) == {name}
+
+
+def test_mappings_of_the_configuration_file_are_taken_and_shown_by_their_names(tmp_path: Path):
+    file = tmp_path / "mimic.yaml"
+    file.write_text("token_fields: {tenant: 7, key: hidden}\ntoken_request_headers: {x-app: hidden}\n")
+    found = settings(MIMIC_CONFIG=str(file))
+    assert found.token_fields == (("tenant", 7), ("key", "hidden"))
+    assert redacted(found)["TOKEN_FIELDS"] == {"tenant": "***", "key": "***"}
+    assert "hidden" not in repr(found)
 
 
 @pytest.mark.parametrize("more", [{"GRANT": "none"}, {"GRANT": "static", "ACCESS_TOKEN": "token"}])

@@ -1,19 +1,38 @@
 """The demo as a process, and the official Python SDK in its sync and its async shape as one thing to ask."""
 
-from collections.abc import AsyncIterator, Iterator
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
-from conformance.demo_process import demo
+from conformance.demo_process import BACKENDS, demo
 from sdk.callers import Sdk
 
 
 @pytest.fixture(scope="session")
-def demo_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The base URL of `mimic-proxy demo`, started once."""
-    with demo(tmp_path_factory.mktemp("demo")) as base_url:
-        yield base_url
+def demos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
+    """The base URL of `mimic-proxy demo` with one of the backends, started once when it is first asked for."""
+    with contextlib.ExitStack() as running:
+
+        @functools.cache
+        def started(backend: str) -> str:
+            folder = tmp_path_factory.mktemp(f"demo-{backend}")
+            return running.enter_context(demo(folder, BACKENDS[backend]))
+
+        yield started
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    """Which backend stands behind; tests of streams proper are parametrized by STREAMING instead."""
+    return str(request.param)
+
+
+@pytest.fixture
+def demo_url(demos: Callable[[str], str], backend: str) -> str:
+    return demos(backend)
 
 
 @pytest.fixture(params=["sync", "async"])

@@ -9,6 +9,7 @@ import json
 import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -56,24 +57,33 @@ def flag(value: object) -> bool:
     raise ValueError("must be True or False (1, 0, yes and no do as well)")
 
 
-def whole(least: int, most: int | None = None) -> Callable[[object], int]:
-    """A whole number between two bounds, both included."""
-    wanted = (
-        f"must be a whole number of at least {least}"
-        if most is None
-        else f"must be a whole number from {least} to {most}"
-    )
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """Reads a whole number between two bounds, both included."""
 
-    def read(value: object) -> int:
+    least: int
+    most: int | None
+
+    @property
+    def wanted(self) -> str:
+        """In words."""
+        if self.most is None:
+            return f"a whole number of at least {self.least}"
+        return f"a whole number from {self.least} to {self.most}"
+
+    def __call__(self, value: object) -> int:
         digits = text(value)
         if not (digits.isascii() and digits.isdigit()) or len(digits) > 18:
-            raise ValueError(wanted)
+            raise ValueError(f"must be {self.wanted}")
         number = int(digits)
-        if number < least or (most is not None and number > most):
-            raise ValueError(wanted)
+        if number < self.least or (self.most is not None and number > self.most):
+            raise ValueError(f"must be {self.wanted}")
         return number
 
-    return read
+
+def whole(least: int, most: int | None = None) -> Whole:
+    """A whole number between two bounds, both included."""
+    return Whole(least, most)
 
 
 def seconds(value: object) -> float:
@@ -96,17 +106,24 @@ def positive_seconds(value: object) -> float:
     return number
 
 
-def one_of(*words: str) -> Callable[[object], str]:
-    """One word of a closed list, in any case."""
-    known = {word.lower(): word for word in words}
+@dataclass(frozen=True, slots=True)
+class OneOf:
+    """Reads one word of a closed list, in any case."""
 
-    def read(value: object) -> str:
+    words: tuple[str, ...]
+
+    def __call__(self, value: object) -> str:
+        known = {word.lower(): word for word in self.words}
         found = known.get(text(value).lower())
         if found is None:
-            raise ValueError(f"must be {' or '.join([', '.join(words[:-1]), words[-1]] if words[1:] else words)}")
+            *first, last = self.words
+            raise ValueError(f"must be {' or '.join([', '.join(first), last] if first else [last])}")
         return found
 
-    return read
+
+def one_of(*words: str) -> OneOf:
+    """One word of a closed list, in any case."""
+    return OneOf(words)
 
 
 def comma_list(value: object) -> tuple[str, ...]:

@@ -6,11 +6,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import uvicorn
 
 from mimic_proxy.demo.backend import create_app
-from mimic_proxy.demo.options import DemoOptions, lifetime
+from mimic_proxy.demo.options import DemoOptions, StreamForm, StreamText, lifetime
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = _options(asked, DemoOptions.from_environ(os.environ))
     except ValueError as error:
-        sys.stderr.write(f"DEMO_TOKEN_LIFETIME: {error}\n")
+        sys.stderr.write(f"{error}\n")
         return 2
     uvicorn.run(
         create_app(options),
@@ -41,6 +42,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--code", help="the code that is worth a token (demo-code)")
     parser.add_argument("--float-embeddings", action="store_true", help="float lists even where base64 is asked for")
     parser.add_argument("--any-token", action="store_true", help="accept any bearer token")
+    parser.add_argument("--stream", choices=get_args(StreamForm), help="how the gateway streams (sse)")
+    parser.add_argument("--stream-text", choices=get_args(StreamText), help="what an event of it holds (delta)")
     parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="certificate chain; serves https")
     parser.add_argument("--tls-key", type=Path, metavar="FILE", help="key of the certificate")
     return parser
@@ -60,6 +63,8 @@ def _options(asked: argparse.Namespace, options: DemoOptions) -> DemoOptions:
         lifetime=asked.lifetime or options.lifetime,
         any_token=asked.any_token or options.any_token,
         always_float=asked.float_embeddings or options.always_float,
+        stream=asked.stream or options.stream,
+        stream_text=asked.stream_text or options.stream_text,
     )
 
 

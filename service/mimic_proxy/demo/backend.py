@@ -5,6 +5,7 @@
     GET  /demo/stats                     what has come so far
     /v1/...                              chat completions, embeddings, models, completions, responses, moderations,
                                          audio, files; each call needs a token
+    /gateway/...                         chat, embeddings and models in the form of an in-house gateway
 
 Answers are deterministic. Faults are scripted per request: the table stands in `faults`.
 """
@@ -26,6 +27,7 @@ from mimic_proxy.demo.credentials import Credentials
 from mimic_proxy.demo.desk import Desk
 from mimic_proxy.demo.embeddings import embedding_router
 from mimic_proxy.demo.files import file_router
+from mimic_proxy.demo.gateway import gateway_router
 from mimic_proxy.demo.models import model_router
 from mimic_proxy.demo.moderations import moderation_router
 from mimic_proxy.demo.options import DemoOptions
@@ -86,6 +88,7 @@ def create_app(
     app.add_exception_handler(HTTPException, answer_http_error)
     app.include_router(token_router(desk.tokens))
     app.include_router(_controls(desk))
+    app.include_router(gateway_router(desk))
     for router in _ROUTERS:
         app.include_router(router(desk), prefix="/v1", dependencies=[Depends(desk.admit)])
     return app

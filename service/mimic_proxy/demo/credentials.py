@@ -4,21 +4,15 @@ import secrets
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-GRANTS: Final = (
-    "auth_code",
-    "client_credentials",
-    "private_key_jwt",
-    "token_exchange",
-    "refresh_token",
-    "static",
-    "none",
-)
+from mimic_proxy.demo.options import Grant
+
+GRANTS: Final = get_args(Grant)
 KEY_ID: Final = "demo-key-1"
 SUBJECT_ISSUER: Final = "https://kubernetes.demo.invalid"
 SUBJECT_AUDIENCE: Final = "demo-token-service"

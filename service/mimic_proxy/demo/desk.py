@@ -32,10 +32,14 @@ class Desk:
     _refused_words: set[str] = field(default_factory=set, init=False)
 
     async def admit(self, request: Request) -> None:
-        """FastAPI dependency: counts the request and checks its token. Raises Refusal (401)."""
+        """FastAPI dependency: counts the request and checks its bearer token. Raises Refusal (401)."""
+        self.accept(request, "bearer")
+
+    def accept(self, request: Request, scheme: str) -> None:
+        """Counts the request and checks its token, which stands after `scheme`. Raises Refusal (401)."""
         self.stats.requests += 1
         try:
-            request.state.token = self.tokens.check(request.headers.get("authorization"))
+            request.state.token = self.tokens.check(request.headers.get("authorization"), scheme)
         except Refusal:
             self.stats.unauthorized += 1
             raise
@@ -60,7 +64,7 @@ class Desk:
         """The reply (a document for JSON, bytes as they are, or a stream), changed by the faults."""
         status, headers = 200, {"content-type": media_type}
         if isinstance(reply, Stream):
-            headers = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
+            headers = {"content-type": reply.media_type, "cache-control": "no-cache"}
         elif scripted := for_streams_only(faults):
             raise Refusal(f"Only a stream can have the fault '{scripted[0]}'.", param=HEADER, code="invalid_fault")
         if faults.status is not None:

@@ -39,6 +39,7 @@ class Stream:
 
     frames: Iterable[Frame]
     error: Callable[[int | None, str], bytes]
+    media_type: str = "text/event-stream; charset=utf-8"
 
 
 def stream_steps(stream: Stream, faults: Faults) -> Iterator[Step]:

@@ -77,14 +77,17 @@ class TokenService:
         self._expiries[token] = now + self.options.lifetime
         return token
 
-    def check(self, authorization: str | None) -> str:
-        """The token of an Authorization field. Raises Refusal (401) if it is missing, unknown, revoked or expired."""
+    def check(self, authorization: str | None, scheme: str = "bearer") -> str:
+        """The token of an Authorization field, where it stands after a scheme, or alone if that is empty.
+
+        Raises Refusal (401) if it is missing, unknown, revoked or expired.
+        """
         if self.options.grant == "none":
             return "anonymous"
-        scheme, _, token = (authorization or "").partition(" ")
-        token = token.strip()
-        if scheme.lower() != "bearer" or not token:
-            message = "You didn't provide an access token: expected a header 'Authorization: Bearer TOKEN'."
+        given, _, token = (authorization or "").rpartition(" ")
+        if given.strip().lower() != scheme or not token:
+            example = f"{scheme.title()} TOKEN".strip()
+            message = f"You didn't provide an access token: expected a header 'Authorization: {example}'."
             raise Refusal(message, status=401, headers={"www-authenticate": "Bearer"})
         if self.options.any_token:
             return token

@@ -67,7 +67,10 @@ class StreamFacts:
     """The last byte given out stands inside an event: nothing of our own may follow it."""
 
     held: Literal["nothing", "part", "done"] = "nothing"
-    """What the reader holds back: a part of an event, or `[DONE]` without its blank line."""
+    """What the reader holds back: a part of an event, or `[DONE]` without its blank line. After `finish` "done" says
+    that what it returned ends the answer and has to go out."""
+    lacking: str | None = None
+    """Set by `finish` where the dialect knows better than the relay what the stream lacks: a message for the error."""
 
     @property
     def complete(self) -> bool:
@@ -92,10 +95,11 @@ class StreamReader(Protocol):
         """Take what one read brought; return what goes to the caller: whole events, and pieces of overlong ones."""
         ...
 
-    def finish(self) -> bytes:
+    def finish(self, whole: bool) -> bytes:
         """The stream has ended: return the bytes that were held back, an event without its blank line.
 
-        They go to the caller only where the facts are complete; half an event is none.
+        They go to the caller only where `held` is `done` and the facts are complete; half an event is none.
+        whole: the body ended as its framing says, it was not cut.
         """
         ...
 
@@ -124,14 +128,12 @@ class Translated:
 class Translation(Protocol):
     """One exchange with a backend that does not speak OpenAI's API, made of what the caller sent. Pure."""
 
-    @property
-    def body(self) -> bytes:
-        """The JSON that the backend is sent."""
-        ...
+    body: bytes
+    """The JSON that the backend is sent. Whoever sends it takes it away: it may be large."""
 
     def stream(self, content_type: bytes) -> StreamReader | None:
-        """A reader for a stream of events of this content type: what it gives out are OpenAI's events, `[DONE]`
-        included. None: an answer of this type is read whole."""
+        """A reader for a 2xx answer of this content type that is a stream: what it gives out are OpenAI's events,
+        `[DONE]` included. None: the answer is read whole, since it is none or the caller did not ask for one."""
         ...
 
     def answer(self, status: int, body: bytes) -> Translated:
@@ -175,6 +177,10 @@ class Dialect(Protocol):
 
         Raises InvalidRequest and UnsupportedInput.
         """
+        ...
+
+    def models(self, status: int, body: bytes) -> Translated | None:
+        """The backend's list of models as OpenAI's; None: as it is."""
         ...
 
     def stream(self, fields: BodyFields, route_end: Literal["done", "responses"], remove_usage: bool) -> StreamReader:

@@ -54,6 +54,9 @@ class OpenAI:
     def embed(self, body: bytes, fields: BodyFields) -> None:
         """The backend speaks as the caller does."""
 
+    def models(self, status: int, body: bytes) -> None:
+        """The backend speaks as the caller does."""
+
     def stream(self, fields: BodyFields, route_end: Literal["done", "responses"], remove_usage: bool) -> "OpenAIStream":
         return OpenAIStream(fields.n, route_end, remove_usage)
 
@@ -95,7 +98,7 @@ class OpenAIStream:
         shown = [event.raw for event in events if self._look(event, event is events[-1])]
         return b"".join(shown)
 
-    def finish(self) -> bytes:
+    def finish(self, whole: bool) -> bytes:
         self.facts.done = self.facts.done or self.facts.held == "done"
         return self._splitter.tail
 

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mimic_proxy.errors import MimicError, UpstreamBadResponse, UpstreamTimeout
+from mimic_proxy.relay.coding import decoded
 from mimic_proxy.relay.headers import ResponseFields
-from mimic_proxy.relay.outcome import error_type_of_status
 from mimic_proxy.relay.pool import Pool
+from mimic_proxy.relay.tries import Tries
 from mimic_proxy.relay.upstream import Connection
-from mimic_proxy.telemetry.observation import Attempt, ErrorType, RetryReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,44 +19,13 @@ class Answer:
     fields: ResponseFields
     body: bytes
 
-
-class Tries:
-    """What was tried for one request that Mimic composed; its observation shows it. Moments on the pool's clock."""
-
-    def __init__(self) -> None:
-        self.forget()
-
-    def forget(self) -> None:
-        """Another call begins: of several for one request the last is shown."""
-        self.count = 0
-        self.earlier: tuple[Attempt, ...] = ()
-        self.upstream: ResponseFields | None = None
-        self.error_type: ErrorType | None = None
-        self.sent: float | None = None
-        self.head: float | None = None
-
-    def begun(self, now: float | None) -> None:
-        """A try; now: when it was sent, None where it could not be."""
-        self.count += 1
-        self.upstream = self.error_type = self.head = None
-        self.sent = now
-
-    def answered(self, fields: ResponseFields, now: float) -> None:
-        """The head has come."""
-        self.upstream, self.head = fields, now
-        self.error_type = error_type_of_status(fields.status) if fields.status >= 400 else None
-
-    def repeated(self, why: RetryReason, now: float) -> None:
-        """What was tried last is tried again."""
-        began = now if self.sent is None else self.sent
-        status = None if self.upstream is None else self.upstream.status
-        error_type = self.error_type or ("unauthorized" if why == "unauthorized" else "reset")
-        self.earlier += (Attempt(began, now - began, status, self.head_seconds, error_type, why),)
-
-    @property
-    def head_seconds(self) -> float | None:
-        """From the last try to its head."""
-        return None if self.head is None or self.sent is None else self.head - self.sent
+    def plain(self, limit: int) -> bytes:
+        """The body without its content coding, at most `limit` bytes. Raises UpstreamBadResponse."""
+        try:
+            return decoded(self.body, self.fields.coding, limit)
+        except ValueError as wrong:
+            message = f"The backend answered {self.fields.status} {wrong}."
+            raise UpstreamBadResponse(message, error_type="other") from None
 
 
 class _Call:

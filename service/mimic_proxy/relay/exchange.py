@@ -21,43 +21,42 @@ what is to be done goes out as calls on the ports.
 from enum import Enum
 from typing import Literal
 
-from mimic_proxy.dialects.base import StreamReader
+from mimic_proxy.dialects.base import Embedding, Shown, Stamp, StreamReader
 from mimic_proxy.errors import (
     CircuitOpen,
-    InvalidRequest,
     MimicError,
     Overloaded,
     ShuttingDown,
     TokenUnavailable,
     UpstreamAuthFailed,
     UpstreamBadResponse,
+    UpstreamError,
 )
 from mimic_proxy.relay.answer import JSON_LINE, Answer
-from mimic_proxy.relay.body import BodyFields, ask_for_usage, read_fields, read_parameters
+from mimic_proxy.relay.body import ask_for_usage
 from mimic_proxy.relay.deadlines import NEVER, Moments, Phase, Timer, next_deadline, timeout_error
+from mimic_proxy.relay.delivery import Ending, EventDelivery, WholeDelivery
 from mimic_proxy.relay.framing import LARGE_BYTES
 from mimic_proxy.relay.headers import ResponseFields
 from mimic_proxy.relay.inbound import RequestBody
 from mimic_proxy.relay.outcome import outcome_of_error, outcome_of_status
 from mimic_proxy.relay.outgoing import outgoing_head, wants_usage
-from mimic_proxy.relay.ports import CallerPort, Cancellable, ConnectionPort, Request, Services
+from mimic_proxy.relay.ports import CallerPort, Cancellable, Composed, ConnectionPort, Request, Services
 from mimic_proxy.relay.report import Attempts, observation
 from mimic_proxy.relay.routes import Route
+from mimic_proxy.relay.understanding import NO_FIELDS, Understood, understand
 from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
-from mimic_proxy.telemetry.observation import Operation, Outcome, RequestParameters
+from mimic_proxy.telemetry.observation import Operation, Outcome, StreamMode
 from mimic_proxy.telemetry.propagation import trace_lines, unsampled
 from mimic_proxy.tokens.token import AccessToken
 
-HELD_BYTES = 65536
-"""Most that is held of a stream before its first event is classified."""
-AFTER_DONE_BYTES = 65536
 REPLAY_WINDOW_SECONDS = 1.0
 """A later loss on a kept connection may be a prompt that kills the backend: it is not replayed."""
 MOST_REPLAYS = 3
 OFFLOAD_BYTES = 1048576
 OBSERVED_BODY_BYTES = 1048576
 JSON_TYPES = (b"application/json", b"text/json")
-NO_FIELDS = BodyFields()
+NOTHING_ASKED = Understood(NO_FIELDS)
 REFUSED_LATE = "The access token was refused and is being replaced; the stream had begun already. Try again."
 REFUSED_AGAIN = "The backend refused the access token again after it was refreshed. Check what it may access."
 
@@ -82,7 +81,6 @@ class Exchange:
     """See the module's text. Made by the caller's protocol for each request on a relay route."""
 
     # What most exchanges never change stands here: an instance is made for every request.
-    _parameters: RequestParameters | None = None
     _parsing = False
     _slot = False
     _breaker_asked = False
@@ -91,11 +89,12 @@ class Exchange:
     _dial: Cancellable | None = None
     _connection: ConnectionPort | None = None
     _upstream: ResponseFields | None = None
-    _reader: StreamReader | None = None
-    _held = b""
-    _late: list[bytes] | None = None
+    _composing: Cancellable | None = None
+    _composed: Composed | None = None
+    _shown: Shown | None = None
+    _events: EventDelivery | None = None
+    _whole: WholeDelivery | None = None
     _copy: list[bytes] | None = None
-    _after_done_size = 0
     _error: MimicError | None = None
     _replayed = False
     _progress = 0
@@ -104,7 +103,7 @@ class Exchange:
         fields = request.fields
         # These two are set here, since a compiled class has only literals for defaults.
         self.state = State.NEW
-        self._fields = NO_FIELDS
+        self._asked = NOTHING_ASKED
         self._services = services
         self._caller = caller
         self._request = request
@@ -135,7 +134,7 @@ class Exchange:
     @property
     def model(self) -> str | None:
         """Of which model, as far as that has been read."""
-        return self._fields.model
+        return self._asked.fields.model
 
     # ---- the caller
 
@@ -189,29 +188,30 @@ class Exchange:
         elif self._body.received > OFFLOAD_BYTES:
             whole = self._body.take()
             self._parsing = True
-            self._services.offload(lambda: read_fields(whole), self._fields_read)
+            self._services.offload(lambda: self._understand(whole), self._understood_whole)
         else:
-            whole = self._body.take()
-            try:
-                self._fields = read_fields(whole)
-            except InvalidRequest as error:
-                if self._route.first_class:
-                    self._fail(error)
-                    return
-            if self.trace.sampled:
-                self._parameters = read_parameters(whole)
-            self._advance()
+            self._understood_whole(self._understand(self._body.take()))
 
-    def _fields_read(self, got: BodyFields | BaseException) -> None:
+    def _understand(self, whole: bytes) -> Understood | MimicError:
+        services, dialect, stamp = self._services, None, None
+        if services.translates:
+            dialect = services.dialect
+            stamp = Stamp(services.new_trace()[:32], int(services.wall()))
+        return understand(whole, self._route, dialect, stamp, parameters=self.trace.sampled)
+
+    def _understood_whole(self, got: Understood | BaseException) -> None:
         self._parsing = False
         if self.state in ENDED:
             return
-        if isinstance(got, BodyFields):
-            self._fields = got
-        elif not isinstance(got, InvalidRequest):
-            self._fail(MimicError("Mimic could not read the request's body."))
-        elif self._route.first_class:
+        if isinstance(got, Understood):
+            self._asked = got
+            if got.translation is not None:
+                self._body.replace(got.translation.body)
+                got.translation.body = b""
+        elif isinstance(got, MimicError):
             self._fail(got)
+        else:
+            self._fail(MimicError("Mimic could not read the request's body."))
         self._advance()
 
     def caller_writable(self, writable: bool) -> None:
@@ -269,7 +269,9 @@ class Exchange:
             if not self._continued:
                 self._continued = True
                 self._caller.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            if ready:
+            if ready and self._asked.embedding is not None:
+                self._compose(self._asked.embedding)
+            elif ready:
                 self._connect()
 
     def _take_slot(self) -> bool:
@@ -395,7 +397,8 @@ class Exchange:
 
     @property
     def _asks_for_usage(self) -> bool:
-        return self._services.include_usage and wants_usage(self._route, self._fields)
+        services = self._services
+        return services.include_usage and not services.translates and wants_usage(self._route, self._asked.fields)
 
     def _upstream_head(self, size: int) -> bytes:
         token = self._token
@@ -407,7 +410,7 @@ class Exchange:
             traced = services.begin_trace is not None
             trace = trace_lines(self.trace, fields.traceparent, fields.tracestate, traced=traced)
         length = self._request.content_length if self._body.streamed else size
-        identity = self._fields.stream
+        identity = self._asked.fields.stream or self._asked.translation is not None
         return outgoing_head(self._request, self._route, base, token, trace, length=length, identity=identity)
 
     # ---- the upstream
@@ -427,10 +430,14 @@ class Exchange:
         self.at.upstream = self._services.clock()
         if fields is not None and not self._head_received(fields, ended):
             return
-        if self._late is not None:
-            self._late_bytes(body, ended)
-        elif self._reader is not None:
-            self._relay_events(self._reader, body, ended)
+        if self._events is not None:
+            ending = self._events.feed(body, ended)
+            if ending is not None:
+                self._end_as(ending)
+        elif self._whole is not None:
+            ending = self._whole.feed(body, ended)
+            if ending is not None:
+                self._end_as(ending)
         elif self._upstream is not None:
             self._relay_bytes(self._upstream, body, ended)
 
@@ -447,11 +454,7 @@ class Exchange:
         if self._services.debug is not None:
             names = b", ".join(line.partition(b":")[0].lower() for line in fields.lines)
             self._debug("the backend answers %d after %.3f s: %s", status, now - self.at.sent, names)
-        if status >= 500:
-            self._backend_failed()
-        else:
-            self._breaker_asked = False
-            self._services.breaker.succeeded()
+        self._note_health(status)
         if status == 401:
             self._token_refused(ended)
             return False
@@ -476,12 +479,14 @@ class Exchange:
             self._caller.pause(False)
 
     def _open_answer(self, fields: ResponseFields) -> None:
-        if fields.event_stream:
-            self._reader = self._services.dialect.stream(self._fields, self._route.stream_end, self._asks_for_usage)
-            self._attempts.gap = self._services.gaps(self._route.operation, self._fields.model)
+        reader = self._reader_for(fields)
+        if reader is not None:
+            self._events = EventDelivery(self.answer, reader, self._attempts, self.at, self._begin_events)
+            self._attempts.gap = self._services.gaps(self._route.operation, self._asked.fields.model)
             self.state = State.HEAD
-        elif self.answer.committed:
-            self._late = []
+        elif self._asked.translation is not None or self.answer.committed:
+            stream = self._asked.fields.stream
+            self._whole = WholeDelivery(fields, self._asked.translation, self._services.budget, stream=stream)
         else:
             self.state = State.STREAMING
             self._token_accepted()
@@ -489,6 +494,17 @@ class Exchange:
             self.answer.open(fields, self._keep_alive)
             if self._route.first_class and not fields.encoded and fields.content_type.startswith(JSON_TYPES):
                 self._copy = []
+
+    def _reader_for(self, fields: ResponseFields) -> StreamReader | None:
+        """Of the stream that the backend's answer is; None if it is none."""
+        translation = self._asked.translation
+        if translation is None:
+            if not fields.event_stream:
+                return None
+            return self._services.dialect.stream(self._asked.fields, self._route.stream_end, self._asks_for_usage)
+        if fields.status >= 300 or fields.encoded:
+            return None
+        return translation.stream(fields.content_type)
 
     @property
     def _keep_alive(self) -> bool:
@@ -505,101 +521,95 @@ class Exchange:
         if ended:
             self._complete(outcome_of_status(fields.status), reusable=True)
 
-    # ---- streams of events
+    # ---- answers that are composed of several calls
 
-    def _relay_events(self, reader: StreamReader, body: bytes, ended: bool) -> None:
-        out = reader.feed(body)
-        facts = reader.facts
-        self._attempts.event_seen(self.at.upstream, facts.events, facts.first_content)
-        if self.state is State.HEAD:
-            if isinstance(facts.verdict, int) and (facts.verdict == 401 or not self.answer.committed):
-                self._first_event_failed(facts.verdict, facts.error_body, ended)
-                return
-            self._held += out
-            enough = len(self._held) >= HELD_BYTES or facts.in_partial
-            if facts.verdict is None and not facts.done and not enough:
-                if ended:
-                    message = "The backend ended its stream before the first event."
-                    self._fail(UpstreamBadResponse(message, error_type="protocol"))
-                return
-            out = self._release_head()
-        if ended:
-            self._write_events(out)
-            message = "The backend ended its stream before it was complete."
-            self._upstream_ended(UpstreamBadResponse(message, error_type="protocol"))
+    def _compose(self, embedding: Embedding) -> None:
+        """The calls are made elsewhere; here they look like one."""
+        composer = self._services.composer
+        assert composer is not None, "a dialect that translates comes with a composer"
+        self.state = State.SENT
+        self.at.sent = self.at.upstream = self._services.clock()
+        self._composing = composer.compose(
+            embedding, self._request, self.trace, self._composing_progressed, self._composed_whole
+        )
+
+    def _composing_progressed(self) -> None:
+        self.at.upstream = self._services.clock()
+
+    def _composed_whole(self, got: Composed) -> None:
+        self._composing = None
+        if self.state in ENDED:
             return
-        self._write_events(out)
-        if facts.done:
-            self._after_done(len(body))
+        answer = got.answer
+        self._attempts.composed(got.tries, got.token_waits, self.at)
+        self._upstream = got.tries.upstream
+        if isinstance(answer, MimicError):
+            if isinstance(answer, UpstreamError):
+                self._backend_failed()
+            self._fail(answer)
+            return
+        self._note_health(answer.status)
+        self._answer_whole(answer.status, answer.body, answer.shown, reusable=False)
 
-    def _release_head(self) -> bytes:
-        """The first event is classified, or may not be held longer: the head goes out, returns what was held."""
-        held, self._held = self._held, b""
+    def _note_health(self, status: int) -> None:
+        if status >= 500:
+            self._backend_failed()
+        else:
+            self._breaker_asked = False
+            self._services.breaker.succeeded()
+
+    # ---- answers that do not pass as they are
+
+    def _begin_events(self) -> None:
+        """The head goes out: nothing is replayed any more."""
         self.state = State.STREAMING
         self._token_accepted()
         self._body.forget()
         if not self.answer.committed:
             self.answer.open_events(self._upstream, self._keep_alive)
-        return held
 
-    def _write_events(self, data: bytes) -> None:
-        if data:
-            self.at.written = self.at.upstream
-            self.answer.write(data)
-
-    def _first_event_failed(self, status: int, error_body: bytes | None, ended: bool) -> None:
-        if status == 401:
-            self._token_refused(ended)
-            return
-        upstream = self._upstream
-        backend_id = upstream.request_id if upstream is not None else None
-        self._body.forget()
-        self.answer.whole(status, [JSON_LINE], error_body or b"{}", backend_id, self._keep_alive)
-        self._complete(outcome_of_status(status), reusable=ended)
-
-    def _after_done(self, size: int) -> None:
-        """The answer is whole; its connection is read on for a moment, so that it can be kept."""
-        if not self.at.after_done:
-            self.at.after_done = self.at.upstream
-            return
-        self._after_done_size += size
-        if self._after_done_size > AFTER_DONE_BYTES:
-            self._end_events(reusable=False)
-
-    def _upstream_ended(self, error: MimicError) -> None:
-        """No more comes of a stream. It was whole, or ends with `error`."""
-        reader = self._reader
-        assert reader is not None
-        tail, facts = reader.finish(), reader.facts
-        if facts.complete and self.answer.committed:
-            # Half an event is nobody's; `data: [DONE]` without its blank line is whole enough.
-            self._write_events(tail if facts.held == "done" else b"")
-            self._end_events(reusable=True)
-        else:
-            self._backend_failed()
-            self._fail(error)
+    def _end_as(self, ending: Ending) -> None:
+        """Act on an end that a delivery has found."""
+        match ending.kind:
+            case "refused":
+                self._token_refused(ending.reusable)
+            case "answer":
+                self._note_health(ending.status)
+                self._answer_whole(ending.status, ending.body, ending.shown, reusable=ending.reusable)
+            case "events":
+                self._shown = ending.shown
+                self._attempts.event_seen(self.at.upstream, ending.body.count(b"\n\n") - 1, True)
+                self._begin_events()
+                self.answer.write(ending.body, last=True)
+                self._complete("completed", reusable=ending.reusable)
+            case "complete":
+                self._end_events(reusable=ending.reusable)
+            case _:
+                assert ending.error is not None
+                if isinstance(ending.error, UpstreamError):
+                    self._backend_failed()
+                self._fail(ending.error)
 
     def _end_events(self, *, reusable: bool) -> None:
-        assert self._reader is not None
+        assert self._events is not None
         self.answer.write(b"", last=True)
-        self._complete("upstream_error" if self._reader.facts.error_frame else "completed", reusable=reusable)
+        self._complete("upstream_error" if self._events.facts.error_frame else "completed", reusable=reusable)
 
-    def _late_bytes(self, body: bytes, ended: bool) -> None:
-        """The backend's answer is no stream, but a heartbeat has begun one: it becomes an error frame."""
-        late, fields = self._late, self._upstream
-        assert late is not None
-        assert fields is not None
-        late.append(body)
-        if not ended and sum(map(len, late)) <= HELD_BYTES:
-            return
-        whole = b"".join(late)
-        if ended and fields.status >= 400 and _is_error_object(whole):
-            self.answer.frame(b" ".join(whole.splitlines()))
+    def _answer_whole(self, status: int, body: bytes, shown: Shown | None, *, reusable: bool) -> None:
+        """One JSON object that is not the backend's own bytes; an error, where a heartbeat has begun a stream."""
+        self._shown = shown
+        if status < 300:
+            self._token_accepted()
+        self._body.forget()
+        if self.answer.committed:
+            self.answer.frame(b" ".join(body.splitlines()))
             self.answer.write(b"", last=True)
-            self._complete(outcome_of_status(fields.status), reusable=True)
         else:
-            message = f"The backend answered with status {fields.status}, not with a stream."
-            self._fail(UpstreamBadResponse(message, error_type="protocol" if fields.status < 400 else None))
+            upstream = self._upstream
+            backend_id = upstream.request_id if upstream is not None else None
+            lines = [] if upstream is None or not self._services.translates else upstream.lines_beside_body
+            self.answer.whole(status, [JSON_LINE, *lines], body, backend_id, self._keep_alive)
+        self._complete(outcome_of_status(status), reusable=reusable)
 
     # ---- losses, refusals
 
@@ -612,8 +622,8 @@ class Exchange:
         if not connection.answered and self._replays_loss(connection):
             self._replay_loss()
             return
-        if self._reader is not None:
-            self._upstream_ended(error)
+        if self._events is not None:
+            self._end_as(self._events.end(error, whole=False))
         else:
             self._backend_failed()
             self._fail(error)
@@ -636,8 +646,8 @@ class Exchange:
         token, self._token = self._token, None
         assert token is not None
         self._release(reusable=ended)
-        self._reader = None
-        self._held = b""
+        self._events = None
+        self._forget_whole()
         if self._replayed:
             self._fail(UpstreamAuthFailed(REFUSED_AGAIN, should_retry=False, error_type="unauthorized"))
             return
@@ -694,16 +704,17 @@ class Exchange:
         return next_deadline(self.at, phase, limits, body_open=body_open, may_beat=may_beat)
 
     def _may_beat(self) -> bool:
-        if self._reader is not None:
-            return not (self._reader.facts.in_partial or self._reader.facts.error_frame)
-        return self.state is State.SENT and self._fields.stream and self._late is None
+        if self._events is not None:
+            return self._events.interruptible
+        return self.state is State.SENT and self._asked.fields.stream
 
     def _expired(self, name: Timer) -> None:
         match name:
             case "after_done":
                 self._end_events(reusable=False)
             case "unclassified":
-                self.answer.write(self._release_head())
+                assert self._events is not None
+                self._events.release()
             case "heartbeat":
                 self._beat()
             case "send":
@@ -715,8 +726,8 @@ class Exchange:
                 self._fail(timeout_error(name, self._services.limits))
 
     def _beat(self) -> None:
-        if self.state is State.HEAD:
-            self._write_events(self._release_head())
+        if self._events is not None:
+            self._events.release()
         elif not self.answer.committed:
             self._body.forget()
             self.answer.open_events(None, self._keep_alive)
@@ -757,7 +768,7 @@ class Exchange:
             return
         self._error = error
         self._leave_all()
-        answer, facts = self.answer, self._reader.facts if self._reader is not None else None
+        answer, facts = self.answer, self._events.facts if self._events is not None else None
         if not answer.committed:
             answer.error(error, self._keep_alive)
             self._finish_caller()
@@ -791,6 +802,9 @@ class Exchange:
         dial, self._dial = self._dial, None
         if dial is not None:
             dial.cancel()
+        composing, self._composing = self._composing, None
+        if composing is not None:
+            composing.cancel()
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.abort()
@@ -813,6 +827,7 @@ class Exchange:
         if services.debug is not None:
             self._debug("ends as %s, %d bytes answered", outcome, self.answer.size)
         self._body.forget()
+        self._forget_whole()
         if self._breaker_asked:
             services.breaker.abandoned()
         if self._slot:
@@ -821,6 +836,17 @@ class Exchange:
         urgent = outcome != "completed" or self.answer.size > LARGE_BYTES
         services.defer(lambda: services.observe(self._observation(outcome, now)), urgent)
 
+    @property
+    def _mode(self) -> StreamMode:
+        if not self._services.translates:
+            return "native"
+        return "translated" if self._events is not None else "buffered"
+
+    def _forget_whole(self) -> None:
+        whole, self._whole = self._whole, None
+        if whole is not None:
+            whole.forget()
+
     def _debug(self, message: str, *values: object) -> None:
         debug = self._services.debug
         if debug is not None:
@@ -828,8 +854,8 @@ class Exchange:
             debug(f"%s: {message}", self.answer.request_id.decode("ascii"), *shown)
 
     def _observation(self, outcome: Outcome, now: float) -> ExchangeObservation:
-        facts = self._reader.facts if self._reader is not None else None
-        shown = None
+        facts = self._events.facts if self._events is not None else None
+        shown = self._shown
         if facts is not None:
             shown = facts.shown
         elif self._copy and self.answer.status < 400:
@@ -840,7 +866,7 @@ class Exchange:
             at=self.at,
             request=self._request,
             route=self._route,
-            fields=self._fields,
+            fields=self._asked.fields,
             body=self._body,
             answer=self.answer,
             attempts=self._attempts,
@@ -849,17 +875,7 @@ class Exchange:
             shown=shown,
             error=self._error,
             trace=self.trace,
-            parameters=self._parameters,
+            parameters=self._asked.parameters,
+            mode=self._mode,
             waits=self.state is not State.DONE or bool(self.at.after_done),
         )
-
-
-def _is_error_object(body: bytes) -> bool:
-    """A JSON object that begins as OpenAI's errors do, small enough for one event."""
-    if len(body) > HELD_BYTES or not body.lstrip().startswith(b'{"error"'):
-        return False
-    try:
-        read_fields(body)
-    except InvalidRequest:
-        return False
-    return True

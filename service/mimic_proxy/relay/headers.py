@@ -31,7 +31,10 @@ HOP_BY_HOP = (
     b"http2-settings",
 )
 CREDENTIALS = (b"authorization", b"api-key", b"x-api-key", b"cookie", b"proxy-authorization")
+CLIENT_KEYS = (b"authorization", b"api-key", b"x-api-key")
+"""Where SDKs put their API key."""
 NEVER_NAMED = frozenset((b"content-type", b"content-length", b"host", b"transfer-encoding", b"keep-alive"))
+ABOUT_THE_BODY = (b"content-", b"etag:", b"last-modified:", b"accept-ranges:", b"digest:", b"repr-digest:")
 MAX_NAMES = 1024
 
 Reader = Callable[[Any, bytes, bytes], None]
@@ -75,6 +78,10 @@ class RequestFields:
     traceparent: bytes | None = None
     tracestate: tuple[bytes, ...] = ()
     client_retry: bool = False
+    credential: bytes | None = None
+    """What the caller authenticates with, read only where client keys are wanted."""
+    caller: str | None = None
+    """The name of its entry among the client keys."""
     prepared: tuple[object, bool, bytes] | None = None
     """What `head_start` made of it last, behind what that depends on."""
 
@@ -92,6 +99,8 @@ class ResponseFields:
     connection: bytes = b""
     close: bool = False
     encoded: bool = False
+    coding: bytes = b""
+    """The content coding, lower case."""
     keep_alive_seconds: float | None = None
     location: bool = False
     request_id: bytes | None = None
@@ -104,6 +113,11 @@ class ResponseFields:
     def event_stream(self) -> bool:
         """A 2xx answer in server-sent events that can be read on the way."""
         return self.content_type.startswith(b"text/event-stream") and 200 <= self.status < 300 and not self.encoded
+
+    @property
+    def lines_beside_body(self) -> list[bytes]:
+        """Its lines that hold for another body as well."""
+        return [line for line in self.lines if not line.lower().startswith(ABOUT_THE_BODY)]
 
 
 def _drop(fields: object, name: bytes, value: bytes) -> None:
@@ -193,12 +207,18 @@ REQUEST_READERS: Mapping[bytes, Reader] = {
 """Fields that do not simply pass. All others do."""
 
 
-def request_names(token_header: bytes, *, baggage: bool = False) -> Names:
-    """The table for callers' heads. `token_header`: lower-case name of the field that we write. baggage: it passes."""
+def request_names(token_header: bytes, *, baggage: bool = False, client_keys: bool = False) -> Names:
+    """The table for callers' heads. `token_header`: lower-case name of the field that we write. baggage: it passes.
+
+    client_keys: callers have to show one, so that it is read; it passes no more than else.
+    """
     readers = dict(REQUEST_READERS)
     if baggage:
         del readers[b"baggage"]
-    return Names({**readers, token_header: _drop}, (b"proxy-",))
+    readers[token_header] = _drop
+    if client_keys:
+        readers.update(dict.fromkeys(CLIENT_KEYS, _credential))
+    return Names(readers, (b"proxy-",))
 
 
 def read_request(headers: list[tuple[bytes, bytes]], names: Names) -> RequestFields:
@@ -254,6 +274,11 @@ def head_end(trace: bytes, *, length: int | None, chunked: bool) -> bytes:
     return b"%b%b\r\n" % (trace, coding)
 
 
+def _credential(fields: RequestFields, name: bytes, value: bytes) -> None:
+    if fields.credential is None:
+        fields.credential = value
+
+
 def _response_type(fields: ResponseFields, name: bytes, value: bytes) -> None:
     fields.content_type = value.lower()
     fields.lines.append(b"%b: %b\r\n" % (name, value))
@@ -286,7 +311,8 @@ def _location(fields: ResponseFields, name: bytes, value: bytes) -> None:
 
 
 def _content_encoding(fields: ResponseFields, name: bytes, value: bytes) -> None:
-    fields.encoded = value.strip().lower() not in (b"", b"identity")
+    fields.coding = value.strip().lower()
+    fields.encoded = fields.coding not in (b"", b"identity")
     fields.lines.append(b"%b: %b\r\n" % (name, value))
 
 

@@ -72,6 +72,11 @@ class Heads:
         before, behind = data[:first], data[end:start]
         self._known[before + behind] = Known(request, route, before, behind)
 
+    def forget(self) -> None:
+        """What the checks said may not hold any more."""
+        self._known.clear()
+        self._last = None
+
 
 def _whole(known: Known, length: int, data: bytes, start: int) -> tuple[Known, int, bytes] | None:
     return (known, length, data[start:]) if len(data) - start == length else None

@@ -49,6 +49,10 @@ class RequestBody:
             pieces[:] = [b"".join(pieces)]
         return pieces[0] if pieces else b""
 
+    def replace(self, translated: bytes) -> None:
+        """What is sent in the place of what has come."""
+        self.pieces = [translated]
+
     def forget(self) -> None:
         """It will not be sent any more: give its memory and its share of the budget back."""
         self.pieces = []

@@ -3,6 +3,7 @@
 from mimic_proxy.errors import (
     CallerError,
     CircuitOpen,
+    ClientKeysMissing,
     MimicError,
     Overloaded,
     ShuttingDown,
@@ -25,7 +26,7 @@ def outcome_of_error(error: MimicError) -> Outcome:
             return "token_error"
         case CallerError():
             return "client_error"
-        case Overloaded():
+        case Overloaded() | ClientKeysMissing():
             return "overloaded"
         case CircuitOpen():
             return "circuit_open"

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from mimic_proxy.dialects.base import Dialect
+from mimic_proxy.dialects.base import Dialect, Embedding, Translated
 from mimic_proxy.errors import MimicError
 from mimic_proxy.relay.breaker import Breaker
 from mimic_proxy.relay.headers import Names, RequestFields
@@ -18,8 +18,9 @@ from mimic_proxy.relay.outbox import Outbox
 from mimic_proxy.relay.pulse import Pulse
 from mimic_proxy.relay.slots import Budget, Slots
 from mimic_proxy.relay.target import Base
+from mimic_proxy.relay.tries import Tries
 from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
-from mimic_proxy.telemetry.observation import Operation, Trace
+from mimic_proxy.telemetry.observation import Operation, TokenWait, Trace
 from mimic_proxy.tokens.token import AccessToken
 
 TokenWaiter = Callable[[AccessToken | MimicError], None]
@@ -78,7 +79,7 @@ class ConnectionPort(Protocol):
 
 
 class Cancellable(Protocol):
-    def cancel(self) -> None: ...
+    def cancel(self) -> object: ...
 
 
 class PoolPort(Protocol):
@@ -103,12 +104,36 @@ class TokenPort(Protocol):
     def leave(self, waiter: TokenWaiter) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Composed:
+    """How an answer that was made of several calls ended."""
+
+    answer: Translated | MimicError
+    tries: Tries
+    token_waits: tuple[TokenWait, ...]
+
+
+class ComposerPort(Protocol):
+    """Makes one answer of several calls, see `relay.compose`."""
+
+    def compose(
+        self,
+        embedding: Embedding,
+        request: "Request",
+        trace: Trace,
+        progress: Callable[[], None],
+        done: Callable[[Composed], None],
+    ) -> Cancellable: ...
+
+
 class HeadsPort(Protocol):
     """Heads that were seen before, see `relay.heads.Heads`."""
 
     def find(self, data: bytes) -> Any: ...
 
     def remember(self, data: bytes, request: "Request", route: Any) -> None: ...
+
+    def forget(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +165,15 @@ class Services:
     """By the name a route uses: chat, embeddings."""
     tokens: TokenPort
     dialect: Dialect
+    translates: bool
+    """The dialect is not the caller's: chat and embeddings are translated, nothing else is passed through."""
     limits: Limits
     slots: Slots
     budget: Budget
     breaker: Breaker
     clock: Callable[[], float]
+    wall: Callable[[], float]
+    """Unix seconds."""
     pulse: Pulse
     outbox: Outbox
     offload: Callable[[Callable[[], Any], Callable[[Any], None]], None]
@@ -155,6 +184,10 @@ class Services:
     heads: "HeadsPort"
     request_names: Names
     """How callers' header fields are treated."""
+    admit: Callable[[bytes | None], str | MimicError] | None = None
+    """The name of the caller with this credential, or why it is not let in; None: everybody is."""
+    composer: ComposerPort | None = None
+    """For a dialect that translates."""
     begin_trace: Callable[[bytes | None, tuple[bytes, ...], str], Trace] | None = None
     """Gives an exchange its place by the caller's valid traceparent, tracestate and new digits; None: no spans."""
     trace_upstream: bool = True

@@ -14,6 +14,7 @@ What is used of uvicorn's class stands in UVICORN_SURFACE, which a test holds ag
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import httptools
@@ -28,12 +29,13 @@ from mimic_proxy.errors import (
     RequestTimeout,
 )
 from mimic_proxy.relay.exchange import Exchange
-from mimic_proxy.relay.headers import STATUS_LINES, error_fields
+from mimic_proxy.relay.headers import STATUS_LINES, RequestFields, error_fields
 from mimic_proxy.relay.heads import Known
 from mimic_proxy.relay.origins import OriginPolicy, judge
 from mimic_proxy.relay.ports import Request, Services
 from mimic_proxy.relay.report import refusal
 from mimic_proxy.relay.request import (
+    CALLER,
     CALLER_LEFT,
     MAX_HEAD_BYTES,
     Inbound,
@@ -388,6 +390,7 @@ class RelayProtocol(HttpToolsProtocol):
             keep_alive=parser.should_keep_alive(),
             names=self.services.request_names,
             now=self.services.clock(),
+            translated=self.services.translates,
         )
 
     def _parse_without_upgrade(self, rest: bytes) -> None:
@@ -410,10 +413,13 @@ class RelayProtocol(HttpToolsProtocol):
             names = b", ".join(name.lower() for name, _ in inbound.headers)
             self.services.debug("a head of %d fields: %s", len(inbound.headers), names.decode("ascii", "replace"))
         fields = inbound.request.fields
-        refusal = judge(fields.host, fields.origin, self.origins)
+        refusal: MimicError | None = judge(fields.host, fields.origin, self.origins)
+        preflight = inbound.request.method == b"OPTIONS" and fields.origin is not None
+        if refusal is None and self.services.admit is not None and not preflight:
+            refusal = self._admit(self.services.admit, fields)
         if refusal is not None:
             self._refuse_current(refusal)
-        elif inbound.request.method == b"OPTIONS" and fields.origin is not None:
+        elif preflight:
             self.write(preflight_answer(inbound, self._new_id()))
             self.finish(inbound.request.keep_alive)
         elif inbound.route is not None:
@@ -421,6 +427,14 @@ class RelayProtocol(HttpToolsProtocol):
             exchange.start()
         else:
             self._begin_cycle(inbound)
+
+    def _admit(self, admit: Callable[[bytes | None], str | MimicError], fields: RequestFields) -> MimicError | None:
+        credential, fields.credential = fields.credential, None
+        got = admit(credential)
+        if isinstance(got, MimicError):
+            return got
+        fields.caller = got
+        return None
 
     def _refuse_current(self, error: MimicError) -> None:
         self.current = None
@@ -436,6 +450,7 @@ class RelayProtocol(HttpToolsProtocol):
             "root_path": self.root_path,
             "state": self.app_state.copy(),
             CALLER_LEFT: lambda: self.lost or self.eof,
+            CALLER: request.fields.caller,
         }
         self.scope = asgi_scope(inbound, connection)  # type: ignore[assignment]
         self.cycle = RequestResponseCycle(

@@ -12,6 +12,7 @@ from mimic_proxy.relay.inbound import RequestBody
 from mimic_proxy.relay.outcome import error_type_of_status, outcome_of_error
 from mimic_proxy.relay.ports import Request, ignored
 from mimic_proxy.relay.routes import Route
+from mimic_proxy.relay.tries import Tries
 from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.observation import (
     AdmissionRefusal,
@@ -20,6 +21,7 @@ from mimic_proxy.telemetry.observation import (
     Outcome,
     RequestParameters,
     RetryReason,
+    StreamMode,
     TokenWait,
     Trace,
 )
@@ -41,6 +43,8 @@ class Attempts:
     stalled_seconds = 0.0
     """The caller took nothing of the answer."""
     heartbeats = 0
+    error_type: ErrorType | None = None
+    """What went wrong with a call of those that an answer was composed of."""
     events = 0
     last_event = 0.0
     max_gap = 0.0
@@ -76,6 +80,15 @@ class Attempts:
         refresh = got.refresh if isinstance(got, AccessToken) else None
         self.token_waits += (TokenWait(since, now - since, refresh),)
 
+    def composed(self, tries: Tries, token_waits: tuple[TokenWait, ...], at: Moments) -> None:
+        """Several calls were made for the one answer."""
+        self.count = tries.count
+        self.earlier = tries.earlier
+        self.token_waits += token_waits
+        self.error_type = tries.error_type
+        at.sent = tries.sent or at.sent
+        at.head = tries.head or 0.0
+
     def repeated(self, why: RetryReason, error_type: ErrorType, at: Moments, upstream: ResponseFields | None) -> None:
         """The attempt that `at` tells of has failed and is made again."""
         seconds = at.upstream - at.sent
@@ -106,6 +119,7 @@ def observation(
     error: MimicError | None,
     trace: Trace,
     parameters: RequestParameters | None,
+    mode: StreamMode,
     waits: bool,
 ) -> ExchangeObservation:
     """One record of all that telemetry shows of an exchange. `waits`: it ended while it waited for the backend."""
@@ -132,6 +146,7 @@ def observation(
     seen.overhead_seconds = duration - waited if duration > waited else 0.0
     seen.request_bytes = body.received
     seen.response_bytes = answer.size
+    seen.caller = request.fields.caller
     seen.client_retry = request.fields.client_retry
     seen.parameters = parameters
     _tell_attempts(seen, at, attempts, upstream)
@@ -139,9 +154,10 @@ def observation(
         seen.error_code = error.code
         seen.refused = _refused(error, attempts)
     if attempts.count:
-        seen.error_type = _error_type(error, answer, upstream, facts)
+        seen.error_type = _error_type(error, answer, upstream, facts) or attempts.error_type
     seen.timer = error.timer if isinstance(error, UpstreamTimeout) else attempts.timer
-    if facts is not None:
+    seen.mode = mode
+    if facts is not None or attempts.events:
         _tell_stream(seen, attempts, facts)
     if shown is not None:
         _tell_shown(seen, shown)
@@ -169,10 +185,10 @@ def _tell_attempts(seen: ExchangeObservation, at: Moments, attempts: Attempts, u
             seen.upstream_request_id = upstream.request_id.decode("ascii", "replace")
 
 
-def _tell_stream(seen: ExchangeObservation, attempts: Attempts, facts: StreamFacts) -> None:
+def _tell_stream(seen: ExchangeObservation, attempts: Attempts, facts: StreamFacts | None) -> None:
     seen.events = attempts.events
     seen.max_gap_seconds = attempts.max_gap
-    seen.error_frame = facts.error_frame
+    seen.error_frame = facts is not None and facts.error_frame
     if attempts.first_content:
         seen.first_chunk_seconds = attempts.first_content - seen.started
 

@@ -15,6 +15,9 @@ ABSOLUTE = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
 CALLER_LEFT = "mimic.left"
 """Key of the ASGI scope for a function that tells whether the caller has gone."""
 
+CALLER = "mimic.caller"
+"""Key of the ASGI scope for the name of the caller among the client keys, or None."""
+
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -36,9 +39,17 @@ class Inbound:
 
 
 def read_head(
-    method: bytes, url: bytes, headers: Headers, *, version: str, keep_alive: bool, names: Names, now: float
+    method: bytes,
+    url: bytes,
+    headers: Headers,
+    *,
+    version: str,
+    keep_alive: bool,
+    names: Names,
+    now: float,
+    translated: bool = False,
 ) -> Inbound:
-    """What the parser has found, judged where the parser is lenient.
+    """What the parser has found, judged where the parser is lenient. translated: see `routes.match`.
 
     Raises InvalidRequest and HeadTooLarge.
     """
@@ -64,7 +75,7 @@ def read_head(
         content_length=fields.content_length,
         cors_origin=fields.origin,
     )
-    found = match(method, path)
+    found = match(method, path, translated=translated)
     return Inbound(request, found if isinstance(found, Route) else None, headers, target)
 
 

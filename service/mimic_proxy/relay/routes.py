@@ -89,15 +89,17 @@ _FIRST_CLASS = {
         "embeddings", "embeddings", b"/embeddings", "json", "/v1/embeddings", first_class=True, stream_end="done"
     ),
 }
+_TRANSLATED = " With DIALECT=envelope it serves chat completions, embeddings and models."
 _SERVED_HERE = frozenset({b"/docs", b"/docs/oauth2-redirect", b"/openapi.json"})
 _MODELS = re.compile(rb"/v1/models(?:/[^/]+)*")
 """The id of a model may hold slashes that a caller did not encode."""
 
 
-def match(method: bytes, raw_path: bytes) -> Route | MimicError | None:
+def match(method: bytes, raw_path: bytes, *, translated: bool = False) -> Route | MimicError | None:
     """Find the route of a request.
 
-    raw_path: the request target's path as it came, without the query.
+    raw_path: the request target's path as it came, without the query. translated: the backend does not speak OpenAI's
+    API, so that nothing is passed through.
     Returns the route, the error to answer with, or None for what is served here by the web application: the models
     and the API's own documentation.
     """
@@ -111,8 +113,10 @@ def match(method: bytes, raw_path: bytes) -> Route | MimicError | None:
         return _unknown(method, raw_path)
     if _MODELS.fullmatch(raw_path):
         return None if method == b"GET" else _not_allowed(method, raw_path, {b"GET"})
+    if translated and raw_path not in _FIRST_CLASS:
+        return _unknown(method, raw_path, _TRANSLATED)
     rule = next((rule for rule in _RULES if rule.path.fullmatch(raw_path)), None)
-    if rule is not None and (body := rule.methods.get(method)) is not None:
+    if rule is not None and not translated and (body := rule.methods.get(method)) is not None:
         return Route(
             operation="passthrough",
             base="chat",
@@ -122,7 +126,9 @@ def match(method: bytes, raw_path: bytes) -> Route | MimicError | None:
             first_class=False,
             stream_end=rule.stream_end,
         )
-    served = set(rule.methods if rule is not None else ()) | ({b"POST"} if raw_path in _FIRST_CLASS else set())
+    served = set(rule.methods if rule is not None and not translated else ()) | (
+        {b"POST"} if raw_path in _FIRST_CLASS else set()
+    )
     return _not_allowed(method, raw_path, served) if served else _unknown(method, raw_path)
 
 
@@ -135,8 +141,8 @@ def _ambiguous(raw_path: bytes) -> bool:
     return any(part in (b".", b"..") for part in parts)
 
 
-def _unknown(method: bytes, raw_path: bytes) -> UnknownRoute:
-    message = f"Mimic does not serve {_echo(method)} {_echo(raw_path)}."
+def _unknown(method: bytes, raw_path: bytes, hint: str = "") -> UnknownRoute:
+    message = f"Mimic does not serve {_echo(method)} {_echo(raw_path)}.{hint}"
     if raw_path.startswith(b"/v1/v1/"):
         message += " The path has /v1 twice; take one off the SDK's base URL."
     elif _PREFIX + raw_path in _FIRST_CLASS or raw_path.startswith(b"/models"):

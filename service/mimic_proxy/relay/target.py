@@ -35,6 +35,8 @@ class Base:
     path: bytes = b""
     query: bytes = field(default=b"", repr=False)
     """Kept out of the repr: some gateways want a key here."""
+    exact: bool = False
+    """Every operation goes to this path as it is."""
 
     @property
     def origin(self) -> tuple[str, str, int]:
@@ -48,8 +50,8 @@ class Base:
         return (host if self.port == _DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}").encode("ascii")
 
 
-def parse_base(url: str) -> Base:
-    """Split a configured base URL.
+def parse_base(url: str, *, exact: bool = False) -> Base:
+    """Split a configured base URL. exact: it is the whole URL of its operation.
 
     Raises ValueError with a message that says what to write instead and never shows the URL, since it may hold a
     password or a key.
@@ -70,8 +72,9 @@ def parse_base(url: str) -> Base:
         scheme=scheme,
         host=_host(parts.netloc, parts.hostname),
         port=_port(parts.netloc) or _DEFAULT_PORTS[scheme],
-        path=parts.path.rstrip("/").encode("ascii"),
+        path=(parts.path if exact else parts.path.rstrip("/")).encode("ascii"),
         query=parts.query.encode("ascii"),
+        exact=exact,
     )
 
 
@@ -82,7 +85,9 @@ def operation_target(base: Base, suffix: bytes, raw_query: bytes) -> bytes:
     raw_query: the caller's query without its question mark; it follows the base's own.
     """
     path = base.path
-    if suffix not in _NAMED_IN_FULL or not path.endswith(suffix):
+    if base.exact:
+        path = path or b"/"
+    elif suffix not in _NAMED_IN_FULL or not path.endswith(suffix):
         path = path.removesuffix(CHAT) + suffix
     query = base.query + b"&" + raw_query if base.query and raw_query else base.query or raw_query
     return path + b"?" + query if query else path

@@ -116,6 +116,12 @@ RELAY = (
         ("operation",),
     ),
     Metric(
+        "mimic_caller_requests_total",
+        "counter",
+        "Finished requests by the caller's entry among the client keys; none where no client keys are wanted.",
+        ("key",),
+    ),
+    Metric(
         "mimic_tokens_total",
         "counter",
         "The model's tokens, as far as the backend reported usage.",

@@ -85,7 +85,7 @@ def _from_the_start(metric: Metric) -> Iterator[Key]:
             yield from product(CLOSED["target"], CLOSED["state"])
         case "mimic_config_reloads_total" | "mimic_spans_exported_total":
             yield from product(PLAIN_RESULTS)
-        case "mimic_tokens_total" | "mimic_model_requests_total":
+        case "mimic_tokens_total" | "mimic_model_requests_total" | "mimic_caller_requests_total":
             return
         case _:
             yield from product(*(CLOSED[label] for label in metric.labels))

@@ -77,6 +77,8 @@ class ExchangeCounts:
             self._count_tokens(seen, series)
         if seen.stream:
             self._count_stream(seen, series)
+        if seen.caller is not None:
+            self._counters["mimic_caller_requests_total"].add(seen.caller)
         if seen.trace is not None and seen.trace.sampled:
             trace_id, span_id, now = seen.trace.trace_id, seen.trace.span_id, self._wall()
             series.durations.exemplify(Exemplar(trace_id, span_id, seen.duration_seconds, now))

@@ -72,6 +72,8 @@ class ExchangeObservation:
     upstream_status: int | None = None
     upstream_request_id: str | None = None
     retried: RetryReason | None = None
+    caller: str | None = None
+    """The name of its entry among the client keys, where those are wanted."""
     client_retry: bool = False
     """The caller's SDK says that this is a retry of its own (x-stainless-retry-count > 0)."""
     input_tokens: int | None = None

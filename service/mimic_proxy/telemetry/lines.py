@@ -57,6 +57,7 @@ class _ExchangeLine(msgspec.Struct, omit_defaults=True, gc=False):
     retries: int = 0
     retried: str | None = None
     client_retry: bool = False
+    caller: str | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
     cached_tokens: int | None = None
@@ -105,6 +106,7 @@ def exchange_json(now: float, seen: ExchangeObservation) -> bytes:
         len(seen.earlier),
         seen.retried,
         seen.client_retry,
+        seen.caller,
         seen.input_tokens,
         seen.output_tokens,
         seen.cached_tokens,

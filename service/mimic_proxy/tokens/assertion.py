@@ -12,6 +12,7 @@ from mimic_proxy.tokens.recipe import Fields
 
 KEY_BLOCK = re.compile(r"-----BEGIN ([A-Z ]*)PRIVATE KEY-----.*?-----END \1PRIVATE KEY-----", re.DOTALL)
 CERTIFICATE_BLOCK = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
+SLOW_CLOCK_SECONDS = 10
 CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 
 
@@ -52,9 +53,11 @@ class Assertion:
         issuer = self.issuer or key.issuer
         if issuer is None:
             raise ValueError("does not say whose key it is: set CLIENT_ID")
-        now = int(wall)
+        lifetime = max(int(self.lifetime), 1)
+        # A token service whose clock is a little late would take it for one of the future.
+        issued = int(wall) - min(SLOW_CLOCK_SECONDS, lifetime // 4)
         claims: dict[str, object] = {"iss": issuer, "sub": issuer, "aud": self.audience}
-        claims |= {"iat": now, "exp": now + max(int(self.lifetime), 1), "jti": self.identify(), **dict(self.claims)}
+        claims |= {"iat": issued, "exp": issued + lifetime, "jti": self.identify(), **dict(self.claims)}
         claims = {name: value for name, value in claims.items() if value is not None}
         header = key.header if self.key_id is None else {**key.header, "kid": self.key_id}
         algorithm = self.algorithm or key.algorithm

@@ -49,6 +49,13 @@ class TokenStore:
     def open(self) -> Kept | None:
         """Takes the lock, reads what was kept, and writes it again to see whether it can. Raises StoreError."""
         try:
+            return self._opened()
+        except StoreError:
+            self.close()
+            raise
+
+    def _opened(self) -> Kept | None:
+        try:
             if self._lock is None:
                 self._lock = _locked(self._file.with_name(f"{self._file.name}.lock"))
             found = self._read()

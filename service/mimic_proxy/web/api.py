@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -10,10 +10,11 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mimic_proxy.errors import InvalidRequest, MethodNotAllowed, MimicError, ShuttingDown, UnknownRoute
+from mimic_proxy.relay.authorised import BackendCall
 from mimic_proxy.relay.headers import REQUEST_ID, RequestFields, read_request
 from mimic_proxy.relay.outcome import NO_STATUS_SENT, outcome_of_error, outcome_of_status
 from mimic_proxy.relay.ports import Services
-from mimic_proxy.relay.request import CALLER_LEFT
+from mimic_proxy.relay.request import CALLER, CALLER_LEFT
 from mimic_proxy.relay.routes import match
 from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.observation import Operation, Outcome
@@ -21,7 +22,7 @@ from mimic_proxy.telemetry.port import NoSpans, WebSpans
 from mimic_proxy.telemetry.propagation import unsampled
 from mimic_proxy.web.answering import Answering
 from mimic_proxy.web.errors import FAILURE, error_response, mimic_error
-from mimic_proxy.web.models import BackendCall, Models, ModelsAnswer
+from mimic_proxy.web.models import Models, ModelsAnswer
 
 CALL = "mimic.call"
 """Key of the scope: the BackendCall of a request."""
@@ -38,7 +39,7 @@ def create_api(services: Services, models: Models, version: str, spans: WebSpans
         redoc_url=None,
         # The instrumentation makes the spans; FastAPI's own would stand beside them.
         telemetry={"tracing": False, "metrics": False, "logs": False},
-        exception_handlers={MimicError: mimic_error, HTTPException: _http_error},
+        exception_handlers={MimicError: mimic_error, HTTPException: _http_errors(services)},
     )
     app.add_middleware(Observed, services=services, spans=spans or NoSpans())
 
@@ -79,19 +80,26 @@ def _answer(answer: ModelsAnswer) -> Response:
     return response
 
 
-async def _http_error(request: Request, error: Exception) -> Response:
-    """Starlette's own refusals: unknown path, wrong method."""
-    assert isinstance(error, HTTPException)
-    method, path = request.method, request.scope["raw_path"]
-    found = match(method.encode("ascii"), path)
-    if not isinstance(found, MimicError):
-        if error.status_code == 405:
-            found = MethodNotAllowed(f"{method} is not allowed here.", allowed=["GET"])
-        elif error.status_code == 404:
-            found = UnknownRoute(f"Mimic does not serve {method} on this path. The API is below /v1.")
-        else:
-            found = InvalidRequest(str(error.detail))
-    return await mimic_error(request, found)
+def _http_errors(services: Services) -> Callable[[Request, Exception], Coroutine[Any, Any, Response]]:
+    """The handler of Starlette's own refusals: unknown path, wrong method."""
+
+    async def answer(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        method, path = request.method, request.scope["raw_path"]
+        found = match(method.encode("ascii"), path, translated=services.translates)
+        if not isinstance(found, MimicError):
+            found = _refusal(error, method)
+        return await mimic_error(request, found)
+
+    return answer
+
+
+def _refusal(error: HTTPException, method: str) -> MimicError:
+    if error.status_code == 405:
+        return MethodNotAllowed(f"{method} is not allowed here.", allowed=["GET"])
+    if error.status_code == 404:
+        return UnknownRoute(f"Mimic does not serve {method} on this path. The API is below /v1.")
+    return InvalidRequest(str(error.detail))
 
 
 class Observed:
@@ -222,6 +230,7 @@ def _observation(
         duration_seconds=ended - started,
     )
     seen.route = route
+    seen.caller = scope.get(CALLER)
     seen.trace = asked.trace
     seen.error_code = None if error is None else error.code
     seen.token_wait_seconds = sum(wait.seconds for wait in asked.token_waits)

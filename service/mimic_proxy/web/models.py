@@ -14,20 +14,21 @@ from urllib.parse import unquote
 
 import msgspec
 
-from mimic_proxy.errors import MimicError, ModelNotFound, UpstreamAuthFailed, UpstreamBadResponse, UpstreamError
+from mimic_proxy.dialects.base import Translated
+from mimic_proxy.errors import MimicError, ModelNotFound, UpstreamError
+from mimic_proxy.relay.answer import JSON_LINE
+from mimic_proxy.relay.authorised import Authorised, BackendCall
 from mimic_proxy.relay.body import UNREADABLE
-from mimic_proxy.relay.call import Answer, Tries, call
-from mimic_proxy.relay.headers import RequestFields, head_end, head_start
-from mimic_proxy.relay.pool import Pool
+from mimic_proxy.relay.call import Answer
+from mimic_proxy.relay.headers import RequestFields, ResponseFields
 from mimic_proxy.relay.ports import Services
-from mimic_proxy.relay.target import operation_target
-from mimic_proxy.telemetry.observation import TokenWait, Trace
-from mimic_proxy.telemetry.propagation import trace_lines, unsampled
-from mimic_proxy.tokens.token import AccessToken
+from mimic_proxy.telemetry.propagation import unsampled
 
 WITHOUT_ROUTE = frozenset({404, 405, 501})
 LONGEST_LIST_BYTES = 16777216
 MOST_WORKED = 256
+WITHOUT_CALL = Answer(ResponseFields(404), b"")
+NOT_TRANSLATED = Translated(502, b"{}")
 
 logger = logging.getLogger("mimic.models")
 
@@ -53,30 +54,17 @@ class ModelsAnswer:
     lines: Sequence[bytes] = ()
 
 
-class BackendCall:
-    """What one request of a caller has to do with the backend.
-
-    trace: where it stands. traced: spans of ours show it, so that the backend hears of them and not of the caller's.
-    """
-
-    def __init__(self, trace: Trace, *, traced: bool = False) -> None:
-        self.trace = trace
-        self.traced = traced
-        self.tries = Tries()
-        self.token_waits: tuple[TokenWait, ...] = ()
-
-
 class Models:
     """One for the process."""
 
     def __init__(
-        self, services: Services, pool: Pool, *, fixed: Sequence[str], cache_seconds: float, timeout: float
+        self, services: Services, backend: Authorised | None, *, fixed: Sequence[str], cache_seconds: float
     ) -> None:
+        """backend: None where no place is known to ask."""
         self.services = services
-        self.pool = pool
+        self.backend = backend
         self.fixed = tuple(fixed)
         self.cache_seconds = cache_seconds
-        self.timeout = timeout
         self.kept: Answer | None = None
         self.kept_at = 0.0
         self.worked: dict[str, None] = {}
@@ -91,12 +79,12 @@ class Models:
         if model not in self.worked and len(self.worked) < MOST_WORKED:
             self.worked[model] = None
 
-    def _untraced(self, fields: RequestFields) -> BackendCall:
+    def untraced(self, fields: RequestFields) -> BackendCall:
         return BackendCall(unsampled(fields.traceparent, self.services.new_trace()))
 
     async def list(self, fields: RequestFields, query: bytes, asked: BackendCall | None = None) -> ModelsAnswer:
         """All models. asked: notes the call to the backend, if this request makes one. Raises MimicError."""
-        asked = asked or self._untraced(fields)
+        asked = asked or self.untraced(fields)
         if self.fixed:
             return ModelsAnswer(200, _as_list(self.fixed))
         if query:
@@ -117,7 +105,7 @@ class Models:
     async def _fresh_list(self, fields: RequestFields, query: bytes, asked: BackendCall) -> ModelsAnswer:
         now = self.services.clock()
         try:
-            answer = await self._ask(b"/models", fields, query, asked)
+            answer = await self.ask(b"/models", fields, query, asked)
         except MimicError:
             if self.kept is None:
                 raise
@@ -139,14 +127,16 @@ class Models:
 
         Raises MimicError, ModelNotFound among them.
         """
-        asked = asked or self._untraced(fields)
+        asked = asked or self.untraced(fields)
         name = unquote(raw_id.decode("ascii", "replace"))
         if self.fixed:
             if name not in self.fixed:
                 raise _not_found(name)
             return ModelsAnswer(200, msgspec.json.encode(_as_model(name)))
         try:
-            answer = await self._ask(b"/models/" + raw_id, fields, query, asked)
+            # A gateway of another dialect has no call for one model.
+            one = not self.services.translates
+            answer = await self.ask(b"/models/" + raw_id, fields, query, asked) if one else WITHOUT_CALL
         except UpstreamError:
             found = self._in_kept(name)
             if found is None:
@@ -176,76 +166,32 @@ class Models:
     def _tell(self, status: int) -> None:
         if not self.told:
             self.told = True
-            logger.warning(
-                "The backend has no list of models (status %d). Mimic lists the ids that have worked since it started; "
-                "MODELS sets a fixed list.",
-                status,
-            )
+            why = f"The backend has no list of models (status {status})"
+            if self.backend is None:
+                why = "ENVELOPE_MODELS_URL is not set"
+            logger.warning("%s. Mimic lists the ids that have worked since it started; MODELS sets a fixed list.", why)
 
-    async def _ask(
-        self, suffix: bytes, fields: RequestFields, query: bytes, asked: BackendCall | None = None
-    ) -> Answer:
-        """One authorised GET; a refused token is replaced once."""
-        asked = asked or self._untraced(fields)
-        services, tries = self.services, asked.tries
-        tries.forget()
-        token = await self._token(None, 0.0, asked)
-        for last in (False, True):
-            head = self._head(suffix, fields, query, token, asked)
-            sent_at = services.clock()
-            repeat = services.retry_dead_connection
-            limit = LONGEST_LIST_BYTES
-            answer = await call(self.pool, head, timeout=self.timeout, limit=limit, tries=tries, repeat=repeat)
-            if 300 <= answer.fields.status < 400:
-                tries.error_type = "other"
-                message = "The backend answered the models call with a redirect. Check CHAT_API_URL."
-                raise UpstreamBadResponse(message, error_type="other")
-            if answer.fields.status != 401:
-                if answer.fields.status < 300:
-                    services.tokens.accepted(token, services.clock())
-                return answer
-            if not last:
-                tries.repeated("unauthorized", services.clock())
-                token = await self._token(token, sent_at, asked)
-        raise UpstreamAuthFailed(
-            "The backend refused the access token again after it was refreshed. Check what it may access.",
-            should_retry=False,
+    async def ask(self, suffix: bytes, fields: RequestFields, query: bytes, asked: BackendCall) -> Answer:
+        """One authorised GET, its answer as OpenAI's."""
+        asked.tries.forget()
+        if self.backend is None:
+            return Answer(ResponseFields(404), b"")
+        if not self.services.translates:
+            return await self.backend.ask(b"GET", suffix, fields, query, asked, asked.tries, limit=LONGEST_LIST_BYTES)
+        dialect, translated = self.services.dialect, NOT_TRANSLATED
+
+        def refused(answer: Answer) -> bool:
+            nonlocal translated
+            translated = dialect.models(answer.fields.status, answer.plain(LONGEST_LIST_BYTES)) or NOT_TRANSLATED
+            return translated.status == 401
+
+        answer = await self.backend.ask(
+            b"GET", suffix, fields, query, asked, asked.tries, limit=LONGEST_LIST_BYTES, refused=refused
         )
-
-    def _head(
-        self, suffix: bytes, fields: RequestFields, query: bytes, token: AccessToken, asked: BackendCall
-    ) -> bytes:
-        base = self.services.backends["chat"].base
-        target = operation_target(base, suffix, query)
-        start = head_start(b"GET", target, base.host_field, fields, token.field, identity=True)
-        lines = b""
-        if self.services.trace_upstream:
-            lines = trace_lines(asked.trace, fields.traceparent, fields.tracestate, traced=asked.traced)
-        return start + head_end(lines, length=None, chunked=False)
-
-    async def _token(self, refused: AccessToken | None, sent_at: float, asked: BackendCall) -> AccessToken:
-        tokens, clock, trace = self.services.tokens, self.services.clock, asked.trace
-        future: asyncio.Future[AccessToken | MimicError] = asyncio.get_running_loop().create_future()
-
-        def ready(got: AccessToken | MimicError) -> None:
-            if not future.done():
-                future.set_result(got)
-
-        if refused is None:
-            got = tokens.obtain(ready, trace)
-        else:
-            got = tokens.replace(refused, sent_at, ready, trace)
-        if got is None:
-            since = clock()
-            try:
-                got = await future
-            finally:
-                tokens.leave(ready)
-                refresh = got.refresh if isinstance(got, AccessToken) else None
-                asked.token_waits += (TokenWait(since, clock() - since, refresh),)
-        if isinstance(got, MimicError):
-            raise got
-        return got
+        shown = ResponseFields(translated.status)
+        shown.request_id = answer.fields.request_id
+        shown.lines = [JSON_LINE, *answer.fields.lines_beside_body]
+        return Answer(shown, translated.body)
 
 
 def _is_named(entry: msgspec.Raw, name: str) -> bool:

@@ -33,6 +33,10 @@ async function collect(stream) {
   return chunks;
 }
 
+// A backend without streams: what it answers becomes one at once, and cannot be cut in the middle.
+const streams = process.env.WITHOUT_STREAMS === undefined;
+const cutShort = streams ? test : () => {};
+
 test('a chat completion is answered', async () => {
   const answer = await client.chat.completions.create({ model, messages });
   assert.equal(answer.object, 'chat.completion');
@@ -46,7 +50,7 @@ test('a streamed chat has the same words as the plain one', async () => {
   const plain = await client.chat.completions.create({ model, messages });
   const chunks = await collect(await client.chat.completions.create({ model, messages, stream: true }));
   const words = chunks.map((chunk) => chunk.choices[0]?.delta.content ?? '');
-  assert.ok(words.filter(Boolean).length > 1);
+  assert.ok(words.filter(Boolean).length > (streams ? 1 : 0));
   assert.equal(words.join(''), plain.choices[0].message.content);
   assert.equal(chunks.at(-1).choices[0].finish_reason, 'stop');
 });
@@ -80,7 +84,7 @@ test('a streamed tool call comes in pieces that make up its arguments', async ()
   });
   const chunks = await collect(stream);
   const pieces = chunks.flatMap((chunk) => chunk.choices[0]?.delta.tool_calls ?? []);
-  assert.ok(pieces.length > 1);
+  assert.ok(pieces.length > (streams ? 1 : 0));
   assert.ok(pieces.every((piece) => piece.index === 0));
   assert.ok(pieces[0].id);
   assert.equal(pieces[0].function.name, 'get_weather');
@@ -151,7 +155,7 @@ test("the backend's refusal arrives as BadRequestError", async () => {
   await assert.rejects(client.chat.completions.create({ messages }), BadRequestError);
 });
 
-test('a stream that ends without [DONE] raises APIError with a code', async () => {
+cutShort('a stream that ends without [DONE] raises APIError with a code', async () => {
   const headers = { 'x-demo-fault': 'no-done' };
   const stream = await client.chat.completions.create({ model, messages, stream: true }, { headers });
   let pieces = 0;
@@ -168,7 +172,7 @@ test('a stream that ends without [DONE] raises APIError with a code', async () =
   assert.ok(pieces > 0);
 });
 
-test('a stream that is cut in the middle raises APIError with a code', async () => {
+cutShort('a stream that is cut in the middle raises APIError with a code', async () => {
   const headers = { 'x-demo-fault': 'cut-mid' };
   const stream = await client.chat.completions.create({ model, messages, stream: true }, { headers });
   await assert.rejects(collect(stream), (error) => {

@@ -11,16 +11,17 @@ import uvicorn
 from openai import OpenAI
 
 from mimic_proxy.demo.backend import create_app
+from mimic_proxy.demo.credentials import Credentials
 from mimic_proxy.demo.options import DemoOptions
 
-Start = Callable[[DemoOptions], str]
+Start = Callable[..., str]
 
 
 @contextlib.contextmanager
-def _running(options: DemoOptions) -> Iterator[str]:
+def _running(options: DemoOptions, credentials: Credentials | None = None) -> Iterator[str]:
     """The URL of a demo backend that listens from now on: what connects before it serves waits in the backlog."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(options), log_config=None, ws="none"))
+    server = uvicorn.Server(uvicorn.Config(create_app(options, credentials=credentials), log_config=None, ws="none"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
@@ -35,7 +36,7 @@ def _running(options: DemoOptions) -> Iterator[str]:
 def start() -> Iterator[Start]:
     """Starts demo backends that end with the test."""
     with contextlib.ExitStack() as stack:
-        yield lambda options: stack.enter_context(_running(options))
+        yield lambda options, credentials=None: stack.enter_context(_running(options, credentials))
 
 
 @pytest.fixture(scope="package")

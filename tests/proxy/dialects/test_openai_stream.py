@@ -52,7 +52,7 @@ def test_a_chat_stream_is_forwarded_and_understood() -> None:
     parts = [ROLE, HELLO, STOP, USAGE_EVENT, DONE]
 
     assert [stream.feed(part) for part in parts] == parts
-    assert stream.finish() == b""
+    assert stream.finish(whole=True) == b""
     assert stream.facts == StreamFacts(
         verdict="ok",
         events=4,
@@ -73,7 +73,7 @@ def test_only_whole_events_are_given_out() -> None:
     assert stream.facts == StreamFacts(held="part")
     assert stream.feed(HELLO[20:] + STOP[:5]) == HELLO
     assert stream.facts.held == "part"
-    assert stream.finish() == STOP[:5]
+    assert stream.finish(whole=True) == STOP[:5]
 
 
 def test_a_role_is_an_event_but_no_content() -> None:
@@ -154,7 +154,7 @@ def test_done_without_its_blank_line_is_complete_and_given_out_at_the_end(last: 
 
     assert stream.feed(last) == b""
     assert (stream.facts.complete, stream.facts.done) == (True, False)
-    assert stream.finish() == last
+    assert stream.finish(whole=True) == last
     assert stream.facts.done
 
 
@@ -476,8 +476,8 @@ def test_any_split_gives_the_same_bytes_and_facts(whole: bytes, marks: list[int]
 
     out = b"".join(split.feed(read) for read in cuts(whole, marks))
 
-    assert out + split.finish() == whole
-    at_once.finish()
+    assert out + split.finish(whole=True) == whole
+    at_once.finish(whole=True)
     assert split.facts == at_once.facts
 
 
@@ -488,7 +488,7 @@ def test_any_split_takes_out_exactly_the_usage_event(before: bytes, marks: list[
 
     out = b"".join(stream.feed(read) for read in cuts(before + STOP + USAGE_EVENT + DONE, marks))
 
-    assert out + stream.finish() == before + STOP + DONE
+    assert out + stream.finish(whole=True) == before + STOP + DONE
     assert (stream.facts.usage, stream.facts.done) == (Usage(9, 12, None, None), True)
 
 
@@ -497,7 +497,7 @@ def test_any_split_takes_out_exactly_the_usage_event(before: bytes, marks: list[
 def test_any_bytes_pass(reads: list[bytes]) -> None:
     stream = reader(remove_usage=True)
 
-    assert b"".join(stream.feed(read) for read in reads) + stream.finish() == b"".join(reads)
+    assert b"".join(stream.feed(read) for read in reads) + stream.finish(whole=True) == b"".join(reads)
 
 
 # ---- answers that are no streams

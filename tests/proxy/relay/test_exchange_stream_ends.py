@@ -8,7 +8,7 @@ from fakes import stages
 from fakes.caller import STREAM_BODY, error_frame
 from fakes.replies import DONE, delta, event
 from fakes.world import Call, World
-from mimic_proxy.relay.exchange import AFTER_DONE_BYTES
+from mimic_proxy.relay.delivery import AFTER_DONE_BYTES
 
 USAGE = event({"choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}})
 ASKED = b'{"stream_options":{"include_usage":true},"model":"m","stream":true}'

@@ -19,6 +19,7 @@ EXPECTED = {
     errors.CallerError: "client_error",
     errors.InvalidRequest: "client_error",
     errors.UnsupportedInput: "client_error",
+    errors.ClientKeyRefused: "client_error",
     errors.Forbidden: "client_error",
     errors.ModelNotFound: "client_error",
     errors.UnknownRoute: "client_error",
@@ -37,6 +38,7 @@ EXPECTED = {
     errors.Unavailable: "internal_error",
     errors.Overloaded: "overloaded",
     errors.BuffersFull: "overloaded",
+    errors.ClientKeysMissing: "overloaded",
     errors.CircuitOpen: "circuit_open",
     errors.ShuttingDown: "shutdown",
 }

@@ -65,3 +65,56 @@ def test_a_surrogate_from_the_environment_is_sent_rather_than_raised() -> None:
 
 def test_messages_name_scheme_host_and_port_only() -> None:
     assert Recipe(url=URL, places=(CODE,)).origin == "https://tokens.corp.example:8443"
+
+
+FIELDS = (("grant_type", "x"), ("number", 7), ("flag", True))
+
+
+def test_fields_keep_their_kinds_in_json_and_become_text_elsewhere() -> None:
+    request = Recipe(url=URL, fields=FIELDS, places=(CODE,)).request("s")
+    assert json.loads(request.body) == {"grant_type": "x", "number": 7, "flag": True, "code": "s"}
+    request = Recipe(url=URL, encoding="form", fields=FIELDS, places=(CODE,)).request("s")
+    assert request.body == b"grant_type=x&number=7&flag=true&code=s"
+
+
+def test_a_name_that_is_a_pointer_stands_inside_a_json_body() -> None:
+    places = (SecretPlace("body", "/auth/code"),)
+    request = Recipe(url=URL, fields=(("/auth/kind", "api"), ("top", {"a": 1})), places=places).request("s")
+    assert json.loads(request.body) == {"auth": {"kind": "api", "code": "s"}, "top": {"a": 1}}
+
+
+def test_a_query_carries_fields_and_secret_and_no_body() -> None:
+    request = Recipe(url=URL, method="GET", encoding="query", fields=(("a", "b c"),), places=(CODE,)).request("s&t")
+    assert (request.url, request.body) == (f"{URL}&a=b+c&code=s%26t", b"")
+    assert "s%26t" not in repr(request)
+    assert Recipe(url="https://t.example", method="GET", encoding="query", places=(CODE,)).request("s").url == (
+        "https://t.example?code=s"
+    )
+
+
+def test_a_secret_is_written_as_its_template_says() -> None:
+    place = SecretPlace("header", "X-Auth", "Api-Key {secret}")
+    assert dict(Recipe(url=URL, places=(place,)).request("abc").headers)["x-auth"] == "Api-Key abc"
+
+
+def test_header_fields_of_the_settings_replace_the_usual_ones() -> None:
+    headers = (("Accept", "application/vnd.example+json"), ("X-Tenant", "7"))
+    found = dict(Recipe(url=URL, headers=headers, places=(CODE,)).request("s").headers)
+    assert (found["accept"], found["x-tenant"]) == ("application/vnd.example+json", "7")
+
+
+def test_two_secrets_stand_in_two_places() -> None:
+    places = (SecretPlace("body", "subject_token"), SecretPlace("basic", "me"))
+    request = Recipe(url=URL, encoding="form", places=places).request("subject", "word")
+    assert request.body == b"subject_token=subject"
+    assert base64.b64decode(dict(request.headers)["authorization"][6:]) == b"me:word"
+
+
+def test_what_is_shown_of_a_request_holds_no_secret() -> None:
+    places = (CODE, SecretPlace("basic", "me"), SecretPlace("header", "X-Key"))
+    fields = (("grant_type", "x"), ("password", "hidden"))
+    shown = Recipe(url=URL, fields=fields, headers=(("X-App", "hidden"),), places=places).shown()
+    assert shown == (
+        "POST https://***@tokens.corp.example:8443/oauth/token?tenant=***; "
+        "json with grant_type=x, password=***, code=***; basic authentication of me; header fields x-key, x-app"
+    )

@@ -20,11 +20,12 @@ from mimic_proxy.errors import (
     UpstreamBadResponse,
     UpstreamTimeout,
 )
+from mimic_proxy.relay.authorised import Authorised, BackendCall
 from mimic_proxy.relay.headers import RequestFields, read_request
 from mimic_proxy.relay.pool import Pool
 from mimic_proxy.relay.ports import Backend as Target
 from mimic_proxy.telemetry.observation import Trace
-from mimic_proxy.web.models import MOST_WORKED, BackendCall, Models, ModelsAnswer
+from mimic_proxy.web.models import MOST_WORKED, Models, ModelsAnswer
 
 LIST = b'{ "object":"list", "data":[ {"id":"small","object":"model","vendor":{"n":1.50}}, {"id":"org/large", "x":2} ] }'
 NO_ROUTE = answer(404, b"404 page not found", [(b"content-type", b"text/plain")])
@@ -41,8 +42,9 @@ class Desk:
         self.world = World()
         base = dataclasses.replace(pool.base, path=b"/api/v1", query=b"api-version=2")
         self.world.services.backends = {"chat": Target(base, pool), "embeddings": Target(base, pool)}
-        settings = {"fixed": (), "cache_seconds": 10.0, "timeout": 5.0, **how}
-        self.models = Models(self.world.services, pool, **settings)
+        settings = {"fixed": (), "cache_seconds": 10.0, **how}
+        asks = Authorised(self.world.services, pool, base, name="CHAT_API_URL", timeout=settings.pop("timeout", 5.0))
+        self.models = Models(self.world.services, asks, **settings)
 
     def caller(self, *pairs: tuple[bytes, bytes]) -> RequestFields:
         return read_request([(b"host", b"localhost"), *pairs], self.world.services.request_names)
@@ -351,7 +353,7 @@ async def test_one_model_that_ended_a_moment_ago_is_known(desk: Desk) -> None:
 
 
 def test_the_models_that_worked_are_bounded() -> None:
-    models = Models(World().services, None, fixed=(), cache_seconds=0.0, timeout=0.0)  # type: ignore[arg-type]
+    models = Models(World().services, None, fixed=(), cache_seconds=0.0)
     for number in range(MOST_WORKED + 10):
         models.note(f"m{number}")
     assert list(models.worked) == [f"m{number}" for number in range(MOST_WORKED)]

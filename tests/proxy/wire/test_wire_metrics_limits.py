@@ -144,10 +144,10 @@ async def test_the_stop(meter: Meter) -> None:
 
 
 FAULT = """
-import mimic_proxy.relay.exchange as exchange
+import mimic_proxy.relay.understanding as understanding
 import mimic_proxy.web.models as models
 
-read = exchange.read_fields
+read = understanding.read_fields
 
 
 def read_unless_told(body):
@@ -158,7 +158,7 @@ def broken(*_):
     return 1 / 0
 
 
-exchange.read_fields = read_unless_told
+understanding.read_fields = read_unless_told
 models.Models.one = broken
 """
 

@@ -1,21 +1,18 @@
-"""`python helm/values_reference.py [--check]`: the chart's README, made of the comments in values.yaml.
+"""The chart's README, made of the comments in values.yaml.
 
 The comment above a value describes it; the comment above a map begins a paragraph of its own.
 """
 
 import json
-import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-CHART = Path(__file__).parent / "mimic"
 INTRODUCTION = """# Chart mimic
 
-Written by `make chart-readme` from values.yaml; change it there.
+Written by `make reference` from values.yaml; change it there.
 
 Installs the operator of [Mimic](../../README.md): a webhook that puts the proxy into pods, and a reconciler that makes
 what a MimicBackend asks for. How to install, upgrade and remove it: [docs/kubernetes.md](../../docs/kubernetes.md).
@@ -98,19 +95,3 @@ def _table(rows: Iterable[Value]) -> str:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
-
-
-def main(arguments: list[str]) -> int:
-    """Write the README, or with --check say whether it is as it should be; the exit code."""
-    wanted = page((CHART / "values.yaml").read_text("utf-8"))
-    readme = CHART / "README.md"
-    if "--check" not in arguments:
-        readme.write_text(wanted, "utf-8")
-    elif not readme.exists() or readme.read_text("utf-8") != wanted:
-        print(f"{readme} is not up to date: `make chart-readme` writes it.")
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

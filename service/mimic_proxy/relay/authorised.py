@@ -1,0 +1,127 @@
+"""Calls to the backend that Mimic composes itself: each with a valid token, which is replaced once if it is refused."""
+
+import asyncio
+from collections.abc import Callable
+
+from mimic_proxy.errors import MimicError, UpstreamAuthFailed, UpstreamBadResponse
+from mimic_proxy.relay.call import Answer, call
+from mimic_proxy.relay.headers import RequestFields, head_end, head_start
+from mimic_proxy.relay.pool import Pool
+from mimic_proxy.relay.ports import Services
+from mimic_proxy.relay.target import Base, operation_target
+from mimic_proxy.relay.tries import Tries
+from mimic_proxy.telemetry.observation import TokenWait, Trace
+from mimic_proxy.telemetry.propagation import trace_lines
+from mimic_proxy.tokens.token import AccessToken
+
+
+class BackendCall:
+    """What one request of a caller has to do with the backend.
+
+    trace: where it stands. traced: spans of ours show it, so that the backend hears of them and not of the caller's.
+    """
+
+    def __init__(self, trace: Trace, *, traced: bool = False) -> None:
+        self.trace = trace
+        self.traced = traced
+        self.tries = Tries()
+        self.token_waits: tuple[TokenWait, ...] = ()
+
+
+def refused_by_status(answer: Answer) -> bool:
+    """The backend says so as HTTP does."""
+    return answer.fields.status == 401
+
+
+class Authorised:
+    """Makes authorised calls. name: the backend's setting, for messages. timeout: seconds of one call, 0 for none."""
+
+    def __init__(self, services: Services, pool: Pool, base: Base, *, name: str, timeout: float) -> None:
+        self.services = services
+        self.pool = pool
+        self.base = base
+        self.name = name
+        self.timeout = timeout
+
+    async def ask(
+        self,
+        method: bytes,
+        suffix: bytes,
+        fields: RequestFields,
+        query: bytes,
+        asked: BackendCall,
+        tries: Tries,
+        *,
+        body: bytes | None = None,
+        limit: int,
+        refused: Callable[[Answer], bool] = refused_by_status,
+    ) -> Answer:
+        """The whole answer to one call; a refused token is replaced once.
+
+        suffix: path below the base. limit: bytes of the answer's body. Raises MimicError.
+        """
+        services = self.services
+        token = await self._token(None, 0.0, asked)
+        for last in (False, True):
+            request = self._request(method, suffix, fields, query, token, asked, body)
+            sent_at = services.clock()
+            repeat = services.retry_dead_connection
+            answer = await call(self.pool, request, timeout=self.timeout, limit=limit, tries=tries, repeat=repeat)
+            if 300 <= answer.fields.status < 400:
+                tries.error_type = "other"
+                message = f"The backend answered with a redirect, which is not followed. Check {self.name}."
+                raise UpstreamBadResponse(message, error_type="other")
+            if not refused(answer):
+                if answer.fields.status < 300:
+                    services.tokens.accepted(token, services.clock())
+                return answer
+            tries.error_type = "unauthorized"
+            if not last:
+                tries.repeated("unauthorized", services.clock())
+                token = await self._token(token, sent_at, asked)
+        raise UpstreamAuthFailed(
+            "The backend refused the access token again after it was refreshed. Check what it may access.",
+            should_retry=False,
+        )
+
+    def _request(
+        self,
+        method: bytes,
+        suffix: bytes,
+        fields: RequestFields,
+        query: bytes,
+        token: AccessToken,
+        asked: BackendCall,
+        body: bytes | None,
+    ) -> bytes:
+        target = operation_target(self.base, suffix, query)
+        start = head_start(method, target, self.base.host_field, fields, token.field, identity=True)
+        lines = b""
+        if self.services.trace_upstream:
+            lines = trace_lines(asked.trace, fields.traceparent, fields.tracestate, traced=asked.traced)
+        length = None if body is None else len(body)
+        return start + head_end(lines, length=length, chunked=False) + (body or b"")
+
+    async def _token(self, refused: AccessToken | None, sent_at: float, asked: BackendCall) -> AccessToken:
+        tokens, clock, trace = self.services.tokens, self.services.clock, asked.trace
+        future: asyncio.Future[AccessToken | MimicError] = asyncio.get_running_loop().create_future()
+
+        def ready(got: AccessToken | MimicError) -> None:
+            if not future.done():
+                future.set_result(got)
+
+        if refused is None:
+            got = tokens.obtain(ready, trace)
+        else:
+            got = tokens.replace(refused, sent_at, ready, trace)
+        if got is None:
+            since = clock()
+            try:
+                got = await future
+            finally:
+                tokens.leave(ready)
+                refresh = got.refresh if isinstance(got, AccessToken) else None
+                asked.token_waits += (TokenWait(since, clock() - since, refresh),)
+        if isinstance(got, MimicError):
+            raise got
+        return got

@@ -1,0 +1,252 @@
+"""How the body of a backend's answer reaches the caller, unless it passes as the bytes it is. Sans I/O.
+
+1. A stream of events is held back until its first event is classified: so long it can be replayed, or become an answer
+   with a status of its own. From then on whole events pass as they come.
+2. What has to be read whole is gathered within the budget of all: an answer that is translated, and one that comes
+   where a heartbeat has begun a stream.
+3. An end that is found here is returned; the exchange acts on it.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+from mimic_proxy.dialects.base import Shown, StreamFacts, StreamReader, Translation
+from mimic_proxy.errors import BuffersFull, InvalidRequest, MimicError, UpstreamBadResponse
+from mimic_proxy.relay.answer import Answer
+from mimic_proxy.relay.body import read_fields
+from mimic_proxy.relay.coding import decoded
+from mimic_proxy.relay.deadlines import Moments
+from mimic_proxy.relay.headers import ResponseFields
+from mimic_proxy.relay.report import Attempts
+from mimic_proxy.relay.slots import Budget
+
+HELD_BYTES = 65536
+"""Most that is held of a stream before its first event is classified."""
+AFTER_DONE_BYTES = 65536
+LARGEST_WHOLE_BYTES = 33554432
+"""Of an answer that has to be read whole."""
+NO_FIRST_EVENT = "The backend ended its stream before the first event."
+INCOMPLETE = "The backend ended its stream before it was complete."
+
+
+class Ending:
+    """How an answer ends.
+
+    refused: the token was. failed: `error` says why. answer: with `status` and the JSON object `body`. events: with
+    the events `body`, not begun yet. complete: all has been given out.
+    """
+
+    error: MimicError | None = None
+    status = 0
+    body = b""
+    shown: Shown | None = None
+
+    def __init__(
+        self, kind: Literal["refused", "failed", "answer", "events", "complete"], *, reusable: bool = False
+    ) -> None:
+        self.kind = kind
+        self.reusable = reusable
+        """The connection may carry another request."""
+
+    @classmethod
+    def failed(cls, error: MimicError) -> "Ending":
+        """The answer cannot be given, or not to its end."""
+        ending = cls("failed")
+        ending.error = error
+        return ending
+
+    @classmethod
+    def with_body(
+        cls, kind: Literal["answer", "events"], status: int, body: bytes, shown: Shown | None = None, *, reusable: bool
+    ) -> "Ending":
+        """The answer is there at once."""
+        ending = cls(kind, reusable=reusable)
+        ending.status = status
+        ending.body = body
+        ending.shown = shown
+        return ending
+
+
+class EventDelivery:
+    """A stream of events. begin: writes the head of the answer, called once, before the first event goes out."""
+
+    def __init__(
+        self, answer: Answer, reader: StreamReader, attempts: Attempts, at: Moments, begin: Callable[[], None]
+    ) -> None:
+        self._answer = answer
+        self._reader = reader
+        self._attempts = attempts
+        self._at = at
+        self._begin = begin
+        self._held = b""
+        self._after_done_size = 0
+        self.released = False
+        """The first event is classified, or could not be held any longer."""
+
+    @property
+    def facts(self) -> StreamFacts:
+        """What the stream has shown."""
+        return self._reader.facts
+
+    @property
+    def interruptible(self) -> bool:
+        """An event of ours may be written now."""
+        facts = self._reader.facts
+        return not (facts.in_partial or facts.error_frame)
+
+    def feed(self, body: bytes, ended: bool) -> Ending | None:
+        """One read of the backend; ended: the body is complete by its framing."""
+        out = self._reader.feed(body)
+        facts = self._reader.facts
+        self._attempts.event_seen(self._at.upstream, facts.events, facts.first_content)
+        if not self.released:
+            error = self._first_error(ended)
+            if error is not None:
+                return error
+            self._held += out
+            enough = len(self._held) >= HELD_BYTES or facts.in_partial
+            if facts.verdict is None and not facts.done and not enough:
+                return self._end_unclassified() if ended else None
+            out = self._take_held()
+        self._write(out)
+        if ended:
+            return self.end(UpstreamBadResponse(INCOMPLETE, error_type="protocol"), whole=True)
+        return self._after_done(len(body)) if facts.done else None
+
+    def end(self, error: MimicError, *, whole: bool) -> Ending:
+        """No more comes. The stream was complete, or ends with `error`. whole: its body was, by its framing."""
+        tail, facts = self._reader.finish(whole), self._reader.facts
+        if facts.complete and self._answer.committed:
+            # Half an event is nobody's; `data: [DONE]` without its blank line is whole enough.
+            self._write(tail if facts.held == "done" else b"")
+            return Ending("complete", reusable=True)
+        if facts.lacking is not None:
+            error = UpstreamBadResponse(facts.lacking, error_type="protocol")
+        return Ending.failed(error)
+
+    def _first_error(self, ended: bool) -> Ending | None:
+        """The first event was an error, which can still be the answer's status."""
+        facts = self._reader.facts
+        verdict = facts.verdict
+        if not isinstance(verdict, int) or (verdict != 401 and self._answer.committed):
+            return None
+        if verdict == 401:
+            return Ending("refused", reusable=ended)
+        return Ending.with_body("answer", verdict, facts.error_body or b"{}", reusable=ended)
+
+    def _end_unclassified(self) -> Ending:
+        """The body is over. Its only event may have come without the end that events have."""
+        tail, facts = self._reader.finish(True), self._reader.facts
+        self._attempts.event_seen(self._at.upstream, facts.events, facts.first_content)
+        error = self._first_error(True)
+        if error is not None:
+            return error
+        if facts.verdict == "ok" and facts.complete and facts.held == "done":
+            self._write(self._take_held() + tail)
+            return Ending("complete", reusable=True)
+        return Ending.failed(UpstreamBadResponse(facts.lacking or NO_FIRST_EVENT, error_type="protocol"))
+
+    def release(self) -> None:
+        """Give out what is held, classified or not."""
+        if not self.released:
+            held = self._take_held()
+            self._at.written = self._at.upstream
+            self._answer.write(held)
+
+    def _take_held(self) -> bytes:
+        self.released = True
+        held, self._held = self._held, b""
+        self._begin()
+        return held
+
+    def _write(self, data: bytes) -> None:
+        if data:
+            self._at.written = self._at.upstream
+            self._answer.write(data)
+
+    def _after_done(self, size: int) -> Ending | None:
+        """The answer is whole; its connection is read on for a moment, so that it can be kept."""
+        if not self._at.after_done:
+            self._at.after_done = self._at.upstream
+            return None
+        self._after_done_size += size
+        return Ending("complete") if self._after_done_size > AFTER_DONE_BYTES else None
+
+
+class WholeDelivery:
+    """An answer that is read whole. stream: the caller asked for one. translation: None for OpenAI's own dialect,
+    where only an error can be told: a heartbeat has begun the stream that this is not."""
+
+    def __init__(
+        self, fields: ResponseFields, translation: Translation | None, budget: Budget, *, stream: bool
+    ) -> None:
+        self._fields = fields
+        self._translation = translation
+        self._budget = budget
+        self._stream = stream
+        self._limit = HELD_BYTES if translation is None else LARGEST_WHOLE_BYTES
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._reserved = 0
+
+    def feed(self, piece: bytes, ended: bool) -> Ending | None:
+        """One read of the backend; ended: the body is complete by its framing."""
+        self._size += len(piece)
+        if self._size > self._limit:
+            return Ending.failed(self._too_long())
+        if not self._budget.take(len(piece)):
+            message = "Mimic holds as many bytes as MAX_BUFFERED_BYTES allows. Try again shortly."
+            return Ending.failed(BuffersFull(message, retry_after=1))
+        self._reserved += len(piece)
+        self._pieces.append(piece)
+        if not ended:
+            return None
+        body = b"".join(self._pieces)
+        return self._late(body) if self._translation is None else self._translated(self._translation, body)
+
+    def forget(self) -> None:
+        """Give its memory and its share of the budget back."""
+        self._pieces = []
+        self._budget.give(self._reserved)
+        self._reserved = 0
+
+    def _translated(self, translation: Translation, body: bytes) -> Ending:
+        status = self._fields.status
+        try:
+            got = translation.answer(status, decoded(body, self._fields.coding, LARGEST_WHOLE_BYTES))
+            if got.status == 401:
+                return Ending("refused", reusable=True)
+            if self._stream and got.status < 300:
+                return Ending.with_body("events", 200, translation.events(got), got.shown, reusable=True)
+        except MimicError as error:
+            return Ending.failed(error)
+        except ValueError as wrong:
+            return Ending.failed(UpstreamBadResponse(f"The backend answered {status} {wrong}.", error_type="other"))
+        return Ending.with_body("answer", got.status, got.body, got.shown, reusable=True)
+
+    def _late(self, body: bytes) -> Ending:
+        if self._fields.status >= 400 and _is_error_object(body):
+            return Ending.with_body("answer", self._fields.status, body, reusable=True)
+        return Ending.failed(self._no_stream())
+
+    def _too_long(self) -> MimicError:
+        if self._translation is None:
+            return self._no_stream()
+        message = f"The backend's answer is longer than {self._limit} bytes, the most that is read whole."
+        return UpstreamBadResponse(message, error_type="other")
+
+    def _no_stream(self) -> MimicError:
+        status = self._fields.status
+        message = f"The backend answered with status {status}, not with a stream."
+        return UpstreamBadResponse(message, error_type="protocol" if status < 400 else None)
+
+
+def _is_error_object(body: bytes) -> bool:
+    """A JSON object that begins as OpenAI's errors do, small enough for one event."""
+    if len(body) > HELD_BYTES or not body.lstrip().startswith(b'{"error"'):
+        return False
+    try:
+        read_fields(body)
+    except InvalidRequest:
+        return False
+    return True

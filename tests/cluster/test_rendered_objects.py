@@ -1,0 +1,91 @@
+"""What is rendered, judged by a real API server: its schemas, its admission, its server-side apply."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from fakes.kubernetes_examples import EXAMPLES, manifest_in
+from mimic_operator.reconcile.manifests import desired
+from mimic_operator.resource.backend import parse
+from mimic_operator.resource.container import ProxyDefaults
+from mimic_operator.resource.revision import from_data, revision_of
+
+DEFAULTS = ProxyDefaults(image="registry.example.com/mimic:0.1.0")
+PLURALS = {
+    "ConfigMap": "api/v1/{}/configmaps",
+    "ControllerRevision": "apis/apps/v1/{}/controllerrevisions",
+    "Deployment": "apis/apps/v1/{}/deployments",
+    "HorizontalPodAutoscaler": "apis/autoscaling/v2/{}/horizontalpodautoscalers",
+    "NetworkPolicy": "apis/networking.k8s.io/v1/{}/networkpolicies",
+    "PodDisruptionBudget": "apis/policy/v1/{}/poddisruptionbudgets",
+    "Service": "api/v1/{}/services",
+    "ServiceAccount": "api/v1/{}/serviceaccounts",
+}
+APPLY = {"content-type": "application/apply-patch+yaml"}
+
+
+def rendered(example: Path, namespace: str) -> list[dict[str, Any]]:
+    manifest = manifest_in(example)
+    manifest["metadata"] = {**manifest["metadata"], "namespace": namespace}
+    backend = parse(manifest, strict=True)
+    # The kind of an operator that this API server has not got.
+    return [each for each in desired(backend, revision_of(backend, DEFAULTS)) if each["kind"] != "PodMonitor"]
+
+
+def applied(admin: httpx2.Client, manifest: dict[str, Any]) -> httpx2.Response:
+    place = PLURALS[manifest["kind"]].format(f"namespaces/{manifest['metadata']['namespace']}")
+    params = {"fieldManager": "mimic-operator", "force": "true", "fieldValidation": "Strict"}
+    return admin.patch(f"/{place}/{manifest['metadata']['name']}", params=params, headers=APPLY, json=manifest)
+
+
+@pytest.fixture
+def restricted(admin: httpx2.Client, namespace: str) -> str:
+    """A namespace that lets in pods of the restricted profile alone, and warns of templates that are not."""
+    levels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
+    patch = {"metadata": {"labels": levels}}
+    kind = {"content-type": "application/merge-patch+json"}
+    assert admin.patch(f"/api/v1/namespaces/{namespace}", json=patch, headers=kind).status_code == 200
+    return namespace
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_objects_of_every_example_are_applied_once_and_without_a_warning(
+    admin: httpx2.Client, restricted: str, example: Path
+):
+    for manifest in rendered(example, restricted):
+        first = applied(admin, manifest)
+        assert first.status_code in (200, 201), first.text
+        assert "warning" not in first.headers
+        # Controllers write in between, but not for ever; what is never the same twice is ours.
+        versions = [applied(admin, manifest).json()["metadata"]["resourceVersion"] for _ in range(10)]
+        assert any(one == other for one, other in pairwise([first.json()["metadata"]["resourceVersion"], *versions]))
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_pods_of_every_example_pass_the_restricted_profile(admin: httpx2.Client, restricted: str, example: Path):
+    for manifest in rendered(example, restricted):
+        if manifest["kind"] == "Deployment":
+            spec = manifest["spec"]["template"]["spec"]
+            # Neither exists here, and admission asks for them before anything else.
+            spec = {key: value for key, value in spec.items() if key not in ("serviceAccountName", "priorityClassName")}
+        elif manifest["kind"] == "ControllerRevision":
+            revision = from_data(manifest["data"])
+            spec = {"containers": [revision.container], "volumes": list(revision.volumes)}
+        else:
+            continue
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "pod-"}, "spec": spec}
+        params = {"dryRun": "All", "fieldValidation": "Strict"}
+        answer = admin.post(f"/api/v1/namespaces/{restricted}/pods", params=params, json=pod)
+        assert answer.status_code == 201, answer.text
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+def test_a_stored_revision_comes_back_as_it_was(admin: httpx2.Client, namespace: str, example: Path):
+    for manifest in rendered(example, namespace):
+        if manifest["kind"] == "ControllerRevision":
+            stored = applied(admin, manifest).json()
+            assert from_data(stored["data"]) == from_data(json.loads(json.dumps(manifest["data"])))

@@ -1,0 +1,52 @@
+"""The page of all settings: complete, and as the settings are."""
+
+from pathlib import Path
+
+import pytest
+
+from mimic_proxy.configuration import grants
+from mimic_proxy.configuration.presets import PRESETS
+from mimic_proxy.settings import READERS, SECRETS
+from reference import settings
+
+PAGE = Path(__file__).parent.parent / "docs" / "reference" / "settings.md"
+
+
+def rows() -> dict[str, list[str]]:
+    lines = [line for line in settings.page().splitlines() if line.startswith("| `")]
+    cells = [[cell.strip() for cell in line[1:-1].split("|")] for line in lines]
+    return {each[0].strip("`"): each[1:] for each in cells}
+
+
+def test_the_page_is_what_the_settings_say() -> None:
+    assert PAGE.read_text("utf-8") == settings.page(), "make reference"
+
+
+def test_every_setting_and_every_preset_has_a_row_with_a_meaning_and_a_value() -> None:
+    assert rows().keys() == {*READERS, *SECRETS, *PRESETS}
+    assert all(meaning and value for meaning, value, *_ in rows().values())
+
+
+def test_every_setting_of_a_grant_names_it() -> None:
+    for name, (_, _, _, used) in ((name, row) for name, row in rows().items() if name not in PRESETS):
+        assert bool(used) == (name in grants.SPECIFIC or name == "TOKEN_URL"), name
+
+
+def test_defaults_and_bounds_are_told() -> None:
+    found = rows()
+    assert found["PORT"][1:3] == ["whole number from 0 to 65535", "`8000`"]
+    assert found["HOST"][2] == "`127.0.0.1,::1`"
+    assert found["IDLE_TIMEOUT"][1:3] == ["seconds, 0 or more", "`300`"]
+    assert found["CHAT_API_URL"][2] == "required"
+    assert found["AUTH_CODE"][1:] == ["secret, or `AUTH_CODE_FILE`", "-", "**`auth_code`**"]
+    assert found["LOG_LEVEL"][1] == "`DEBUG`, `INFO`, `WARNING`, `ERROR`"
+
+
+def test_a_setting_that_nothing_is_said_of_is_refused() -> None:
+    with pytest.raises(ValueError, match="NAME has no docstring"):
+        settings._docstring(None, "NAME")
+
+
+def test_a_value_whose_reader_is_not_known_is_told_by_its_type() -> None:
+    assert settings._plain(tuple[str, ...]) == "list, separated by commas"
+    assert settings._plain(int | None) == "whole number"
