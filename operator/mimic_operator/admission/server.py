@@ -114,7 +114,10 @@ class Server:
 
 
 def _merge(answer: Any, reply: Reply) -> None:
-    """Put our own patch into kopf's answer, which knows none."""
-    if reply.operations and answer["response"]["allowed"]:
+    """Put our own patch into kopf's answer, which knows none; and the class of a refusal (meta/v1, StatusReason)."""
+    response = answer["response"]
+    if not response["allowed"]:
+        response["status"]["reason"] = "Forbidden"
+    elif reply.operations:
         encoded = json.dumps(reply.operations, separators=(",", ":")).encode()
-        answer["response"] |= {"patch": base64.b64encode(encoded).decode(), "patchType": "JSONPatch"}
+        response |= {"patch": base64.b64encode(encoded).decode(), "patchType": "JSONPatch"}

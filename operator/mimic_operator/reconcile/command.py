@@ -7,9 +7,8 @@ import random
 import socket
 import time
 
-from lightkube import ConfigError, KubeConfig
-
-from mimic_operator.errors import OperatorError, Problem, SettingsError
+from mimic_operator.cluster.config import cluster_config
+from mimic_operator.errors import OperatorError
 from mimic_operator.reconcile.process import Machine
 from mimic_operator.reconcile.process import run as run_process
 from mimic_operator.settings import AT_A_CLUSTER, load
@@ -39,11 +38,3 @@ def run(arguments: argparse.Namespace, surroundings: Surroundings) -> int:
         logger.exception("The reconciler broke")
         return FAILED
     return OK
-
-
-def cluster_config() -> KubeConfig:
-    """The pod's service account, else KUBECONFIG. Raises SettingsError."""
-    try:
-        return KubeConfig.from_env()
-    except ConfigError as error:
-        raise SettingsError([Problem("KUBECONFIG", f"leads to no cluster: {error}")]) from error

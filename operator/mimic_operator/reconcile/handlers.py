@@ -80,9 +80,15 @@ def _connection(config: KubeConfig) -> kopf.ConnectionInfo:
     )
 
 
-async def watching(registry: kopf.OperatorRegistry, namespaces: Sequence[str], stop: asyncio.Event) -> None:
-    """kopf's operator until `stop` is set or it fails. namespaces: none is the whole cluster."""
-    await kopf.operator(
+async def watching(
+    registry: kopf.OperatorRegistry, namespaces: Sequence[str], stop: asyncio.Event, begun: Callable[[], None]
+) -> None:
+    """kopf's operator until `stop` is set or it fails. namespaces: none is the whole cluster.
+
+    begun: called once kopf has taken the process's signals, so that they can be taken back.
+    """
+    others = asyncio.all_tasks()
+    tasks = await kopf.spawn_tasks(
         registry=registry,
         standalone=True,
         clusterwide=not namespaces,
@@ -90,3 +96,5 @@ async def watching(registry: kopf.OperatorRegistry, namespaces: Sequence[str], s
         stop_flag=stop,
         memo=kopf.Memo(),
     )
+    begun()
+    await kopf.run_tasks(tasks, ignored=others)

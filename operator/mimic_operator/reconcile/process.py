@@ -55,9 +55,7 @@ class Machine:
 async def run(settings: Settings, config: KubeConfig, around: Machine) -> None:
     """Until SIGTERM or SIGINT. Raises LostLease, WatchEnded, NotInstalled, Fault."""
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    take_signals(stop)
     async with Cluster(config) as cluster:
         process = Process(settings, config, around, cluster)
         health = serving(
@@ -150,7 +148,7 @@ class Process:
 
     async def _kopf(self, end: asyncio.Event, stop: asyncio.Event) -> None:
         registry = handlers.registry_for(self.store.backend_seen, self._config)
-        await handlers.watching(registry, self._settings.watch_namespaces, end)
+        await handlers.watching(registry, self._settings.watch_namespaces, end, lambda: take_signals(stop))
         if not stop.is_set() and not end.is_set():
             raise WatchEnded("the watch of MimicBackends has ended")
 
@@ -245,6 +243,13 @@ def defaults_of(settings: Settings) -> ProxyDefaults:
         requests=dict(settings.proxy_requests),
         limits=dict(settings.proxy_limits),
     )
+
+
+def take_signals(stop: asyncio.Event) -> None:
+    """SIGTERM and SIGINT end the process in good order."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
 
 
 async def _first(work: Coroutine[Any, Any, None], stop: asyncio.Event) -> bool:

@@ -1,0 +1,313 @@
+"""Real pods, written through a real API server to the webhook's process over TLS."""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+import pytest
+
+from fakes.control_plane import ControlPlane, has_controllers
+from fakes.manifests import Manifest, backend, container, pod, shared
+from fakes.webhooks import MERGE, Webhook, backends_path, created, registered
+
+RESTRICTED = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}
+
+
+@dataclass(frozen=True)
+class Written:
+    status: int
+    answer: dict[str, Any]
+    warnings: list[str]
+
+    @property
+    def message(self) -> str:
+        return str(self.answer.get("message", ""))
+
+    @property
+    def words(self) -> set[str]:
+        """Of the warnings."""
+        return {text.removeprefix("Mimic, ").split(":")[0] for text in self.warnings if text.startswith("Mimic, ")}
+
+    @property
+    def proxies(self) -> list[str]:
+        spec = self.answer.get("spec", {})
+        found = [*spec.get("initContainers", ()), *spec.get("containers", ())]
+        return [each["name"] for each in found if each["name"] == "mimic-proxy"]
+
+
+class Writer:
+    """Writes pods into one namespace."""
+
+    def __init__(self, admin: httpx2.Client, namespace: str) -> None:
+        self.admin, self.namespace = admin, namespace
+
+    def write(self, manifest: Manifest, *, dry_run: bool = False) -> Written:
+        params = {"dryRun": "All"} if dry_run else {}
+        answer = self.admin.post(f"/api/v1/namespaces/{self.namespace}/pods", json=manifest, params=params)
+        texts = [field.split('"', 1)[1].rsplit('"', 1)[0] for field in answer.headers.get_list("warning")]
+        return Written(answer.status_code, answer.json(), texts)
+
+    def label(self, key: str, value: str) -> None:
+        """The namespace."""
+        wanted = {"metadata": {"labels": {key: value}}}
+        self.admin.patch(f"/api/v1/namespaces/{self.namespace}", json=wanted, headers=MERGE).raise_for_status()
+
+
+@pytest.fixture
+def writer(admin: httpx2.Client, namespace: str, webhook: Webhook) -> Writer:
+    return Writer(admin, namespace)
+
+
+@pytest.fixture
+def served(writer: Writer, admin: httpx2.Client) -> Writer:
+    """A namespace with one backend."""
+    created(admin, backend(), writer.namespace)
+    return writer
+
+
+def own(*containers: Manifest, **fields: Any) -> Manifest:
+    """A pod whose ReplicaSet need not exist."""
+    return pod(*containers, **fields)
+
+
+def test_a_pod_that_asks_gets_the_sidecar_and_its_containers_the_environment(served: Writer):
+    found = served.write(own())
+    assert (found.status, found.proxies) == (201, ["mimic-proxy"])
+    env = {each["name"]: each.get("value") for each in found.answer["spec"]["containers"][0]["env"]}
+    assert env["OPENAI_BASE_URL"] == "http://127.0.0.1:18480/v1"
+    sidecar = found.answer["spec"]["initContainers"][0]
+    assert sidecar["restartPolicy"] == "Always"
+    mounted = [mount["mountPath"] for mount in sidecar["volumeMounts"]]
+    assert mounted.count("/var/run/secrets/kubernetes.io/serviceaccount") == 1
+    names = {volume["name"]: volume for volume in found.answer["spec"]["volumes"]}
+    assert any("projected" in volume for volume in names.values()), "the application has lost its token"
+
+
+def test_a_pod_that_came_out_goes_in_again_unchanged(served: Writer):
+    once = served.write(own(name="first"))
+    again = {**once.answer, "metadata": {**once.answer["metadata"], "name": "second"}, "status": {}}
+    for field in ("uid", "resourceVersion", "creationTimestamp", "managedFields"):
+        again["metadata"].pop(field, None)
+    twice = served.write(again)
+    assert (twice.status, twice.proxies) == (201, ["mimic-proxy"])
+    assert twice.answer["spec"] == once.answer["spec"]
+
+
+def test_pods_that_ask_for_nothing_never_reach_the_webhook(served: Writer, webhook: Webhook):
+    before = webhook.reviewed()
+    for labels in ({}, {"mimic.dev/inject": "false"}, {"mimic.dev/inject": "true", "mimic.dev/component": "proxy"}):
+        assert served.write(own(labels=labels)).proxies == []
+    assert webhook.reviewed() == before
+    assert served.write(own()).proxies
+    assert webhook.reviewed() == before + 1
+
+
+DENIED = {
+    "UnknownBackend": (own(annotations={"mimic.dev/backend": "x"}), [backend()]),
+    "NoBackend": (own(), []),
+    "SeveralBackends": (own(), [backend(), backend("spare")]),
+    "PortTaken": (own(container(ports=[{"containerPort": 9000}])), [backend(injection={"port": 9000})]),
+    "HostNetwork": (own(hostNetwork=True), [backend()]),
+    "RevisionMissing": (own(annotations={"mimic.dev/revision": "mimic-corp-0"}), [backend()]),
+    "BadAnnotation": (own(annotations={"mimic.dev/backend": "/"}), [backend()]),
+    "NameTaken": (own(container("mimic-proxy")), [backend()]),
+}
+
+
+@pytest.mark.parametrize("word", DENIED)
+def test_what_cannot_be_is_denied_with_its_word(word: str, writer: Writer, admin: httpx2.Client):
+    given, backends = DENIED[word]
+    for each in backends:
+        created(admin, each, writer.namespace)
+    found = writer.write(given)
+    assert (found.status, found.answer.get("reason")) == (403, "Forbidden"), found.answer
+    assert f"Mimic, {word}: " in found.message
+    assert 'admission webhook "pods.mimic.dev" denied the request' in found.message
+
+
+def test_a_backend_without_a_revision_and_one_that_is_suspended_are_named(writer: Writer, admin: httpx2.Client):
+    created(admin, backend(), writer.namespace, current=False)
+    assert "Mimic, NotReconciled: " in writer.write(own()).message
+    path = f"{backends_path(writer.namespace)}/corp"
+    admin.patch(path, json={"spec": {"suspend": True}}, headers=MERGE).raise_for_status()
+    assert "Mimic, SuspendedBackend: " in writer.write(own()).message
+
+
+WARNED: dict[str, Manifest] = {
+    "EnvFrom": own(container(envFrom=[{"configMapRef": {"name": "more", "optional": True}}])),
+    "NoProxyUnknown": own(container(env={"HTTP_PROXY": "http://proxy:3128", "NO_PROXY": "$(OTHER)"})),
+    "BarePod": own(owner=None, name="bare"),
+    "UnknownKey": own(annotations={"mimic.dev/bakcend": "corp"}),
+    "Windows": own(os={"name": "windows"}),
+    "BackendGone": own(
+        labels={"mimic.dev/inject": "true", "mimic.dev/managed": "true"}, annotations={"mimic.dev/backend": "gone"}
+    ),
+}
+
+
+@pytest.mark.parametrize("word", WARNED)
+def test_what_somebody_should_know_comes_as_a_warning(word: str, served: Writer):
+    found = served.write(WARNED[word])
+    assert found.status == 201, found.message
+    assert word in found.words
+    assert bool(found.proxies) == (word not in ("Windows", "BackendGone"))
+
+
+@pytest.mark.parametrize(
+    "word", ["PortMoved", "NoProxyExtended", "InitContainersServed", "GeneratedName", "DryRun", "Injected"]
+)
+def test_a_dry_run_tells_all_of_it(word: str, served: Writer):
+    given = own(
+        container(ports=[{"containerPort": 18480}], env={"HTTPS_PROXY": "http://proxy:3128"}),
+        init=[container("migrate")],
+    )
+    found = served.write(given, dry_run=True)
+    assert found.status == 201, found.message
+    assert word in found.words
+
+
+def test_a_job_with_a_plain_sidecar_is_warned(writer: Writer, admin: httpx2.Client):
+    created(admin, backend(injection={"native": "Never"}), writer.namespace)
+    found = writer.write(own(owner="Job", init=[container("migrate")]))
+    assert {"JobNeverEnds", "InitContainersUnserved"} <= found.words
+    assert found.answer["spec"]["containers"][1]["name"] == "mimic-proxy"
+
+
+def test_an_init_container_can_call_the_model_behind_a_native_sidecar(served: Writer):
+    found = served.write(own(init=[container("migrate")])).answer["spec"]["initContainers"]
+    assert [each["name"] for each in found] == ["mimic-proxy", "migrate"]
+    assert "OPENAI_BASE_URL" in [each["name"] for each in found[1]["env"]]
+
+
+def test_a_namespace_that_volunteers_its_pods_is_never_denied(writer: Writer):
+    writer.label("mimic.dev/injection", "enabled")
+    found = writer.write(own(labels={}))
+    assert (found.status, found.proxies) == (201, [])
+    assert "NoBackend" in found.words
+    created(writer.admin, backend(), writer.namespace)
+    assert writer.write(own(labels={})).proxies == ["mimic-proxy"]
+
+
+def test_a_shared_proxy_of_another_namespace_is_pointed_at(writer: Writer, admin: httpx2.Client):
+    other = f"{writer.namespace}-platform"
+    admin.post("/api/v1/namespaces", json={"metadata": {"name": other}}).raise_for_status()
+    created(admin, shared(), other)
+    found = writer.write(own(annotations={"mimic.dev/backend": f"{other}/central"}))
+    assert (found.status, found.proxies) == (201, [])
+    env = {each["name"]: each.get("value") for each in found.answer["spec"]["containers"][0]["env"]}
+    assert env["OPENAI_BASE_URL"] == f"http://mimic-central.{other}.svc/v1"
+
+
+def test_the_api_server_finds_the_proxy_fit_for_a_restricted_namespace(served: Writer):
+    served.label("pod-security.kubernetes.io/enforce", "restricted")
+    samples = [
+        own(container(securityContext=RESTRICTED)),
+        own(container(securityContext=RESTRICTED), init=[container("migrate", securityContext=RESTRICTED)]),
+    ]
+    for each in samples:
+        found = served.write(each)
+        assert (found.status, found.proxies) == (201, ["mimic-proxy"]), found.message
+    assert served.write(own()).status == 403, "it judges nothing"
+
+
+def test_a_guaranteed_pod_stays_guaranteed(served: Writer):
+    full = {"cpu": "1", "memory": "1Gi"}
+    found = served.write(own(container(resources={"limits": full})))
+    assert found.answer["status"]["qosClass"] == "Guaranteed"
+
+
+def test_two_defaults_are_refused_when_written_and_named_when_met(
+    writer: Writer, admin: httpx2.Client, webhook: Webhook
+):
+    created(admin, backend(injection={"default": True}), writer.namespace)
+    second = backend("spare", injection={"default": True})
+    second["metadata"] = {"name": "spare"}
+    deadline = time.monotonic() + 10
+    while (
+        answer := admin.post(backends_path(writer.namespace), json=second, params={"dryRun": "All"})
+    ).status_code == 201:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert answer.status_code == 403
+    assert "corp is the default of the namespace" in answer.json()["message"]
+    admin.delete("/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/mimic")
+    try:
+        while admin.post(backends_path(writer.namespace), json=second).status_code == 403:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    finally:
+        registered(admin, webhook)
+    while "Mimic, TwoDefaults: " not in (message := writer.write(own()).message):
+        assert time.monotonic() < deadline, message
+        time.sleep(0.05)
+
+
+@pytest.mark.skipif(not has_controllers(), reason="no kube-controller-manager beside kube-apiserver")
+def test_the_pods_of_a_deployment_get_it_and_an_event_there_says_so(served: Writer, admin: httpx2.Client):
+    apps = f"/apis/apps/v1/namespaces/{served.namespace}/deployments"
+    labels = {"app": "web", "mimic.dev/inject": "true"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [container()]}}
+    spec = {"replicas": 3, "selector": {"matchLabels": {"app": "web"}}, "template": template}
+    served.write(own(), dry_run=True)
+    admin.post(apps, json={"metadata": {"name": "web"}, "spec": spec}).raise_for_status()
+    events = f"/api/v1/namespaces/{served.namespace}/events"
+    deadline = time.monotonic() + 15
+    while not (found := admin.get(events, params={"fieldSelector": "reason=Injected"}).json()["items"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert [(each["involvedObject"]["kind"], each["involvedObject"]["name"]) for each in found] == [
+        ("Deployment", "web")
+    ]
+    assert "The proxy for the backend corp was added" in found[0]["message"]
+    pods = admin.get(f"/api/v1/namespaces/{served.namespace}/pods").json()["items"]
+    assert {each["spec"]["initContainers"][0]["name"] for each in pods} == {"mimic-proxy"}
+
+
+@pytest.mark.skipif(not has_controllers(), reason="no kube-controller-manager beside kube-apiserver")
+def test_a_deployment_that_is_denied_shows_why(writer: Writer, admin: httpx2.Client):
+    apps = f"/apis/apps/v1/namespaces/{writer.namespace}/deployments"
+    labels = {"app": "web", "mimic.dev/inject": "true"}
+    template = {"metadata": {"labels": labels}, "spec": {"containers": [container()]}}
+    spec = {"replicas": 1, "selector": {"matchLabels": {"app": "web"}}, "template": template}
+    admin.post(apps, json={"metadata": {"name": "web"}, "spec": spec}).raise_for_status()
+    deadline = time.monotonic() + 15
+    while not (texts := _failures(admin.get(f"{apps}/web").json())):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert any("Mimic, NoBackend: The namespace" in text for text in texts)
+
+
+def _failures(deployment: dict[str, Any]) -> list[str]:
+    conditions = deployment.get("status", {}).get("conditions") or ()
+    return [each["message"] for each in conditions if each["type"] == "ReplicaFailure"]
+
+
+def test_the_reasons_are_counted(served: Writer, webhook: Webhook):
+    key = ("mimic_operator_admissions_total", "label", "Injected", "admitted")
+    before = webhook.metrics().get(key, 0.0)
+    served.write(own())
+    assert webhook.metrics()[key] == before + 1
+    assert webhook.metrics()["mimic_operator_admission_duration_seconds_count", "pods"] >= 1
+
+
+def test_with_the_webhook_down_those_that_ask_are_refused_and_all_others_start(served: Writer, webhook: Webhook):
+    assert webhook.stop() == 0
+    try:
+        asking = served.write(own())
+        assert asking.status == 500
+        assert 'failed calling webhook "pods.mimic.dev"' in asking.message
+        assert served.write(own(labels={})).status == 201
+    finally:
+        webhook.start()
+    assert served.write(own()).proxies == ["mimic-proxy"]
+
+
+def test_it_decides_though_the_api_server_was_away(served: Writer, control_plane: ControlPlane):
+    control_plane.restart_apiserver()
+    assert served.write(own()).proxies == ["mimic-proxy"]

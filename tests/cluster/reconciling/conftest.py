@@ -1,0 +1,50 @@
+"""One operator for each test, on the control plane that all share.
+
+No kubelet and no webhook run here: fakes/kubelet.py plays them, so that these tests are about what the operator makes
+of what it sees.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from fakes.control_plane import ControlPlane
+from fakes.kubelet import Kubelet
+from fakes.person import BACKENDS, Cluster
+from fakes.reconcilers import Reconciler, eventually
+from mimic_operator.resource.crd import definition
+
+
+@pytest.fixture(scope="module")
+def installed(admin: httpx2.Client) -> httpx2.Client:
+    """The administrator of a cluster that knows MimicBackend."""
+    crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    made = admin.post(crds, json=definition())
+    assert made.status_code in (201, 409), made.text
+    path = BACKENDS.format("default")
+    eventually(lambda: admin.get(path).status_code == 200)
+    return admin
+
+
+@pytest.fixture
+def operator(control_plane: ControlPlane, installed: httpx2.Client, tmp_path: Path) -> Iterator[Reconciler]:
+    """A leading one, for the whole cluster."""
+    reconciler = Reconciler(control_plane.kubeconfig, tmp_path).start()
+    try:
+        eventually(lambda: reconciler.said("was looked at"), lambda: reconciler.log.read_text())
+        yield reconciler
+    finally:
+        reconciler.stop()
+
+
+@pytest.fixture
+def kubelet(control_plane: ControlPlane, namespace: str) -> Iterator[Kubelet]:
+    with control_plane.http() as http, Kubelet(http, namespace) as played:
+        yield played
+
+
+@pytest.fixture
+def cluster(installed: httpx2.Client, namespace: str) -> Cluster:
+    return Cluster(installed, namespace)
