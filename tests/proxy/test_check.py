@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from fakes.backend import Backend, Script
+from fakes.backend import Backend, Request, Script
 from fakes.mimic import free_port
 from fakes.replies import answer, reply
 from fakes.token_service import TokenService
@@ -34,7 +34,7 @@ async def tokens() -> AsyncIterator[TokenService]:
         yield service
 
 
-async def checked(backend: Backend, tokens: TokenService, **more: str) -> tuple[bool, str]:
+async def checked(backend: Backend, tokens: TokenService, model: str | None = None, **more: str) -> tuple[bool, str]:
     environ = {
         "TOKEN_URL": tokens.url,
         "AUTH_CODE": tokens.auth_code,
@@ -44,7 +44,7 @@ async def checked(backend: Backend, tokens: TokenService, **more: str) -> tuple[
     mimic = Mimic(load({**environ, **more}), Telemetry())
     lines: list[str] = []
     try:
-        well = await check(mimic, lines.append)
+        well = await check(mimic, lines.append, model)
     finally:
         await mimic.close()
     said = "\n".join(lines)
@@ -309,3 +309,52 @@ async def test_a_refresh_token_without_a_store_is_noted_before_it_is_used(backen
     tokens.script = reply(answer(200, b'{"access_token":"t","expires_in":60}'))
     _, said = await checked(backend, tokens, GRANT="refresh_token", REFRESH_TOKEN="r", AUTH_CODE="")
     assert "note  GRANT=refresh_token without TOKEN_STORE" in said
+
+
+GATEWAY = {"DIALECT": "envelope"}
+
+
+async def test_a_gateway_is_shown_as_it_is_called_and_a_chat_offered(backend: Backend, tokens: TokenService):
+    well, said = await checked(backend, tokens, CHAT_API_URL=f"{backend.url}/chat", **GATEWAY)
+    assert well
+    assert f"Chat completions: POST {backend.url}/chat\n" in said
+    assert "Models: GET" not in said
+    assert "check --chat MODEL" in said
+    assert backend.requests == []
+
+
+async def test_one_small_chat_is_made_where_a_model_is_named(backend: Backend, tokens: TokenService):
+    hello = {"data": {"content": {"content": "a word that nobody logs"}}}
+    backend.script = reply(answer(200, json.dumps(hello).encode()))
+    well, said = await checked(backend, tokens, "m", **GATEWAY)
+    assert well
+    assert "ok    Chat: m answered with 23 characters." in said
+    assert json.loads(backend.requests[-1].body)["model"] == "m"
+    assert "a word that nobody logs" not in said
+
+
+async def test_a_wrong_path_is_explained_by_the_keys_that_came(backend: Backend, tokens: TokenService):
+    backend.script = reply(answer(200, b'{"data":{"answer":{"words":"a word that nobody logs"}}}'))
+    well, said = await checked(backend, tokens, "m", **GATEWAY)
+    assert not well
+    assert "nothing at data.content.content (ENVELOPE_TEXT_PATH)" in said
+    assert "data.answer" in said
+    assert "a word that nobody logs" not in said
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "told"),
+    [(404, b'{"error":{"message":"no such model"}}', "404: no such model"), (200, b"<html>", "200")],
+)
+async def test_a_chat_that_fails_is_told_with_the_backends_words(
+    backend: Backend, tokens: TokenService, status: int, body: bytes, told: str
+):
+    async def play(request: Request) -> None:
+        await request.whole.wait()
+        models = request.method == b"GET"
+        await request.send(answer(200, json.dumps(LIST).encode()) if models else answer(status, body))
+
+    backend.script = play
+    well, said = await checked(backend, tokens, "m")
+    assert not well
+    assert f"FAIL  Chat: the answer would be {told}" in said
