@@ -58,13 +58,23 @@ def render(rendering: Rendering = Rendering(), name: str | None = None) -> list[
 
 
 def text(rendering: Rendering = Rendering(), name: str | None = None) -> str:
-    """The same as helm prints it, for comparisons byte by byte."""
-    command = ["template", rendering.release, str(CHART), "--namespace", rendering.namespace]
-    command += ["--kube-version", rendering.version]
-    command += [f"--values={file}" for file in rendering.values]
-    command += [f"--set-json={key}={value}" for key, value in rendering.sets.items()]
-    command += [f"--api-versions={api}" for api in rendering.capabilities]
-    return run(*command, *([] if rendering.hooks else ["--no-hooks"]), name=name)
+    """The same as helm prints it. Rendered once for each process."""
+    return _rendered(tuple(command(rendering)), name or helms()[0])
+
+
+def command(rendering: Rendering) -> list[str]:
+    """What renders it."""
+    words = ["template", rendering.release, str(CHART), "--namespace", rendering.namespace]
+    words += ["--kube-version", rendering.version]
+    words += [f"--values={file}" for file in rendering.values]
+    words += [f"--set-json={key}={value}" for key, value in rendering.sets.items()]
+    words += [f"--api-versions={api}" for api in rendering.capabilities]
+    return [*words, *([] if rendering.hooks else ["--no-hooks"])]
+
+
+@cache
+def _rendered(arguments: tuple[str, ...], name: str) -> str:
+    return run(*arguments, name=name)
 
 
 def run(*arguments: str, name: str | None = None, environ: Mapping[str, str] | None = None) -> str:
