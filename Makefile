@@ -14,7 +14,7 @@ PIP_AUDIT_VERSION := 2.10.1
 HELM ?= $(shell PATH="$$PATH:$$KUBEBUILDER_ASSETS" command -v helm)
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-cluster test-compiled check format bench trial conformance dashboards reference golden lock build build-compiled image sbom scan clean
+.PHONY: help run serve test test-cluster test-compiled test-identity check format bench trial conformance dashboards reference golden lock build build-compiled image sbom scan clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ test-compiled: $(VENV)/.installed-dev ## the proxy's tests with its hot modules 
 		--target .cache/compiled .
 	PYTHONPATH=$(CURDIR)/.cache/compiled $(BIN)/python -m pytest $(PARALLEL) tests/proxy tests/sdk $(ARGS)
 
+# Keycloak is started once: one process, and time for its download.
+test-identity: $(VENV)/.installed-dev ## the grants against a real Keycloak (Java 17; downloads 160 MB, once)
+	$(BIN)/python -m pytest --numprocesses 0 --timeout 600 tests/identity $(ARGS)
+
 check: $(VENV)/.installed-dev ## lint, format, types, import contracts, the chart, generated files up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -56,7 +60,7 @@ format: $(VENV)/.installed-dev ## put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-conformance: $(VENV)/.installed-dev ## the suites of the official SDKs, through Mimic
+conformance: $(VENV)/.installed-dev ## the SDKs' own suites, LangChain, LlamaIndex, over each dialect
 	$(BIN)/python -m tests.conformance $(ARGS)
 
 bench: $(VENV)/.installed-dev ## Mimic against its peers, side by side
