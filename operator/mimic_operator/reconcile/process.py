@@ -62,8 +62,9 @@ async def run(settings: Settings, config: KubeConfig, around: Machine) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with Cluster(config) as cluster:
-        process = Process(settings, config, around, cluster)
+    # The Lease has connections of its own: no crowd of other calls may keep it from being renewed.
+    async with Cluster(config) as cluster, Cluster(config) as for_lease:
+        process = Process(settings, config, around, cluster, for_lease)
         health = serving(
             settings.metrics_host,
             settings.metrics_port,
@@ -79,8 +80,11 @@ async def run(settings: Settings, config: KubeConfig, around: Machine) -> None:
 class Process:
     """One candidate for the lead, and all that the leader runs."""
 
-    def __init__(self, settings: Settings, config: KubeConfig, around: Machine, cluster: Cluster) -> None:
+    def __init__(
+        self, settings: Settings, config: KubeConfig, around: Machine, cluster: Cluster, for_lease: Cluster
+    ) -> None:
         self._settings, self._config, self._around, self._cluster = settings, config, around, cluster
+        self._for_lease = for_lease
         self.registry = CollectorRegistry()
         self.metrics = ReconcileMetrics(self.registry)
         backoff = Backoff(around.random)
@@ -108,7 +112,7 @@ class Process:
     async def run(self, stop: asyncio.Event) -> None:
         """Candidate, leader, end. The Lease is released unless it was lost."""
         election = Election(
-            self._cluster,
+            self._for_lease,
             namespace=self._settings.mimic_namespace,
             name=self._settings.lease_name,
             identity=self._around.identity,
