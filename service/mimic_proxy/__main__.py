@@ -37,8 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
     asked = vars(_parser().parse_args(arguments))
     command = COMMANDS[asked.pop("command")][0]
-    # An option of the demo is the variable of its name, and wins over it.
-    options = {f"DEMO_{name.upper()}": value for name, value in asked.items() if value is not None}
+    prefix = asked.pop("prefix")
+    # An option is the variable of its name, and wins over it.
+    options = {f"{prefix}_{name.upper()}": value for name, value in asked.items() if value is not None}
     try:
         return OK if command({**os.environ, **options}) else FAILED
     except SettingsError as error:
@@ -87,7 +88,7 @@ def _check(environ: Mapping[str, str]) -> bool:
     async def checking() -> bool:
         mimic = Mimic(settings, Telemetry())
         try:
-            return await check(mimic, _say)
+            return await check(mimic, _say, environ.get("CHECK_CHAT") or None)
         finally:
             await mimic.close()
 
@@ -105,7 +106,10 @@ def _say(line: str) -> None:
 COMMANDS: dict[str, tuple[Callable[[Mapping[str, str]], bool], str]] = {
     "serve": (_serve, "carry calls to the backend that environment, .env and MIMIC_CONFIG name"),
     "demo": (_demo, "serve in front of an embedded backend: nothing to set, nothing leaves this machine"),
-    "check": (_check, "show where calls go, fetch one token, ask for the models, and say what is wrong"),
+    "check": (
+        _check,
+        "show where calls go, fetch one token, ask for the models (and a chat, if told so), say what is wrong",
+    ),
     "quit": (_quit, "ask the Mimic that runs on this machine to drain and end, and wait until it has"),
 }
 
@@ -120,8 +124,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     for name, (_, purpose) in COMMANDS.items():
         command = commands.add_parser(name, help=purpose, description=f"{name}: {purpose}.", epilog=EXIT_CODES)
+        command.set_defaults(prefix=name.upper())
         if name == "demo":
             _add_demo_options(command)
+        elif name == "check":
+            command.add_argument("--chat", metavar="MODEL", help="also send one small chat to this model")
     return parser
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import msgspec
 
+from mimic_proxy import probe
 from mimic_proxy.app import Mimic
 from mimic_proxy.configuration.grants import NEEDED, WITHOUT_SERVICE
 from mimic_proxy.configuration.values import masked_url
@@ -24,6 +25,7 @@ from mimic_proxy.tokens import explanation
 from mimic_proxy.tokens.token import AccessToken
 from mimic_proxy.web.models import WITHOUT_ROUTE, Models
 
+LONGEST_CHAT_SECONDS = 60.0
 LONGEST_WAIT_SECONDS = 60.0
 """For the models call: a person waits for it."""
 LONGEST_QUOTE = 200
@@ -46,6 +48,7 @@ TRY_FOR_TOKENS = {
     explanation.TRY_NETWORK: f"Can this machine reach TOKEN_URL at all? {NETWORK}",
 }
 """What is said at more length here, by how the message ends."""
+TRY_STORE = "One Mimic at a time can use a TOKEN_STORE, and its folder has to be there and writable for it."
 TRY_FOR_BACKEND = {
     "dns": f"Is the host in {{setting}} spelt right? {NETWORK}",
     "connect": f"Are host and port in {{setting}} right, and is the backend up? {NETWORK}",
@@ -73,13 +76,17 @@ class _ErrorBody(msgspec.Struct):
 
 def resolved_urls(settings: Settings) -> dict[str, str]:
     """What each kind of call asks, as it may be shown: method and URL, the values of queries hidden."""
-    urls: dict[str, str] = {}
-    for name, method, url, suffix in (
+    exact = settings.dialect != "openai"
+    places = [
         ("Chat completions", "POST", settings.chat_api_url, CHAT),
         ("Embeddings", "POST", settings.embedding_api_url, EMBEDDINGS),
-        ("Models", "GET", settings.chat_api_url, MODELS),
-    ):
-        base = parse_base(url)
+    ]
+    models = settings.envelope_models_url if exact else settings.chat_api_url
+    if models is not None:
+        places.append(("Models", "GET", models, MODELS))
+    urls: dict[str, str] = {}
+    for name, method, url, suffix in places:
+        base = parse_base(url, exact=exact)
         place = (base.host_field + operation_target(base, suffix, b"")).decode("ascii")
         urls[name] = f"{method} {masked_url(f'{base.scheme}://{place}')}"
     if settings.grant not in WITHOUT_SERVICE and settings.token_url is not None:
@@ -87,8 +94,11 @@ def resolved_urls(settings: Settings) -> dict[str, str]:
     return urls
 
 
-async def check(mimic: Mimic, say: Say) -> bool:
-    """Tells every step to `say`; True if all went well. Needs no running Mimic and starts no server."""
+async def check(mimic: Mimic, say: Say, model: str | None = None) -> bool:
+    """Tells every step to `say`; True if all went well. Needs no running Mimic and starts no server.
+
+    model: it is sent one small chat.
+    """
     settings = mimic.settings
     for name, url in resolved_urls(settings).items():
         say(f"      {name}: {url}")
@@ -104,11 +114,19 @@ async def check(mimic: Mimic, say: Say) -> bool:
     told = mimic.tokens.explanation()
     for remark in told.remarks if told is not None else ():
         say(f"note  Access token: {remark}.")
-    lists = await _try_models(mimic, say)
-    return await _try_embeddings(mimic, say) and lists
+    went_well = [await _try_models(mimic, say), await _try_embeddings(mimic, say)]
+    if model is not None:
+        went_well.append(await _try_chat(mimic, model, say))
+    elif mimic.services.translates:
+        say("note  No chat was made: check --chat MODEL makes one, and tells which path finds nothing.")
+    return all(went_well)
 
 
 async def _try_models(mimic: Mimic, say: Say) -> bool:
+    if mimic.services.translates and mimic.settings.envelope_models_url is None:
+        if not mimic.settings.models:
+            say("note  Models: neither MODELS nor ENVELOPE_MODELS_URL is set: callers see what has worked.")
+        return True
     try:
         # Not `list`: it answers for a backend that has none, and here is asked whether it has.
         models = _models(mimic)
@@ -117,6 +135,24 @@ async def _try_models(mimic: Mimic, say: Say) -> bool:
         _fail(say, "Models", error.message, _advice_on_backend(error, "CHAT_API_URL"))
         return False
     return _judge(answer, mimic.settings, say)
+
+
+async def _try_chat(mimic: Mimic, model: str, say: Say) -> bool:
+    seconds = min(limit for limit in (mimic.settings.total_timeout, LONGEST_CHAT_SECONDS) if limit)
+    try:
+        answer = await probe.chat(mimic, model, seconds)
+    except MimicError as error:
+        _fail(say, "Chat", error.message, _advice_on_backend(error, "CHAT_API_URL"))
+        return False
+    said = probe.characters(answer) if answer.status == 200 else None
+    if said is not None:
+        say(f"ok    Chat: {_printable(model)} answered with {said} characters.")
+        return True
+    told = _quoted(answer.body, LONGEST_EXPLANATION)
+    pointed = "(ENVELOPE_" in told
+    advice = "Set it to where that stands among the keys." if pointed else "Does CHAT_API_URL name the chat call?"
+    _fail(say, "Chat", f"the answer would be {answer.status}{told}", advice)
+    return False
 
 
 async def _try_embeddings(mimic: Mimic, say: Say) -> bool:
@@ -221,6 +257,10 @@ def _judge(answer: Answer, settings: Settings, say: Say) -> bool:
 
 def _judge_missing(status: int, settings: Settings, say: Say) -> bool:
     """A backend without a list is a good one, and it looks just like a base whose path is wrong."""
+    if settings.dialect != "openai":
+        url = resolved_urls(settings)["Models"]
+        _fail(say, "Models", f"{url} answered {status}.", "Is ENVELOPE_MODELS_URL right? MODELS can name them instead.")
+        return False
     path = parse_base(settings.chat_api_url).path
     asked = f"{resolved_urls(settings)['Models']} answered {status}"
     if status == 404 and not path and not settings.models:
@@ -265,9 +305,13 @@ def _explain_token(error: MimicError, mimic: Mimic, say: Say) -> None:
 
 def _advice_on_token(error: MimicError, mimic: Mimic) -> str:
     grant, state = mimic.settings.grant, mimic.tokens.state()
+    if error.message.startswith("TOKEN_STORE="):
+        return TRY_STORE
     secret = next(iter(name for name in NEEDED[grant] if name in SECRETS), "the secret")
     if state.trouble is not None and state.last_result is None and error.code != "token_rejected":
         return f"Put the secret into the file that {secret}_FILE names, readable for whoever runs Mimic."
+    if error.code == "token_rejected" and mimic.tokens.explanation() is None:
+        return f"Nothing was sent: mend what {secret} holds, or the file that {secret}_FILE names."
     found = (advice for ending, advice in TRY_FOR_TOKENS.items() if error.message.endswith(ending))
     advice = next(found, None)
     if advice is None and error.code == "token_rejected":
@@ -283,13 +327,13 @@ def _advice_on_backend(error: MimicError, setting: str) -> str:
     return TRY_FOR_BACKEND.get(kind, "Does {setting} name the base of an OpenAI API?").format(setting=setting)
 
 
-def _quoted(body: bytes) -> str:
+def _quoted(body: bytes, longest: int = LONGEST_QUOTE) -> str:
     """The backend's own words, if it has any in OpenAI's shape."""
     try:
         message = msgspec.json.decode(body, type=_ErrorBody).error.get("message")
     except msgspec.MsgspecError:
         return "."
-    return f": {_printable(message)}" if isinstance(message, str) and message else "."
+    return f": {_printable(message, longest)}" if isinstance(message, str) and message else "."
 
 
 def _printable(text: str, longest: int = LONGEST_QUOTE) -> str:

@@ -11,6 +11,8 @@ from fakes.caller import Response
 from fakes.replies import JSON_FIELDS, SSE_FIELDS, Fields
 from mimic_proxy.errors import MimicError, UpstreamBadResponse, UpstreamUnreachable
 from mimic_proxy.relay.headers import read_response, response_names
+from mimic_proxy.relay.ports import Composed
+from mimic_proxy.relay.tries import Tries
 from mimic_proxy.telemetry.observation import Trace
 from mimic_proxy.tokens.token import FOREVER, AccessToken, Moment, credential_field, issue
 
@@ -337,3 +339,36 @@ class Tokens:
         waiting, self.waiting = self.waiting, []
         for waiter in waiting:
             waiter(self.held)
+
+
+class Composer:
+    """Answers of several calls, which end when the test says so."""
+
+    def __init__(self) -> None:
+        self.running: list[Composition] = []
+
+    def compose(self, embedding: Any, request: Any, trace: Any, progress: Any, done: Any) -> "Composition":
+        composition = Composition(self, embedding, progress, done)
+        self.running.append(composition)
+        return composition
+
+
+class Composition:
+    """One of them."""
+
+    def __init__(self, composer: Composer, embedding: Any, progress: Any, done: Any) -> None:
+        self.composer = composer
+        self.embedding = embedding
+        self.progress = progress
+        self.done = done
+
+    def cancel(self) -> None:
+        if self in self.composer.running:
+            self.composer.running.remove(self)
+
+    def end(self, answer: Any) -> None:
+        """answer: a Translated or an error."""
+        self.cancel()
+        tries = Tries()
+        tries.begun(1.0)
+        self.done(Composed(answer, tries, ()))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from fakes.backend import Backend, Script
+from fakes.backend import Backend, Request, Script
 from fakes.mimic import free_port
 from fakes.replies import answer, reply
 from fakes.token_service import TokenService
@@ -18,6 +18,7 @@ from mimic_proxy.app import Mimic
 from mimic_proxy.check import check, resolved_urls
 from mimic_proxy.settings import load
 from mimic_proxy.telemetry.port import Telemetry
+from mimic_proxy.tokens.store import TokenStore
 
 LIST = {"object": "list", "data": [{"id": name} for name in ("org/a", "b", "c", "d")]}
 
@@ -34,7 +35,7 @@ async def tokens() -> AsyncIterator[TokenService]:
         yield service
 
 
-async def checked(backend: Backend, tokens: TokenService, **more: str) -> tuple[bool, str]:
+async def checked(backend: Backend, tokens: TokenService, model: str | None = None, **more: str) -> tuple[bool, str]:
     environ = {
         "TOKEN_URL": tokens.url,
         "AUTH_CODE": tokens.auth_code,
@@ -44,7 +45,7 @@ async def checked(backend: Backend, tokens: TokenService, **more: str) -> tuple[
     mimic = Mimic(load({**environ, **more}), Telemetry())
     lines: list[str] = []
     try:
-        well = await check(mimic, lines.append)
+        well = await check(mimic, lines.append, model)
     finally:
         await mimic.close()
     said = "\n".join(lines)
@@ -309,3 +310,73 @@ async def test_a_refresh_token_without_a_store_is_noted_before_it_is_used(backen
     tokens.script = reply(answer(200, b'{"access_token":"t","expires_in":60}'))
     _, said = await checked(backend, tokens, GRANT="refresh_token", REFRESH_TOKEN="r", AUTH_CODE="")
     assert "note  GRANT=refresh_token without TOKEN_STORE" in said
+
+
+async def test_a_store_that_another_mimic_uses_is_left_alone(backend: Backend, tokens: TokenService, tmp_path: Path):
+    other = TokenStore(tmp_path / "store.json")
+    other.open()
+    more = {"GRANT": "refresh_token", "REFRESH_TOKEN": "r", "AUTH_CODE": "", "TOKEN_STORE": str(other.file)}
+    well, said = await checked(backend, tokens, **more)
+    other.close()
+    assert not well
+    assert "is used by another Mimic" in said
+    assert "One Mimic at a time" in said.splitlines()[-1]
+    assert tokens.calls == 0
+
+
+async def test_a_key_that_is_none_is_told_before_anything_is_sent(backend: Backend, tokens: TokenService):
+    more = {"GRANT": "private_key_jwt", "CLIENT_ID": "me", "PRIVATE_KEY": "sesame", "AUTH_CODE": ""}
+    well, said = await checked(backend, tokens, **more)
+    assert not well
+    assert "PRIVATE_KEY holds no private key in PEM" in said
+    assert "Nothing was sent: mend what PRIVATE_KEY holds" in said.splitlines()[-1]
+    assert tokens.calls == 0
+
+
+GATEWAY = {"DIALECT": "envelope"}
+
+
+async def test_a_gateway_is_shown_as_it_is_called_and_a_chat_offered(backend: Backend, tokens: TokenService):
+    well, said = await checked(backend, tokens, CHAT_API_URL=f"{backend.url}/chat", **GATEWAY)
+    assert well
+    assert f"Chat completions: POST {backend.url}/chat\n" in said
+    assert "Models: GET" not in said
+    assert "check --chat MODEL" in said
+    assert backend.requests == []
+
+
+async def test_one_small_chat_is_made_where_a_model_is_named(backend: Backend, tokens: TokenService):
+    hello = {"data": {"content": {"content": "a word that nobody logs"}}}
+    backend.script = reply(answer(200, json.dumps(hello).encode()))
+    well, said = await checked(backend, tokens, "m", **GATEWAY)
+    assert well
+    assert "ok    Chat: m answered with 23 characters." in said
+    assert json.loads(backend.requests[-1].body)["model"] == "m"
+    assert "a word that nobody logs" not in said
+
+
+async def test_a_wrong_path_is_explained_by_the_keys_that_came(backend: Backend, tokens: TokenService):
+    backend.script = reply(answer(200, b'{"data":{"answer":{"words":"a word that nobody logs"}}}'))
+    well, said = await checked(backend, tokens, "m", **GATEWAY)
+    assert not well
+    assert "nothing at data.content.content (ENVELOPE_TEXT_PATH)" in said
+    assert "data.answer" in said
+    assert "a word that nobody logs" not in said
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "told"),
+    [(404, b'{"error":{"message":"no such model"}}', "404: no such model"), (200, b"<html>", "200")],
+)
+async def test_a_chat_that_fails_is_told_with_the_backends_words(
+    backend: Backend, tokens: TokenService, status: int, body: bytes, told: str
+):
+    async def play(request: Request) -> None:
+        await request.whole.wait()
+        models = request.method == b"GET"
+        await request.send(answer(200, json.dumps(LIST).encode()) if models else answer(status, body))
+
+    backend.script = play
+    well, said = await checked(backend, tokens, "m")
+    assert not well
+    assert f"FAIL  Chat: the answer would be {told}" in said

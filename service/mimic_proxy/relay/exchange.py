@@ -529,6 +529,8 @@ class Exchange:
         assert composer is not None, "a dialect that translates comes with a composer"
         self.state = State.SENT
         self.at.sent = self.at.upstream = self._services.clock()
+        if not self._caller.writable:
+            self._caller_stalls()
         self._composing = composer.compose(
             embedding, self._request, self.trace, self._composing_progressed, self._composed_whole
         )

@@ -1,17 +1,20 @@
 """Exchanges under any order of events: none raises, each ends once, and nothing is left behind."""
 
 from collections.abc import Callable
+from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from fakes.caller import CHAT_BODY, STREAM_BODY
-from fakes.ports import Connection, access_token
+from fakes.envelope import dialect
+from fakes.ports import Composer, Composition, Connection, access_token
 from fakes.replies import COMPLETION, DONE, JSON_FIELDS, SSE_FIELDS, delta, event
 from fakes.stages import LONG_EVENT
 from fakes.world import FORM, UPLOAD_PATH, Call, World
-from mimic_proxy.errors import TokenUnavailable, UpstreamAuthFailed
+from mimic_proxy.dialects.base import Translated
+from mimic_proxy.errors import TokenUnavailable, UpstreamAuthFailed, UpstreamBadResponse
 from mimic_proxy.relay.breaker import Breaker
 from mimic_proxy.relay.exchange import State
 from mimic_proxy.relay.slots import Budget, Slots
@@ -50,7 +53,6 @@ PIECES = {
     "nothing": b"",
 }
 MOSTLY = st.sampled_from([True, True, True, False])
-NAMES = st.sampled_from(sorted(PIECES))
 FRAMINGS: list[list[tuple[bytes, bytes]]] = [
     [(b"transfer-encoding", b"chunked")],
     [(b"content-length", b"1000000")],
@@ -62,13 +64,18 @@ FRAMINGS: list[list[tuple[bytes, bytes]]] = [
 class AnyOrder(RuleBasedStateMachine):
     """A few callers, one backend, one token source, in the hands of chance."""
 
-    def __init__(self) -> None:
+    requests = REQUESTS
+    pieces = PIECES
+    kinds = (SSE_FIELDS, SSE_FIELDS, JSON_FIELDS)
+
+    def __init__(self, **more: Any) -> None:
         super().__init__()
         services = {
             "slots": Slots(2, 2),
             "budget": Budget(2_500_000),
             "breaker": Breaker(4, 30.0),
             "include_usage": True,
+            **more,
         }
         self.world = World(services=services, kept=2, heartbeat_after=20.0, max_body_bytes=1 << 21)
         self.left: dict[int, list[bytes]] = {}
@@ -77,6 +84,12 @@ class AnyOrder(RuleBasedStateMachine):
         found = [call for call in self.world.calls if not call.over and wanted(call)]
         return found[data.draw(st.integers(0, len(found) - 1))] if found else None
 
+    @property
+    def composing(self) -> list[Composition]:
+        """Answers that are being made of several calls."""
+        composer = self.world.services.composer
+        return [] if composer is None else composer.running
+
     def held(self, data: st.DataObject) -> Connection | None:
         found = [one for one in self.world.pool.connections if one.listener is not None]
         return found[data.draw(st.integers(0, len(found) - 1))] if found else None
@@ -84,9 +97,9 @@ class AnyOrder(RuleBasedStateMachine):
     # callers
 
     @precondition(lambda self: sum(not call.over for call in self.world.calls) < 5)
-    @rule(kind=st.sampled_from(sorted(REQUESTS)), declared=st.booleans(), http11=MOSTLY, writable=MOSTLY, whole=MOSTLY)
-    def arrive(self, kind: str, declared: bool, http11: bool, writable: bool, whole: bool) -> None:
-        path, body, fields = REQUESTS[kind]
+    @rule(data=st.data(), declared=st.booleans(), http11=MOSTLY, writable=MOSTLY, whole=MOSTLY)
+    def arrive(self, data: st.DataObject, declared: bool, http11: bool, writable: bool, whole: bool) -> None:
+        path, body, fields = self.requests[data.draw(st.sampled_from(sorted(self.requests)))]
         declared = declared or not http11
         if not declared:
             fields = [*fields, (b"transfer-encoding", b"chunked")]
@@ -161,18 +174,22 @@ class AnyOrder(RuleBasedStateMachine):
         if connection is None or connection.answered:
             return
         status = data.draw(st.sampled_from([200, 200, 200, 401, 404, 408, 500, 307, 204]))
-        kind = data.draw(st.sampled_from([SSE_FIELDS, SSE_FIELDS, JSON_FIELDS]))
+        kind = data.draw(st.sampled_from(self.kinds))
         more = [(b"location", b"https://elsewhere.example")] if status == 307 else []
-        body = PIECES[data.draw(NAMES)]
+        body = self.pieces[data.draw(self.names())]
         if status == 204:
             connection.head(status, more, ended=True)
             return
         framing = data.draw(st.sampled_from(FRAMINGS))
         connection.head(status, [*kind, *more, *framing], body, ended=data.draw(st.booleans()))
 
-    @rule(data=st.data(), names=st.lists(NAMES, max_size=3), ended=st.booleans())
-    def answer_goes_on(self, data: st.DataObject, names: list[str], ended: bool) -> None:
-        connection, body = self.held(data), b"".join(PIECES[name] for name in names)
+    def names(self) -> st.SearchStrategy[str]:
+        return st.sampled_from(sorted(self.pieces))
+
+    @rule(data=st.data(), ended=st.booleans())
+    def answer_goes_on(self, data: st.DataObject, ended: bool) -> None:
+        names = data.draw(st.lists(self.names(), max_size=3))
+        connection, body = self.held(data), b"".join(self.pieces[name] for name in names)
         if connection is not None and connection.answered and not connection.paused and (body or ended):
             connection.receive(body, ended=ended)
 
@@ -229,7 +246,7 @@ class AnyOrder(RuleBasedStateMachine):
             if call.state in (State.SENT, State.HEAD, State.STREAMING) and not call.caller.left:
                 assert bool(at.caller_stalled) is not call.caller.writable
             # A backend that has answered need not take the rest of the request.
-            if call.state is State.SENT and not at.head:
+            if call.state is State.SENT and not at.head and not self.composing:
                 assert bool(at.backend_stalled) is not call.connection.writable
 
     @invariant()
@@ -238,7 +255,7 @@ class AnyOrder(RuleBasedStateMachine):
         running = [call for call in self.world.calls if not call.over]
         answering = {State.SENT, State.HEAD, State.STREAMING}
         held = [one for one in self.world.pool.connections if one.listener is not None]
-        assert len(held) == sum(call.state in answering for call in running)
+        assert len(held) + len(self.composing) == sum(call.state in answering for call in running)
         assert dials == sum(call.state is State.DIALLING for call in running)
         assert tokens <= sum(call.state is State.TOKEN for call in running)
 
@@ -265,5 +282,54 @@ class AnyOrder(RuleBasedStateMachine):
         self.world.assert_all_given_back()
 
 
+CONTENT = {"content": "one"}
+GATEWAY_REQUESTS = {name: REQUESTS[name] for name in ("chat", "stream", "stream, asking first", "no JSON", "large")} | {
+    "one text": (b"/v1/embeddings", b'{"model":"e","input":"a"}', [*JSON_FIELDS]),
+    "texts": (b"/v1/embeddings", b'{"model":"e","input":["a","b","c"]}', [*JSON_FIELDS]),
+    "tokens": (b"/v1/embeddings", b'{"model":"e","input":[1,2]}', [*JSON_FIELDS]),
+}
+GATEWAY_PIECES = {
+    "content": event({"data": {"content": CONTENT}}),
+    "half an event": event({"data": {"content": CONTENT}})[:15],
+    "the other half": event({"data": {"content": CONTENT}})[15:],
+    "finish": event({"data": {"content": {"content": "", "finish_reason": "stop"}}}),
+    "done": DONE,
+    "comment": b": comment\n\n",
+    "error": event({"errorCode": 429, "errorMessage": "m"}),
+    "refusal": event({"errorCode": 401}),
+    "line": b'{"data":{"content":{"content":"one"}}}\n',
+    "refusal in a line": b'{"errorCode":401}\n',
+    "vector": b'{"data":{"content":[1.0]}}',
+    "filler": b"x" * 70_000,
+    "page": b"<html>",
+    "nothing": b"",
+}
+
+
+class AnyOrderOfAGateway(AnyOrder):
+    """The same with a backend whose answers are translated, and answers that are made of several calls."""
+
+    requests = GATEWAY_REQUESTS
+    pieces = GATEWAY_PIECES
+    kinds = (SSE_FIELDS, JSON_FIELDS, ((b"content-type", b"application/x-ndjson"),))
+
+    def __init__(self) -> None:
+        super().__init__(dialect=dialect(), translates=True, composer=Composer())
+
+    @precondition(lambda self: self.composing)
+    @rule(status=st.sampled_from([200, 200, 429, 502, None]))
+    def composed(self, status: int | None) -> None:
+        composition = self.composing[0]
+        composition.progress()
+        error = UpstreamBadResponse("The backend broke off, try again.")
+        composition.end(error if status is None else Translated(status, b"{}"))
+
+    def teardown(self) -> None:
+        super().teardown()
+        assert self.composing == [], "nobody wants these answers any more"
+
+
 TestAnyOrder = AnyOrder.TestCase
+TestAnyOrderOfAGateway = AnyOrderOfAGateway.TestCase
+TestAnyOrderOfAGateway.settings = settings(max_examples=150, stateful_step_count=40)
 TestAnyOrder.settings = settings(max_examples=150, stateful_step_count=40)
