@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 
 from mimic_operator.definition import definition_yaml
-from reference import mimicbackend, names, settings
+from reference import injection, mimicbackend, names, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ROOT / "docs" / "reference"
@@ -14,6 +14,7 @@ def wanted() -> dict[Path, str]:
     """Every file by its path."""
     return {
         ROOT / "helm" / "mimic" / "files" / "crd.yaml": definition_yaml(),
+        PAGES / "injection.md": injection.page(),
         PAGES / "mimicbackend.md": mimicbackend.page(),
         PAGES / "names.md": names.page(),
         PAGES / "settings.md": settings.page(),

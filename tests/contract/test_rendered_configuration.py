@@ -14,6 +14,7 @@ from mimic_operator.resource.backend import Backend
 from mimic_operator.resource.config import config_of
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.revision import Revision, revision_of
+from mimic_operator.resource.rules import OWNED
 from mimic_proxy.settings import NAMES, Settings, load
 
 DEFAULTS = ProxyDefaults(image="registry.example.com/mimic:0.1.0")
@@ -50,6 +51,10 @@ def test_proxy_accepts_what_is_rendered_for_any_backend(backend: Backend):
     found = assert_accepted(backend)
     assert found.chat_api_url == backend.chat.url
     assert found.grant.replace("_", "") == backend.auth.grant.lower()
+
+
+def test_no_variable_of_a_resource_can_bring_a_secret_into_the_open():
+    assert {*NAMES.secrets, *(f"{name}_FILE" for name in NAMES.secrets)} <= set(OWNED)
 
 
 def test_no_setting_of_the_proxy_that_the_operator_names_is_unknown():

@@ -109,6 +109,13 @@ def test_refuses_what_is_no_backend_at_all(manifest: dict[str, Any]):
     assert problems_of(manifest)
 
 
+def test_refuses_names_that_no_object_has():
+    manifest = good("sidecar", "Bad_Name")
+    manifest["metadata"]["namespace"] = [1]
+    assert set(problems_of(manifest)) == {"metadata.name", "metadata.namespace"}
+    assert parse(good("sidecar", "corp.eu")).name == "corp.eu"
+
+
 def test_null_counts_as_left_out_but_for_the_user_id():
     manifest = good("sidecar")
     manifest["spec"] |= {"timeouts": None, "proxy": {"securityContext": {"runAsUser": None}, "resources": None}}

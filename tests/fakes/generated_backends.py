@@ -6,11 +6,11 @@ from typing import Any
 from hypothesis import strategies as st
 
 from mimic_operator.errors import InvalidBackend
+from mimic_operator.resource.auth_rules import ASKING, CHOOSING, KEEPING
 from mimic_operator.resource.backend import Backend, parse
 from mimic_operator.resource.naming import API_VERSION, KIND
 from mimic_operator.resource.patterns import URL
 from mimic_operator.resource.quantity import Quantity
-from mimic_operator.resource.rules import ASKING, CHOOSING, KEEPING
 from mimic_operator.resource.shape import (
     Duration,
     Flag,
@@ -28,6 +28,7 @@ from mimic_operator.resource.shape import (
     seconds_text,
 )
 from mimic_operator.resource.spec import Spec
+from mimic_operator.resource.spec.dialect import EnvelopeRequest
 from mimic_operator.resource.spec.selector import Requirement
 
 URLS = [
@@ -60,6 +61,31 @@ def of_kind(kind: Kind) -> st.SearchStrategy[Any]:
             return st.sampled_from(kind.words)
         case Flag():
             return st.booleans()
+        case Whole() | Fraction() | Duration() | Quantity():
+            return _numbers(kind)
+        case Items():
+            return st.lists(of_kind(kind.of), min_size=kind.least, max_size=SMALL, unique=kind.unique)
+        case Table():
+            return st.dictionaries(_keys(kind), of_kind(kind.of), max_size=SMALL)
+        case Foreign():
+            return st.dictionaries(st.sampled_from(["a", "b-c"]), st.text(max_size=5) | st.integers(), max_size=2)
+        case Section():
+            section = of_section(kind.of)
+            if kind.of is Requirement:
+                return section.map(_mended_requirement)
+            return section.map(_renamed_apart) if kind.of is EnvelopeRequest else section
+        case _:
+            raise AssertionError(f"no values for {kind}")
+
+
+def of_section(section: type[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """A section with any of its fields left out."""
+    fields = {key_of(entry.name): of_kind(kind) for entry, kind in declared(section)}
+    return st.fixed_dictionaries({}, optional=fields)
+
+
+def _numbers(kind: Whole | Fraction | Duration | Quantity) -> st.SearchStrategy[Any]:
+    match kind:
         case Whole():
             numbers: st.SearchStrategy[Any] = st.integers(kind.least, kind.most)
             return numbers | st.none() if kind.nullable else numbers
@@ -69,23 +95,6 @@ def of_kind(kind: Kind) -> st.SearchStrategy[Any]:
             return st.integers(int(kind.least * 1000), int(kind.most * 1000)).map(lambda ms: seconds_text(ms / 1000))
         case Quantity():
             return st.sampled_from(["500m", "1", 2, "64Mi", "1.5Gi", "300M", "8Gi"])
-        case Items():
-            return st.lists(of_kind(kind.of), min_size=kind.least, max_size=SMALL, unique=kind.unique)
-        case Table():
-            return st.dictionaries(_keys(kind), of_kind(kind.of), max_size=SMALL)
-        case Foreign():
-            return st.dictionaries(st.sampled_from(["a", "b-c"]), st.text(max_size=5) | st.integers(), max_size=2)
-        case Section():
-            section = of_section(kind.of)
-            return section.map(_mended_requirement) if kind.of is Requirement else section
-        case _:
-            raise AssertionError(f"no values for {kind}")
-
-
-def of_section(section: type[Any]) -> st.SearchStrategy[dict[str, Any]]:
-    """A section with any of its fields left out."""
-    fields = {key_of(entry.name): of_kind(kind) for entry, kind in declared(section)}
-    return st.fixed_dictionaries({}, optional=fields)
 
 
 def _texts(kind: Text) -> st.SearchStrategy[str]:
@@ -116,6 +125,11 @@ def _mended_requirement(expression: dict[str, Any]) -> dict[str, Any]:
     if expression["operator"] in ("In", "NotIn"):
         return {**expression, "values": expression.get("values") or ["a"]}
     return {key: value for key, value in expression.items() if key != "values"}
+
+
+def _renamed_apart(request: dict[str, Any]) -> dict[str, Any]:
+    names = {name: f"{number}" for number, name in enumerate(request.get("rename", {}))}
+    return {**request, "rename": names} if names else request
 
 
 def _mended(spec: dict[str, Any]) -> dict[str, Any]:

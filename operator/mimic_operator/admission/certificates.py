@@ -53,9 +53,10 @@ def renewed(current: Certificates | None, names: Sequence[str], now: datetime) -
     """
     if current is None or not _belongs(current.authority, None) or _is_due(current.authority.certificate, now):
         authority = make_authority(now)
-        retired = _still_needed((current.authority.certificate, *current.retired) if current else (), now)
+        older = (current.authority.certificate, *current.retired) if current else ()
+        retired = _still_needed(authority, older, now)
         return Certificates(authority, make_leaf(authority, names, now), retired)
-    retired = _still_needed(current.retired, now)
+    retired = _still_needed(current.authority, current.retired, now)
     good = _belongs(current.leaf, current.authority) and _names(current.leaf.certificate) == set(names)
     leaf = current.leaf if good and not _is_due(current.leaf.certificate, now) else None
     if leaf is not None and retired == current.retired:
@@ -109,18 +110,19 @@ def ends(certificate: bytes) -> datetime:
     return _certificate(certificate).not_valid_after_utc
 
 
-def _still_needed(authorities: Sequence[bytes], now: datetime) -> tuple[bytes, ...]:
-    """An authority signs its last leaf at the latest when its own successor is made; then leaves live LEAF_DAYS."""
+def _still_needed(authority: Pair, older: Sequence[bytes], now: datetime) -> tuple[bytes, ...]:
+    """Those of `older`, newest first, whose leaves may still be served: the last was signed before its successor."""
     kept = []
-    for pem in authorities:
+    successor = _certificate(authority.certificate)
+    for pem in older:
         try:
             certificate = _certificate(pem)
         except ValueError:
             continue
-        begun, ended = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-        last_leaf = begun + (ended - begun) * RENEW_AT + timedelta(days=LEAF_DAYS)
-        if now < min(ended, last_leaf) + SKEW:
+        last_leaf = successor.not_valid_before_utc + SKEW + timedelta(days=LEAF_DAYS)
+        if now < min(certificate.not_valid_after_utc, last_leaf + SKEW):
             kept.append(pem)
+        successor = certificate
     return tuple(kept)
 
 

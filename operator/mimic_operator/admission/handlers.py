@@ -23,8 +23,8 @@ PODS, NAMESPACE_PODS, BACKENDS = "pods", "namespace-pods", "backends"
 PATHS = frozenset({PODS, NAMESPACE_PODS, BACKENDS})
 WATCH_SECONDS = 290
 """Then a watch begins anew, with a list: whatever was lost comes."""
-IDLE_SECONDS = 0.5
-"""kopf has a task for each object that had an event; they end after so long."""
+IDLE_SECONDS = 0.05
+"""kopf has a task for each object that had an event; they end after so long, and a limit on them would be a queue."""
 REQUEST_SECONDS = 30.0
 FORBIDDEN = 403
 Serve = Callable[..., Any]
@@ -120,7 +120,6 @@ def _configure(settings: kopf.OperatorSettings, serve: Serve) -> None:
     settings.watching.connect_timeout = 10
     settings.watching.label_selectors["apps", "v1", "controllerrevisions"] = LABEL_COMPONENT
     settings.queueing.idle_timeout = IDLE_SECONDS
-    settings.queueing.worker_limit = 64
     settings.networking.request_timeout = REQUEST_SECONDS
     settings.persistence.finalizer = f"{GROUP}/unused"
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)

@@ -21,8 +21,10 @@ from mimic_operator.admission.reply import REPLY, Reply
 logger = logging.getLogger("mimic.admission")
 LARGEST_BODY_BYTES = 8 << 20
 """An API server sends 3 MiB at most (its own limit on a request); an old and a new object may come together."""
+DRAIN_SECONDS = 3.0
+"""An API server keeps its connections: for so long after the end was decided each is closed with its next answer."""
 END_SECONDS = 5.0
-"""For reviews that are running when the process ends."""
+"""Then, for reviews that are still running."""
 SELF_SECONDS = 5.0
 Answered = Callable[[str, Reply, float], None]
 """Told after each answer: handler, what it left, seconds."""
@@ -48,9 +50,10 @@ class Server:
         self._clock = clock
         self._review: Any = None
         self.listens = asyncio.Event()
+        """Set from the first moment until the end is decided."""
 
     async def __call__(self, review: Any) -> AsyncIterator[Mapping[str, Any]]:
-        """Serve; review: kopf's function from one AdmissionReview to its answer."""
+        """Serve until closed, then drain. review: kopf's function from one AdmissionReview to its answer."""
         self._review = review
         app = web.Application(client_max_size=LARGEST_BODY_BYTES)
         app.router.add_get("/livez", self._alive)
@@ -67,6 +70,7 @@ class Server:
             await asyncio.Event().wait()
         finally:
             self.listens.clear()
+            await asyncio.sleep(DRAIN_SECONDS)
             await runner.cleanup()
 
     async def ask_itself(self) -> str:
@@ -110,7 +114,10 @@ class Server:
             REPLY.reset(token)
         _merge(answer, reply)
         self._answered(handler, reply, self._clock() - begun)
-        return web.Response(body=msgspec.json.encode(answer), content_type="application/json")
+        response = web.Response(body=msgspec.json.encode(answer), content_type="application/json")
+        if not self.listens.is_set():
+            response.force_close()
+        return response
 
 
 def _merge(answer: Any, reply: Reply) -> None:

@@ -7,13 +7,12 @@ import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import kopf
 from lightkube import KubeConfig
 
+from mimic_operator.cluster.connection import connection
 from mimic_operator.reconcile.queue import Key
 from mimic_operator.resource.naming import GROUP, PLURAL, VERSION
 
@@ -22,7 +21,6 @@ WATCH_SECONDS = 290
 IDLE_SECONDS = 0.5
 """kopf has a task for each object that had an event; they end after so long."""
 REQUEST_SECONDS = 30.0
-TOKEN_SECONDS = 600
 
 
 def registry_for(seen: Seen, config: KubeConfig) -> kopf.OperatorRegistry:
@@ -35,7 +33,7 @@ def registry_for(seen: Seen, config: KubeConfig) -> kopf.OperatorRegistry:
 
     @kopf.on.login(registry=registry, id="login")
     async def login(**_: object) -> kopf.ConnectionInfo:
-        return _connection(config)
+        return connection(config)
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry, id="backend")
     async def backend(*, event: kopf.RawEvent, body: kopf.Body, namespace: str | None, name: str, **_: Any) -> None:
@@ -56,30 +54,6 @@ def _configure(settings: kopf.OperatorSettings) -> None:
     settings.persistence.finalizer = f"{GROUP}/unused"
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
     settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
-
-
-def _connection(config: KubeConfig) -> kopf.ConnectionInfo:
-    """kopf's credentials are lightkube's: one place decides which cluster it is."""
-    single = config.get()
-    assert single is not None
-    cluster, user = single.cluster, single.user
-    token, expiration = (user.token if user is not None else None), None
-    if user is not None and user.token_file:  # the kubelet renews it
-        token = Path(user.token_file).read_text("utf-8").strip()
-        expiration = datetime.now(UTC) + timedelta(seconds=TOKEN_SECONDS)
-    return kopf.ConnectionInfo(
-        server=cluster.server,
-        ca_path=cluster.certificate_auth,
-        ca_data=cluster.certificate_auth_data,
-        insecure=cluster.insecure,
-        token=token,
-        certificate_path=user.client_cert if user is not None else None,
-        certificate_data=user.client_cert_data if user is not None else None,
-        private_key_path=user.client_key if user is not None else None,
-        private_key_data=user.client_key_data if user is not None else None,
-        default_namespace=single.namespace,
-        expiration=expiration,
-    )
 
 
 async def watching(seen: Seen, config: KubeConfig, namespaces: Sequence[str]) -> None:

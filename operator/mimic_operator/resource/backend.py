@@ -23,6 +23,7 @@ from mimic_operator.resource.spec import (
     Timeouts,
     Tls,
 )
+from mimic_operator.resource.spec.references import object_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,9 +110,8 @@ def parse(manifest: Mapping[str, Any], *, strict: bool = False) -> Backend:
         problems.append(Problem("kind", f"must be {KIND}, with apiVersion {API_VERSION}"))
     metadata = manifest.get("metadata")
     metadata = metadata if isinstance(metadata, Mapping) else {}
-    name = metadata.get("name")
-    if not isinstance(name, str) or not name:
-        problems.append(Problem("metadata.name", "is required"))
+    name = object_name("").read(metadata.get("name"), "metadata.name", problems)
+    namespace = object_name("").read(metadata.get("namespace") or "default", "metadata.namespace", problems)
     given = manifest.get("spec")
     if not isinstance(given, Mapping):
         raise InvalidBackend([*problems, Problem("spec", "is required")])
@@ -122,8 +122,8 @@ def parse(manifest: Mapping[str, Any], *, strict: bool = False) -> Backend:
     if problems:
         raise InvalidBackend(problems)
     return Backend(
-        namespace=str(metadata.get("namespace") or "default"),
-        name=str(name),
+        namespace=namespace,
+        name=name,
         uid=str(metadata.get("uid") or ""),
         generation=int(metadata.get("generation") or 0),
         created=str(metadata.get("creationTimestamp") or ""),

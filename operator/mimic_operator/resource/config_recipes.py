@@ -55,6 +55,8 @@ def envelope_settings(envelope: Envelope) -> Config:
         "done_path": stream.done_path,
         "embedding_input": embedding.input,
         "embedding_batch": embedding.batch,
+        "embedding_concurrency": embedding.concurrency,
+        "embedding_encoding": _word(embedding.encoding),
         "embedding_path": embedding.path,
         "embedding_item_path": embedding.item_path,
         "models_url": models.url,

@@ -28,6 +28,7 @@ OBJECT_NAME = Match(rf"^{_WORD}(\.{_WORD})*$", "must be an object's name: lower 
 CONTAINER_NAME = Match(rf"^{_WORD}$", "must be a container's name: lower case letters, digits and -")
 DATA_KEY = Match("^[A-Za-z0-9._-]+$", "must be the key of a ConfigMap or Secret: letters, digits, - _ and .")
 PLAIN = Match(r"^[!-~]([ -~]*[!-~])?$", "must be printable ASCII without blanks at its ends")
+FIELD = Match("^[!-+.-<>-~-]+$", "must be a field's name: printable ASCII without blanks, commas and =")
 ENV_NAME = Match(r"^[A-Za-z_][A-Za-z0-9_]*$", "must be a variable's name: letters, digits and _")
 LABEL_KEY = Match(
     r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$",

@@ -1,5 +1,6 @@
 """Reviews under load: quick enough, and none lost while the certificate is replaced."""
 
+import math
 import statistics
 import threading
 import time
@@ -9,6 +10,7 @@ from dataclasses import dataclass, field
 import httpx2
 import pytest
 import trustme
+from prometheus_client.parser import text_string_to_metric_families
 
 from fakes.control_plane import ControlPlane
 from fakes.manifests import backend, pod
@@ -53,25 +55,42 @@ def load(control_plane: ControlPlane, admin: httpx2.Client, namespace: str, webh
     return Load(control_plane, namespace)
 
 
-def quantile(seconds: list[float], share: float) -> float:
-    return statistics.quantiles(seconds, n=1000)[int(share * 1000) - 1]
-
-
-def test_fifty_reviews_a_second_are_answered_in_time(load: Load, webhook: Webhook):
-    before = webhook.metrics()
+def test_fifty_reviews_a_second_are_answered_in_time(load: Load, admin: httpx2.Client):
+    """As the API server has measured its calls, TLS included."""
+    before = calls(admin)
     load.run(SECONDS)
-    after = webhook.metrics()
+    took = {bound: count - before.get(bound, 0.0) for bound, count in calls(admin).items()}
     assert load.wrong == []
-    p50, p99 = quantile(load.seconds, 0.5), quantile(load.seconds, 0.99)
-    print(f"whole request: p50 {p50 * 1000:.1f} ms, p99 {p99 * 1000:.1f} ms; webhook:", _inside(before, after))
-    assert p99 < BOUND_SECONDS
+    whole = statistics.quantiles(load.seconds, n=100)
+    print(f"calls within seconds: {took}; whole requests: p50 {whole[49] * 1000:.1f} ms, p99 {whole[98] * 1000:.1f} ms")
+    assert took[math.inf] >= SECONDS * RATE
+    assert took[BOUND_SECONDS] >= 0.99 * took[math.inf]
 
 
-def _inside(before: dict[tuple[str, ...], float], after: dict[tuple[str, ...], float]) -> dict[str, float]:
-    """Of the webhook's own histogram: how many answers took at most so many seconds."""
-    name = "mimic_operator_admission_duration_seconds_bucket"
-    keys = [key for key in after if key[0] == name and key[1] == "pods"]
-    return {key[2]: after[key] - before.get(key, 0.0) for key in keys}
+def calls(admin: httpx2.Client) -> dict[float, float]:
+    """How many calls of the webhook took at most so many seconds, since the API server's start."""
+    families = text_string_to_metric_families(admin.get("/metrics").text)
+    return {
+        float(sample.labels["le"]): sample.value
+        for family in families
+        for sample in family.samples
+        if sample.name == "apiserver_admission_webhook_admission_duration_seconds_bucket"
+        and sample.labels["name"] == "pods.mimic.dev"
+        and sample.labels["rejected"] == "false"
+    }
+
+
+def test_a_process_that_is_told_to_end_answers_what_comes_until_it_has(load: Load, webhook: Webhook):
+    running = threading.Thread(target=load.run, args=(2,))
+    running.start()
+    try:
+        webhook.until(lambda: len(load.seconds) > RATE / 2)
+        assert webhook.stop() == 0
+    finally:
+        running.join()
+        webhook.start()
+    assert load.wrong == []
+    assert len(load.seconds) == 2 * RATE
 
 
 def test_no_answer_is_lost_while_the_certificate_is_replaced(load: Load, admin: httpx2.Client, webhook: Webhook):

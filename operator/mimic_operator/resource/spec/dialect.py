@@ -4,20 +4,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from mimic_operator.resource.patterns import DOCUMENT_PLACES, PLAIN
-from mimic_operator.resource.shape import Foreign, Items, Kind, OneOf, Section, Table, Text, Whole
+from mimic_operator.resource.patterns import DOCUMENT_PLACES, FIELD, PLAIN
+from mimic_operator.resource.shape import Foreign, Items, Kind, OneOf, Section, SectionRule, Table, Text, Whole
 from mimic_operator.resource.spec.references import web_address
 
 PLACE: Kind = Text(
     "Keys joined by dots, or a JSON Pointer (RFC 6901); `.` is the whole.", most=256, matches=DOCUMENT_PLACES
 )
 CODE: Kind = Text("A code as text.", most=64, matches=(PLAIN,))
-FIELD: Kind = Text("A field's name.", most=128, matches=(PLAIN,))
+FIELD_NAME: Kind = Text("A field's name.", most=128, matches=(FIELD,))
 Places = tuple[str, ...] | None
 
 
-def _places(about: str) -> Items:
-    return Items(f"{about} Of several places the first that holds something counts.", PLACE, most=8)
+def _places(about: str, least: int = 0) -> Items:
+    return Items(f"{about} Of several places the first that holds something counts.", PLACE, most=8, least=least)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +26,8 @@ class EnvelopeRequest:
         str | None,
         Text("Where the caller's body is put; sent as it is if left out.", most=256, matches=DOCUMENT_PLACES),
     ] = None
-    rename: Annotated[Mapping[str, str], Table("Other names of top-level fields.", FIELD, most=32, keys=PLAIN)] = field(
-        default_factory=dict
+    rename: Annotated[Mapping[str, str], Table("Other names of top-level fields.", FIELD_NAME, most=32, keys=FIELD)] = (
+        field(default_factory=dict)
     )
     add: Annotated[Mapping[str, Any] | None, Foreign("Fields that every request gets besides; no secrets.")] = None
     history: Annotated[
@@ -35,9 +35,21 @@ class EnvelopeRequest:
     ] = None
 
 
+def _names_differ(request: EnvelopeRequest) -> bool:
+    return len(set(request.rename.values())) == len(request.rename)
+
+
+NAMES_DIFFER = SectionRule(
+    "rename",
+    "!has(self.rename) || self.rename.all(one, self.rename.exists_one(other, self.rename[other] == self.rename[one]))",
+    _names_differ,
+    "must not give two fields the same name",
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvelopeAnswer:
-    text_path: Annotated[Places, _places("The text; data.content.content.")] = None
+    text_path: Annotated[Places, _places("The text; data.content.content.", least=1)] = None
     tool_calls_path: Annotated[Places, _places("Tool calls; data.content.tool_calls.")] = None
     finish_reason_path: Annotated[Places, _places("The finish reason.")] = None
     usage_path: Annotated[Places, _places("Usage.")] = None
@@ -77,7 +89,12 @@ class EnvelopeStream:
 class EnvelopeEmbedding:
     input: Annotated[str | None, Text("The field that the input stands in; text.", most=128, matches=(PLAIN,))] = None
     batch: Annotated[int | None, Whole("Inputs of one call; 1.", 1, 2048)] = None
-    path: Annotated[Places, _places("The vector; data.content.")] = None
+    concurrency: Annotated[int | None, Whole("Calls at once for one request; 8.", 1, 256)] = None
+    encoding: Annotated[
+        Literal["Asked", "Float"] | None,
+        OneOf("Whether a base64 answer is asked of the gateway too, or floats alone; Asked.", ("Asked", "Float")),
+    ] = None
+    path: Annotated[Places, _places("The vector; data.content.", least=1)] = None
     item_path: Annotated[Places, _places("The vector in each element of a batch.")] = None
 
 
@@ -92,7 +109,7 @@ class EnvelopeModels:
 class Envelope:
     """What is left out is as the original gateway has it."""
 
-    request: Annotated[EnvelopeRequest, Section("What is sent.", EnvelopeRequest)] = field(
+    request: Annotated[EnvelopeRequest, Section("What is sent.", EnvelopeRequest, (NAMES_DIFFER,))] = field(
         default_factory=EnvelopeRequest
     )
     answer: Annotated[EnvelopeAnswer, Section("Where an answer holds what.", EnvelopeAnswer)] = field(

@@ -1,0 +1,81 @@
+"""What the webhook says of a MimicBackend that is written."""
+
+from typing import Any
+
+import pytest
+
+from fakes.manifests import DEFAULTS, Manifest, backend, shared
+from mimic_operator.admission.choose import candidate
+from mimic_operator.admission.validate import judge
+
+DEFAULT = {"default": True}
+NEWER = {"image": {"tag": "2.0"}}
+REFRESH = {"grant": "RefreshToken", "tokenURL": "https://login.example.com/token", "secretRef": {"name": "s"}}
+
+
+def said(new: Manifest, old: Manifest | None = None, others: tuple[Manifest, ...] = ()) -> tuple[str, tuple[str, ...]]:
+    found = judge(new, old, [candidate(each) for each in others], DEFAULTS)
+    return found.refusal, found.warnings
+
+
+def test_a_second_default_is_refused():
+    refusal, _ = said(backend("spare", injection=DEFAULT), others=(backend(injection=DEFAULT),))
+    assert refusal.startswith("spec.injection.default: corp is the default of the namespace shop already")
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "others"),
+    [
+        (backend(injection=DEFAULT), None, ()),
+        (backend(injection=DEFAULT), None, (backend(injection=DEFAULT),)),
+        (backend("spare"), None, (backend(injection=DEFAULT),)),
+        (backend("spare", injection=DEFAULT), backend("spare", injection=DEFAULT), (backend(injection=DEFAULT),)),
+    ],
+    ids=["the first", "itself", "no default", "one that was one before, or nothing could be mended"],
+)
+def test_nothing_else_is(new: Manifest, old: Manifest | None, others: tuple[Manifest, ...]):
+    assert said(new, old, others)[0] == ""
+
+
+@pytest.mark.parametrize(
+    ("status", "rollout", "text"),
+    [
+        (
+            {"injected": {"total": 7}},
+            {},
+            "restarts workloads that this backend selects, one after another (7 pods have",
+        ),
+        ({"rollout": {"total": 1}}, {}, "restarts 1 workload that"),
+        (
+            {"rollout": {"total": 3}, "injected": {"total": 9}},
+            {"policy": "Manual"},
+            "needs a restart of 3 workloads (9",
+        ),
+    ],
+)
+def test_what_restarts_is_told_before_it_does(status: dict[str, Any], rollout: dict[str, Any], text: str):
+    old = backend(status=status, rollout=rollout)
+    _, (warning,) = said(backend(proxy=NEWER, rollout=rollout), old)
+    assert text in warning
+
+
+def test_what_reaches_the_pods_without_a_restart_is_no_news():
+    old = backend(status={"injected": {"total": 7}})
+    assert said(backend(models={"static": ["a"]}), old) == ("", ())
+    assert said(backend(proxy=NEWER), backend()) == ("", ())
+
+
+def test_a_shared_proxy_restarts_by_itself():
+    old, new = shared(), shared()
+    new["spec"]["proxy"] = NEWER
+    assert said(new, old)[1] == ("This change restarts the pods of the shared proxy, one after another.",)
+
+
+def test_refresh_tokens_beside_many_pods_and_a_suspension_are_warned_of():
+    assert "spends the same refresh token" in said(backend(auth=REFRESH))[1][0]
+    assert said(backend(suspend=True))[1] == ("spec.suspend: nothing of this reaches a pod until it is false.",)
+
+
+def test_an_invalid_one_is_told_field_by_field():
+    (warning,) = said(backend(chat={"url": "http://x.example"}))[1]
+    assert warning.startswith("spec.chat.url must begin with https://")

@@ -1,0 +1,193 @@
+"""What the webhook knows, and what it asks for."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from fakes.manifests import DEFAULTS, Manifest, backend, pod, shared
+from mimic_operator.admission.index import Index, Name
+from mimic_operator.admission.lookup import Lookup
+from mimic_operator.admission.outcomes import Verdict
+from mimic_operator.admission.review import Reviewer, operations, warnings
+from mimic_operator.cluster.faults import Fault
+from mimic_operator.reconcile.manifests import controller_revision
+from mimic_operator.resource.backend import parse
+from mimic_operator.resource.revision import revision_of
+
+REVISION = revision_of(parse(backend()), DEFAULTS)
+CURRENT = {"currentRevision": REVISION.name}
+
+
+def stored(manifest: Manifest) -> Manifest:
+    found = parse(manifest)
+    return controller_revision(found, revision_of(found, DEFAULTS))
+
+
+class Server:
+    """An API server that holds these objects, or that fails."""
+
+    def __init__(self, *objects: Manifest, fault: BaseException | None = None) -> None:
+        self.objects = {
+            (each["kind"], each["metadata"]["namespace"], each["metadata"]["name"]): each for each in objects
+        }
+        self.fault = fault
+        self.asked: list[tuple[str, ...]] = []
+        self.labels: dict[str, str] = {}
+
+    async def _get(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        self.asked.append((kind, namespace, name))
+        if self.fault is not None:
+            raise self.fault
+        return self.objects.get((kind, namespace, name))
+
+    async def backend(self, name: Name) -> Mapping[str, Any] | None:
+        return await self._get("MimicBackend", *name)
+
+    async def revision(self, name: Name) -> Mapping[str, Any] | None:
+        return await self._get("ControllerRevision", *name)
+
+    async def backends(self, namespace: str) -> list[Mapping[str, Any]]:
+        await self._get("MimicBackend", namespace, "")
+        return [each for (kind, where, _), each in self.objects.items() if (kind, where) == ("MimicBackend", namespace)]
+
+    async def namespace(self, name: str) -> Mapping[str, Any] | None:
+        await self._get("Namespace", "", name)
+        return {"metadata": {"labels": self.labels}}
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class World:
+    """A webhook whose watches have shown `seen`."""
+
+    def __init__(self, server: Server, *seen: Manifest) -> None:
+        self.clock, self.server, self.missed = Clock(), server, []
+        self.index = Index(self.clock)
+        for each in seen:
+            if each["kind"] == "MimicBackend":
+                self.index.backend_seen(each)
+            else:
+                self.index.revision_seen(each)
+        lookup = Lookup(self.index, server, self.clock, self.missed.append)
+        self.reviewer = Reviewer(lookup, (1, 35), budget_seconds=0.2)
+
+    async def reason(self, given: Manifest | None = None, door: Any = "label") -> str:
+        return (await self.reviewer.pod(given or pod(), "shop", door, dry_run=False)).reason
+
+
+async def test_what_the_watches_have_shown_is_not_asked_for():
+    server = Server()
+    world = World(server, backend(status=CURRENT), stored(backend()))
+    assert await world.reason() == "Injected"
+    assert [kind for kind, *_ in server.asked] == ["Namespace"]
+    assert world.missed == []
+
+
+async def test_a_namespace_is_remembered_for_a_while():
+    server = Server()
+    world = World(server, backend(status=CURRENT), stored(backend()))
+    for _ in range(3):
+        await world.reason()
+    assert len(server.asked) == 1
+    world.clock.now += 11
+    await world.reason()
+    assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize("named", [{}, {"mimic.dev/backend": "corp"}])
+async def test_what_the_watches_have_not_shown_yet_is_asked_for(named: dict[str, str]):
+    world = World(Server(backend(status=CURRENT), stored(backend())))
+    assert await world.reason(pod(annotations=named)) == "Injected"
+    assert sorted(world.missed) == ["ControllerRevision", "MimicBackend"]
+    assert await world.reason(pod(annotations=named)) == "Injected"
+    assert len(world.missed) == 2, "the second time it knows"
+
+
+async def test_a_status_that_the_watch_has_not_shown_yet_is_asked_for():
+    world = World(Server(backend(status=CURRENT)), backend(status={}), stored(backend()))
+    assert await world.reason() == "Injected"
+
+
+async def test_a_backend_of_another_namespace_is_asked_for_by_name():
+    world = World(Server(shared(status={"currentRevision": ""})), backend(status=CURRENT))
+    assert await world.reason(pod(annotations={"mimic.dev/backend": "platform/central"})) == "NotReconciled"
+
+
+async def test_what_is_not_there_is_not_there():
+    assert await World(Server()).reason() == "NoBackend"
+    assert await World(Server(), backend(status=CURRENT)).reason() == "RevisionMissing"
+
+
+FAULTS = [Fault("throttled", "get: 429"), Fault("unreachable", "get: ConnectError"), TimeoutError()]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=["429", "away", "slow"])
+async def test_an_api_server_that_does_not_answer_denies_those_that_asked_and_nobody_else(fault: BaseException):
+    world = World(Server(fault=fault), backend(status=CURRENT))
+    asked = await world.reviewer.pod(pod(), "shop", "label", dry_run=False)
+    assert (asked.reason, asked.verdict) == ("Undecided", Verdict.DENIED)
+    volunteered = await world.reviewer.pod(pod(labels={}), "shop", "namespace", dry_run=False)
+    assert (volunteered.reason, volunteered.verdict) == ("Undecided", Verdict.WARNED)
+
+
+async def test_the_budget_ends_a_review_that_waits():
+    class Slow(Server):
+        async def namespace(self, name: str) -> Mapping[str, Any] | None:
+            await asyncio.Event().wait()
+            return None
+
+    found = await World(Slow(), backend(status=CURRENT)).reviewer.pod(pod(), "shop", "label", dry_run=False)
+    assert found.reason == "Undecided"
+    assert "within 0.2 s" in found.sentence
+
+
+async def test_a_defect_is_logged_and_its_text_goes_to_nobody(caplog: pytest.LogCaptureFixture):
+    world = World(Server(fault=RuntimeError("secret")), backend(status=CURRENT))
+    found = await world.reviewer.pod(pod(), "shop", "namespace", dry_run=False)
+    assert (found.reason, found.verdict) == ("Failed", Verdict.WARNED)
+    assert "secret" not in found.sentence
+    assert "A review broke" in caplog.text
+
+
+async def test_a_denied_pod_gets_no_patch_and_a_dry_run_hears_everything():
+    world = World(Server(), backend(status=CURRENT), stored(backend()))
+    denied = await world.reviewer.pod(pod(annotations={"mimic.dev/backend": "x"}), "shop", "label", dry_run=False)
+    assert operations(pod(), denied) == []
+    fine = await world.reviewer.pod(pod(), "shop", "label", dry_run=True)
+    assert warnings(fine, dry_run=False) == []
+    assert [text.split(":")[0] for text in warnings(fine, dry_run=True)] == [
+        "Mimic, Injected",
+        "Mimic, GeneratedName",
+        "Mimic, DryRun",
+    ]
+
+
+def test_the_index_forgets_what_a_list_does_not_hold_unless_it_came_later():
+    world = World(Server(), backend(), stored(backend()))
+    assert world.index.keep("MimicBackend", [], since=world.clock.now) == 0, "seen at the same moment"
+    world.clock.now += 1
+    assert world.index.keep("MimicBackend", [Name("shop", "corp")], since=world.clock.now) == 0
+    assert world.index.keep("MimicBackend", [], since=world.clock.now) == 1
+    assert world.index.names("MimicBackend") == set()
+    assert world.index.names("ControllerRevision") == {Name("shop", REVISION.name)}
+
+
+def test_a_revision_of_a_newer_operator_is_no_crash():
+    index = Index(Clock())
+    assert index.revision_seen({"metadata": {"namespace": "a", "name": "b"}, "data": {"format": 9}}) is None
+    assert index.names("ControllerRevision") == set()
+
+
+def test_an_event_tells_that_the_watch_lives():
+    world = World(Server(), backend())
+    world.clock.now += 30
+    assert world.index.age("MimicBackend") == 30
+    world.index.backend_gone(Name("shop", "corp"))
+    assert world.index.age("MimicBackend") == 0
