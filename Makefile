@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-cluster test-compiled check format bench bench-operator trial conformance dashboards reference golden lock build build-compiled clean
+.PHONY: help run serve test test-cluster test-compiled test-identity check format bench bench-operator trial conformance dashboards reference golden lock build build-compiled clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ test-compiled: $(VENV)/.installed-dev ## the proxy's tests with its hot modules 
 		--target .cache/compiled .
 	PYTHONPATH=$(CURDIR)/.cache/compiled $(BIN)/python -m pytest $(PARALLEL) tests/proxy tests/sdk $(ARGS)
 
+# Keycloak is started once: one process, and time for its download.
+test-identity: $(VENV)/.installed-dev ## the grants against a real Keycloak (Java 17; downloads 160 MB, once)
+	$(BIN)/python -m pytest --numprocesses 0 --timeout 600 tests/identity $(ARGS)
+
 check: $(VENV)/.installed-dev ## lint, format, types, import contracts, generated files up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -49,7 +53,7 @@ format: $(VENV)/.installed-dev ## put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-conformance: $(VENV)/.installed-dev ## the suites of the official SDKs, through Mimic
+conformance: $(VENV)/.installed-dev ## the SDKs' own suites, LangChain, LlamaIndex, over each dialect
 	$(BIN)/python -m tests.conformance $(ARGS)
 
 bench: $(VENV)/.installed-dev ## Mimic against its peers, side by side

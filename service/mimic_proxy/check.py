@@ -48,6 +48,7 @@ TRY_FOR_TOKENS = {
     explanation.TRY_NETWORK: f"Can this machine reach TOKEN_URL at all? {NETWORK}",
 }
 """What is said at more length here, by how the message ends."""
+TRY_STORE = "One Mimic at a time can use a TOKEN_STORE, and its folder has to be there and writable for it."
 TRY_FOR_BACKEND = {
     "dns": f"Is the host in {{setting}} spelt right? {NETWORK}",
     "connect": f"Are host and port in {{setting}} right, and is the backend up? {NETWORK}",
@@ -304,9 +305,13 @@ def _explain_token(error: MimicError, mimic: Mimic, say: Say) -> None:
 
 def _advice_on_token(error: MimicError, mimic: Mimic) -> str:
     grant, state = mimic.settings.grant, mimic.tokens.state()
+    if error.message.startswith("TOKEN_STORE="):
+        return TRY_STORE
     secret = next(iter(name for name in NEEDED[grant] if name in SECRETS), "the secret")
     if state.trouble is not None and state.last_result is None and error.code != "token_rejected":
         return f"Put the secret into the file that {secret}_FILE names, readable for whoever runs Mimic."
+    if error.code == "token_rejected" and mimic.tokens.explanation() is None:
+        return f"Nothing was sent: mend what {secret} holds, or the file that {secret}_FILE names."
     found = (advice for ending, advice in TRY_FOR_TOKENS.items() if error.message.endswith(ending))
     advice = next(found, None)
     if advice is None and error.code == "token_rejected":

@@ -7,13 +7,13 @@ file, and its type names the reader of the value.
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
-from mimic_proxy.configuration import envelope, grants, presets, values
+from mimic_proxy.configuration import envelope, presets, relations, values
 from mimic_proxy.configuration.sources import Names, Problem, gather
 
 Text = Annotated[str, values.text]
@@ -357,8 +357,6 @@ DEFAULTS = {entry.name.upper(): entry.default for entry in fields(Settings) if e
 NAMES = Names(plain=frozenset(READERS), secrets=frozenset(SECRETS))
 BARE_TOKEN = "{token}"
 """How a gateway with an envelope of its own is sent the token, unless TOKEN_FORMAT says otherwise."""
-FILES = ("TLS_CERT", "TLS_KEY", "CA_BUNDLE", "CLIENT_CERT", "CLIENT_KEY")
-"""Have to be there at the start. The files of secrets may come later."""
 
 
 def load(
@@ -395,23 +393,12 @@ def load(
     refused = {problem.name.removesuffix("_FILE") for problem in problems}
     if lacking:
         refused.add("TOKEN_URL")
-    problems.extend(problem for problem in _relations(found, is_file) if problem.name not in refused)
+    more = relations.problems(found, DEFAULTS, is_file)
+    problems.extend(problem for problem in more if problem.name not in refused)
     if problems:
         raise SettingsError(sorted(problems))
-    warnings.extend(_warnings(found, given))
+    warnings.extend(relations.warnings(found, found.get("GRANT", DEFAULTS["GRANT"]), given))
     return Settings(**{name.lower(): value for name, value in found.items()}, warnings=tuple(warnings))
-
-
-def _warnings(found: Mapping[str, Any], given: Mapping[str, object]) -> Iterator[str]:
-    """What does not stop the start. given: what was set, before a preset."""
-    grant = found.get("GRANT", DEFAULTS["GRANT"])
-    if not found.get("VERIFY_SSL", True):
-        yield "VERIFY_SSL=False: the certificates of backend and token service are not checked"
-    yield from grants.unused(grant, given)
-    if grant == "auth_code" and "CLIENT_SECRET" in found and "CLIENT_ID" not in found:
-        yield "CLIENT_SECRET is set, but GRANT=auth_code does not use it without CLIENT_ID"
-    if grant == "refresh_token" and "TOKEN_STORE" not in found:
-        yield "GRANT=refresh_token without TOKEN_STORE: a refresh token that is replaced is lost at the end"
 
 
 def _apply_preset(gathered: dict[str, object]) -> dict[str, str]:
@@ -474,62 +461,3 @@ def _secret_ref(name: str, merged: Mapping[str, object], problems: list[Problem]
     except ValueError as wrong:
         problems.append(Problem(name if file is None else f"{name}_FILE", str(wrong)))
         return None
-
-
-def _relations(found: Mapping[str, Any], is_file: Callable[[Path], bool]) -> Iterator[Problem]:
-    """What must be there, and what must fit together."""
-    effective = {**DEFAULTS, **found}
-    for name, purpose in grants.required(effective["GRANT"]).items():
-        if name not in found:
-            yield Problem(name, f"is missing: {purpose}")
-    if effective["PORT"] == effective["ADMIN_PORT"] != 0:
-        yield Problem("ADMIN_PORT", "must differ from PORT")
-    if effective["MAX_BUFFERED_BYTES"] < effective["MAX_BODY_BYTES"]:
-        yield Problem("MAX_BUFFERED_BYTES", "must be at least MAX_BODY_BYTES, or the largest bodies could never pass")
-    for key, certificate in (("CLIENT_KEY", "CLIENT_CERT"), ("TLS_KEY", "TLS_CERT")):
-        if key in found and certificate not in found:
-            yield Problem(key, f"needs {certificate}")
-    for name in FILES:
-        if name in found and not is_file(found[name]):
-            yield Problem(name, "must be the path of a file that is there")
-    yield from _request_relations(effective)
-    static = found.get("ACCESS_TOKEN")
-    if static is not None and static.value is not None and not (static.value.isascii() and static.value.isprintable()):
-        yield Problem("ACCESS_TOKEN", "must be printable ASCII, since it goes into a header field")
-
-
-def _request_relations(effective: Mapping[str, Any]) -> Iterator[Problem]:
-    """What must fit together for a token request."""
-    grant = effective["GRANT"]
-    if grant in grants.WITHOUT_SERVICE:
-        return
-    yield from _secret_relations(effective)
-    encoding = effective["TOKEN_ENCODING"]
-    if effective["TOKEN_METHOD"] == "GET" and encoding in ("json", "form"):
-        yield Problem("TOKEN_ENCODING", "must be query with TOKEN_METHOD=GET, which has no body")
-    nested = any(isinstance(value, (dict, list)) for _, value in effective["TOKEN_FIELDS"])
-    if nested and encoding != "json" and (grant != "auth_code" or encoding is not None):
-        yield Problem("TOKEN_FIELDS", "must hold plain values unless TOKEN_ENCODING=json")
-
-
-def _secret_relations(effective: Mapping[str, Any]) -> Iterator[Problem]:
-    """Who asks, and where the secret goes."""
-    grant, place, name = effective["GRANT"], effective["TOKEN_SECRET_IN"], effective["TOKEN_SECRET_AS"]
-    if place == "header" and name is None:
-        yield Problem("TOKEN_SECRET_AS", "is missing: TOKEN_SECRET_IN=header needs the name of the header field")
-    elif place == "header":
-        try:
-            values.header_name(name)
-        except ValueError as wrong:
-            yield Problem("TOKEN_SECRET_AS", str(wrong))
-    if effective.get("CLIENT_ID") is not None:
-        return
-    if grant == "auth_code" and place == "basic" and name is None:
-        yield Problem("TOKEN_SECRET_AS", "is missing: TOKEN_SECRET_IN=basic needs the name of a user")
-    secret = effective.get("CLIENT_SECRET") is not None and grant in ("token_exchange", "refresh_token")
-    if (
-        secret
-        or grant == "client_credentials"
-        or (grant == "private_key_jwt" and effective["ASSERTION_AS"] == "client")
-    ):
-        yield Problem("CLIENT_ID", f"is missing: {grants.CLIENT_ID['CLIENT_ID']}")

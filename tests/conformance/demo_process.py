@@ -7,30 +7,20 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_WITHIN_SECONDS = 30.0
 POLL_SECONDS = 0.02
 
-GATEWAY = {"DEMO_DIALECT": "envelope"}
-BACKENDS: dict[str, dict[str, str]] = {
-    "openai": {},
-    "plain": {**GATEWAY, "DEMO_STREAM": "plain"},
-    "sse": {**GATEWAY, "DEMO_STREAM": "sse"},
-    "sse-cumulative": {**GATEWAY, "DEMO_STREAM": "sse", "DEMO_STREAM_TEXT": "cumulative"},
-    "ndjson": {**GATEWAY, "DEMO_STREAM": "ndjson"},
-    "ndjson-cumulative": {**GATEWAY, "DEMO_STREAM": "ndjson", "DEMO_STREAM_TEXT": "cumulative"},
-}
-"""The demo with the OpenAI API behind, and with a gateway that streams in one way or another; `plain` does not."""
-
 
 @contextlib.contextmanager
-def demo(folder: Path, environ: Mapping[str, str] | None = None) -> Iterator[str]:
+def demo(folder: Path, environ: Mapping[str, str] | None = None, arguments: Sequence[str] = ()) -> Iterator[str]:
     """The base URL of a demo that is ready; its output goes to `folder`/demo.log. RuntimeError if it does not start.
 
-    `environ` adds to its environment; nothing of this process's settings reaches it, and no `.env`.
+    `arguments` are those of the command. `environ` adds to its environment; nothing of this process's settings reaches
+    it, and no `.env`.
     """
     port, admin_port = _free_ports(2)
     environ = {
@@ -41,7 +31,7 @@ def demo(folder: Path, environ: Mapping[str, str] | None = None) -> Iterator[str
         **(environ or {}),
     }
     log = folder / "demo.log"
-    argv = [sys.executable, "-m", "mimic_proxy", "demo"]
+    argv = [sys.executable, "-m", "mimic_proxy", "demo", *arguments]
     with log.open("wb") as output:
         process = subprocess.Popen(
             argv, cwd=folder, env=environ, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT

@@ -3,9 +3,10 @@
 import os
 import shutil
 import subprocess
-import sys
 import tarfile
 from pathlib import Path
+
+from tests.conformance import environment
 
 OPENAI_VERSION = "3.54.0"
 PASSED = 95
@@ -17,28 +18,23 @@ REQUIREMENTS = Path(__file__).with_name("requirements.txt")
 
 def prepare(cache: Path) -> None:
     """The source distribution and an environment for it under `cache`, made once."""
-    stamp = cache / "python-suite"
-    wanted = f"{OPENAI_VERSION}\n{REQUIREMENTS.read_text()}"
-    if stamp.exists() and stamp.read_text() == wanted:
+    folder, source = cache / "env", _source(cache)
+    openai = f"openai=={OPENAI_VERSION}"
+    if not environment.prepare(folder, REQUIREMENTS, [openai]) and source.exists():
         return
     print(f"Setting up the tests of openai {OPENAI_VERSION}, once ...", flush=True)
-    environment, source = cache / "env", _source(cache)
-    for folder in (environment, source):
-        shutil.rmtree(folder, ignore_errors=True)
-    subprocess.run([sys.executable, "-m", "venv", str(environment)], check=True)
-    pip = [str(environment / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
-    subprocess.run([*pip, "install", "--quiet", f"openai=={OPENAI_VERSION}", "-r", str(REQUIREMENTS)], check=True)
-    download = ["download", "--quiet", "--no-deps", "--no-binary", ":all:", "--dest", str(cache)]
-    subprocess.run([*pip, *download, f"openai=={OPENAI_VERSION}"], check=True)
+    shutil.rmtree(source, ignore_errors=True)
+    pip = [environment.python_of(folder), "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
+    subprocess.run([*pip, "--no-deps", "--no-binary", ":all:", "--dest", str(cache), openai], check=True)
     with tarfile.open(cache / f"openai-{OPENAI_VERSION}.tar.gz") as archive:
         archive.extractall(cache, filter="data")
-    stamp.write_text(wanted)
 
 
 def run(cache: Path, base_url: str) -> bool:
     """Runs the selection against `base_url`, printing pytest's own words; whether all of it passed."""
     tests = [f"tests/api_resources/{name}" for name in FILES]
-    argv = [str(cache / "env" / "bin" / "python"), "-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider"]
+    argv = [environment.python_of(cache / "env"), "-m", "pytest", "-n0", "-q", "-p", "no:cacheprovider"]
+    argv += ["--durations-min=1"]
     environ = {"PATH": os.environ.get("PATH", os.defpath), "TEST_API_BASE_URL": base_url}
     pytest = subprocess.Popen(
         [*argv, *tests, "-k", SELECTION],

@@ -6,6 +6,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from tests.conformance.forms import Form
+
 SOURCE = Path(__file__).with_name("typescript")
 LOWEST_NODE = 20
 
@@ -39,14 +41,14 @@ def prepare(cache: Path) -> None:
     shutil.copy(SOURCE / "sdk.test.mjs", folder)
 
 
-def run(cache: Path, base_url: str, *, streams: bool = True) -> bool:
-    """Runs the tests against `base_url`, printing the runner's own words; whether all of them passed.
-
-    streams: the backend has any.
-    """
-    environ = {"PATH": os.environ.get("PATH", os.defpath), "OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": "any"}
-    if not streams:
-        environ["WITHOUT_STREAMS"] = "1"
+def run(cache: Path, base_url: str, form: Form) -> bool:
+    """Runs the tests against `base_url`, printing the runner's own words; whether all of them passed."""
+    environ = {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "OPENAI_BASE_URL": base_url,
+        "OPENAI_API_KEY": "any",
+        "PIECEMEAL": str(int(form.piecemeal)),
+    }
     argv = ["node", "--test", "--test-reporter=spec", "sdk.test.mjs"]
     return subprocess.run(argv, cwd=_folder(cache), env=environ, check=False).returncode == 0
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from typing import NoReturn
 
 import pytest
 
@@ -19,9 +20,13 @@ _SEARCHED = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/
 def tool(name: str) -> str:
     """The path of a program of PACKAGES; without it the test is skipped, or fails where tools are required."""
     found = shutil.which(name, path=_SEARCHED)
-    if found is not None:
-        return found
-    reason = f"{name} is not on this machine ({PACKAGES[name]})"
+    if found is None:
+        lacking(f"{name} is not on this machine ({PACKAGES[name]})")
+    return found
+
+
+def lacking(reason: str) -> NoReturn:
+    """Skip the test, or fail it where tools are required."""
     if os.environ.get(REQUIRED) == "required":
         pytest.fail(reason)
     pytest.skip(reason)

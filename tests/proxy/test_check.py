@@ -18,6 +18,7 @@ from mimic_proxy.app import Mimic
 from mimic_proxy.check import check, resolved_urls
 from mimic_proxy.settings import load
 from mimic_proxy.telemetry.port import Telemetry
+from mimic_proxy.tokens.store import TokenStore
 
 LIST = {"object": "list", "data": [{"id": name} for name in ("org/a", "b", "c", "d")]}
 
@@ -309,6 +310,27 @@ async def test_a_refresh_token_without_a_store_is_noted_before_it_is_used(backen
     tokens.script = reply(answer(200, b'{"access_token":"t","expires_in":60}'))
     _, said = await checked(backend, tokens, GRANT="refresh_token", REFRESH_TOKEN="r", AUTH_CODE="")
     assert "note  GRANT=refresh_token without TOKEN_STORE" in said
+
+
+async def test_a_store_that_another_mimic_uses_is_left_alone(backend: Backend, tokens: TokenService, tmp_path: Path):
+    other = TokenStore(tmp_path / "store.json")
+    other.open()
+    more = {"GRANT": "refresh_token", "REFRESH_TOKEN": "r", "AUTH_CODE": "", "TOKEN_STORE": str(other.file)}
+    well, said = await checked(backend, tokens, **more)
+    other.close()
+    assert not well
+    assert "is used by another Mimic" in said
+    assert "One Mimic at a time" in said.splitlines()[-1]
+    assert tokens.calls == 0
+
+
+async def test_a_key_that_is_none_is_told_before_anything_is_sent(backend: Backend, tokens: TokenService):
+    more = {"GRANT": "private_key_jwt", "CLIENT_ID": "me", "PRIVATE_KEY": "sesame", "AUTH_CODE": ""}
+    well, said = await checked(backend, tokens, **more)
+    assert not well
+    assert "PRIVATE_KEY holds no private key in PEM" in said
+    assert "Nothing was sent: mend what PRIVATE_KEY holds" in said.splitlines()[-1]
+    assert tokens.calls == 0
 
 
 GATEWAY = {"DIALECT": "envelope"}

@@ -6,10 +6,6 @@ from typing import Any
 import anyio.to_thread
 from openai import AsyncOpenAI, OpenAI
 
-from conformance.demo_process import BACKENDS
-
-STREAMING = [name for name in BACKENDS if name != "plain"]
-
 
 class Sdk:
     """One client; a test gives it a call to make on whichever client it is, and awaits what came of it."""

@@ -7,31 +7,33 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
-from conformance.demo_process import BACKENDS, demo
+from conformance.demo_process import demo
+from conformance.forms import FORMS, Form
 from sdk.callers import Sdk
 
 
 @pytest.fixture(scope="session")
-def demos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], str]]:
-    """The base URL of `mimic-proxy demo` with one of the backends, started once when it is first asked for."""
+def demos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Form], str]]:
+    """The base URL of `mimic-proxy demo` in one form, started once when it is first asked for."""
     with contextlib.ExitStack() as running:
 
         @functools.cache
-        def started(backend: str) -> str:
+        def started(backend: Form) -> str:
             folder = tmp_path_factory.mktemp(f"demo-{backend}")
-            return running.enter_context(demo(folder, BACKENDS[backend]))
+            return running.enter_context(demo(folder, arguments=backend.arguments))
 
         yield started
 
 
-@pytest.fixture(params=BACKENDS)
-def backend(request: pytest.FixtureRequest) -> str:
-    """Which backend stands behind; tests of streams proper are parametrized by STREAMING instead."""
-    return str(request.param)
+@pytest.fixture(params=FORMS, ids=str)
+def backend(request: pytest.FixtureRequest) -> Form:
+    """How the backend behind speaks; tests of streams proper are parametrized by STREAMING instead."""
+    form: Form = request.param
+    return form
 
 
 @pytest.fixture
-def demo_url(demos: Callable[[str], str], backend: str) -> str:
+def demo_url(demos: Callable[[Form], str], backend: Form) -> str:
     return demos(backend)
 
 

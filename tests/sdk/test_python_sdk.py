@@ -8,7 +8,8 @@ from typing import Any
 import openai
 import pytest
 
-from sdk.callers import STREAMING, Sdk
+from conformance.forms import STREAMING
+from sdk.callers import Sdk
 
 MODEL = "demo/chat-small"
 EMBEDDING_MODEL = "demo/embed-small"
@@ -68,7 +69,7 @@ async def test_a_streamed_chat_has_the_same_words_as_the_plain_one(sdk: Sdk) -> 
     assert chunks[-1].choices[0].finish_reason == "stop"
 
 
-@pytest.mark.parametrize("backend", STREAMING)
+@pytest.mark.parametrize("backend", STREAMING, ids=str)
 async def test_a_streamed_chat_comes_in_pieces(sdk: Sdk) -> None:
     chunks = await sdk.collect(chat(stream=True))
     assert sum(1 for chunk in chunks if chunk.choices[0].delta.content) > 1
@@ -88,7 +89,7 @@ async def test_a_tool_call_comes_with_its_arguments(sdk: Sdk) -> None:
     assert_weather_arguments(call.function.arguments)
 
 
-@pytest.mark.parametrize("backend", STREAMING)
+@pytest.mark.parametrize("backend", STREAMING, ids=str)
 async def test_a_streamed_tool_call_comes_in_pieces_that_make_up_its_arguments(sdk: Sdk) -> None:
     chunks = await sdk.collect(chat(tools=TOOLS, tool_choice="required", stream=True))
     pieces = [piece for chunk in chunks for piece in chunk.choices[0].delta.tool_calls or []]
@@ -151,7 +152,7 @@ async def test_the_backends_refusal_arrives_as_bad_request_error(sdk: Sdk) -> No
         await sdk.ask(chat(temperature="hot"))
 
 
-@pytest.mark.parametrize("backend", STREAMING)
+@pytest.mark.parametrize("backend", STREAMING, ids=str)
 @pytest.mark.parametrize("fault", ["no-done", "cut-mid", "half-event"])
 async def test_a_stream_without_its_end_raises_the_sdks_own_api_error(sdk: Sdk, fault: str) -> None:
     seen: list[Any] = []

@@ -65,7 +65,7 @@ class _Composition:
         self.asked = asked
         self.progress = progress
         self.waiting = iter(range(len(embedding.bodies)))
-        self.tries = [Tries() for _ in embedding.bodies]
+        self.tries = [Tries() for _ in range(len(embedding.bodies))]
         self.refusal: Translated | None = None
 
     async def run(self, concurrency: int, done: Callable[[Composed], None]) -> None:

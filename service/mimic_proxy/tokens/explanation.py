@@ -28,7 +28,9 @@ TRY_REQUEST = "It may not understand the request: TOKEN_METHOD, TOKEN_ENCODING a
 TRY_LATER = "Mimic waits as it was asked to. If this lasts, somebody else may use the same account."
 BY_ERROR = {
     "invalid_client": "It does not know the client or its secret: check CLIENT_ID, the secret, and TOKEN_SECRET_IN.",
-    "unauthorized_client": "This client may not use GRANT={grant}: the owners of the token service can allow it.",
+    # Keycloak's word for a wrong secret, too.
+    "unauthorized_client": "It does not know the client or its secret, or does not allow it GRANT={grant}: check "
+    "CLIENT_ID and the secret, then ask its owners.",
     "unsupported_grant_type": "It does not offer GRANT={grant} at this URL: check GRANT and TOKEN_URL.",
     "invalid_scope": "Check SCOPE.",
     "invalid_target": "Check AUDIENCE and RESOURCE.",

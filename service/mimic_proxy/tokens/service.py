@@ -7,12 +7,12 @@ connection that dies while idle, no address that DNS has moved, no certificate s
 import asyncio
 import re
 import ssl
-import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from mimic_proxy.errors import innermost_reason
+from mimic_proxy.relay.coding import decoded
 from mimic_proxy.tokens.answer import Failure, TokenAnswer
 from mimic_proxy.tokens.recipe import TokenRequest
 
@@ -73,15 +73,13 @@ async def _exchange(client: "httpx2.AsyncClient", request: TokenRequest) -> Toke
     headers = {"user-agent": "mimic-proxy", **dict(request.headers)}
     async with client.stream(request.method, request.url, headers=headers, content=request.body) as response:
         body = await _limited(response.aiter_raw())
-        encoding = response.headers.get("content-encoding", "identity").strip().lower()
-        if body is not None:
-            body = _decoded(body, encoding)
         if body is None:
-            return Failure(
-                "bad_response",
-                f"answered {response.status_code} with a body that is over 1 MiB or in an encoding nobody asked for",
-                response.status_code,
-            )
+            return Failure("bad_response", f"answered {response.status_code} with over 1 MiB", response.status_code)
+        coding = response.headers.get("content-encoding", "").strip().lower().encode()
+        try:
+            body = decoded(body, coding, MAX_ANSWER_BYTES)
+        except ValueError as wrong:
+            return Failure("bad_response", f"answered {response.status_code} {wrong}", response.status_code)
         return TokenAnswer(
             response.status_code,
             body,
@@ -125,17 +123,3 @@ async def _limited(chunks: AsyncIterator[bytes]) -> bytes | None:
         if len(body) > MAX_ANSWER_BYTES:
             return None
     return bytes(body)
-
-
-def _decoded(body: bytes, encoding: str) -> bytes | None:
-    """The body without its content coding: gzip comes from gateways that do not heed `identity`."""
-    if encoding in ("", "identity"):
-        return body
-    if encoding not in ("gzip", "x-gzip"):
-        return None
-    decoder = zlib.decompressobj(wbits=31)
-    try:
-        decoded = decoder.decompress(body, MAX_ANSWER_BYTES + 1)
-    except zlib.error:
-        return None
-    return decoded if decoder.eof and len(decoded) <= MAX_ANSWER_BYTES else None

@@ -148,6 +148,12 @@ def test_the_gateways_own_model_is_told() -> None:
     assert json.loads(answered(wrapped("x", model="theirs")).body)["model"] == "theirs"
 
 
+def test_a_name_without_end_is_nothing_for_telemetry() -> None:
+    found = answered(wrapped("x", model="m" * 1000))
+    assert found.shown.model is None
+    assert json.loads(found.body)["model"] == "m" * 1000
+
+
 def test_other_paths_are_settings() -> None:
     document = {"result": {"choices": [{"text": "Hi", "why": "length"}]}, "tokens": {"input_tokens": 1}}
     paths = {

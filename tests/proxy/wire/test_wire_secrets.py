@@ -185,7 +185,7 @@ async def test_callers_whose_requests_are_wrong(witness: Witness) -> None:
 
 
 FAULTS = """
-import mimic_proxy.relay.exchange as exchange
+import mimic_proxy.relay.understanding as understanding
 import mimic_proxy.web.models as models
 
 
@@ -198,7 +198,7 @@ async def unread(self, *asked):
     return secret.value + asked
 
 
-exchange.read_fields = broken
+understanding.read_fields = broken
 models.Models.one = unread
 """
 

@@ -10,6 +10,7 @@ from mimic_proxy.dialects.envelope.paths import CALLS, FINISH, MODEL, TEXT, USAG
 from mimic_proxy.dialects.envelope.stream import missing_text
 from mimic_proxy.dialects.envelope.text import plain_text, read_json
 from mimic_proxy.dialects.envelope.tools import Call, call_objects, calls_of
+from mimic_proxy.dialects.openai_shapes import text as name_of
 from mimic_proxy.pointer import MISSING
 
 
@@ -30,7 +31,7 @@ def chat_answer(shape: Shape, document: Any, status: int, stamp: Stamp, model: s
     model = own if isinstance(own, str) and own else model
     reason = finish_reason(pick(found, FINISH), calls=bool(calls), legacy=legacy)
     body = completion(stamp, model, _message(said, calls, stamp, legacy), reason, usage_object(usage))
-    shown = Shown(usage_shown(usage) or NO_USAGE, f"chatcmpl-{stamp.id}", model or None, (reason,))
+    shown = Shown(usage_shown(usage) or NO_USAGE, f"chatcmpl-{stamp.id}", name_of(model), (reason,))
     return Translated(200, body, shown)
 
 

@@ -20,6 +20,7 @@ from mimic_proxy.dialects.envelope.errors import Trouble, bad_response, not_json
 from mimic_proxy.dialects.envelope.paths import MODEL, USAGE, Shape, first, keys_of
 from mimic_proxy.dialects.envelope.request import Fields, decoded, fields_of, wrapped
 from mimic_proxy.dialects.envelope.text import read_json, write_json
+from mimic_proxy.dialects.openai_shapes import text as name_of
 from mimic_proxy.errors import InvalidRequest, UnsupportedInput
 from mimic_proxy.pointer import MISSING, written
 from mimic_proxy.relay.body import BodyFields
@@ -123,7 +124,7 @@ class EnvelopeEmbedding:
         usage = {"prompt_tokens": prompt, "total_tokens": total}
         parts += (b'],"model":', write_json(self._model), b',"usage":', write_json(usage), b"}")
         told = len(self._usages) == len(self.bodies)
-        shown = Shown(Usage(prompt, None, None, None) if told else NO_USAGE, None, self._model or None)
+        shown = Shown(Usage(prompt, None, None, None) if told else NO_USAGE, None, name_of(self._model))
         return Translated(200, b"".join(parts), shown)
 
     def _written(self, vector: "array[float]") -> bytes:

@@ -35,6 +35,7 @@ from mimic_proxy.dialects.envelope.paths import (
 )
 from mimic_proxy.dialects.envelope.text import plain_text, read_json
 from mimic_proxy.dialects.envelope.tools import calls_of
+from mimic_proxy.dialects.openai_shapes import text as name_of
 from mimic_proxy.pointer import MISSING
 from mimic_proxy.relay.body import UNREADABLE
 from mimic_proxy.relay.sse import Event
@@ -265,7 +266,7 @@ class EnvelopeStream:
         facts = self.facts
         self._chunks = Chunks(self._stamp, self._model, self._include_usage)
         facts.verdict = "ok"
-        facts.id, facts.model = f"chatcmpl-{self._stamp.id}", self._model or None
+        facts.id, facts.model = f"chatcmpl-{self._stamp.id}", name_of(self._model)
         facts.events += 1
         return self._chunks.role(content)
 
