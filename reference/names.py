@@ -1,7 +1,10 @@
 """docs/reference/names.md: labels, annotations, objects, conditions and reasons. Pure."""
 
 from collections.abc import Sequence
+from typing import get_args
 
+from mimic_operator.admission.outcomes import OUTCOMES, REMARKS
+from mimic_operator.reconcile.rollout import Phase
 from mimic_operator.resource import naming
 from mimic_operator.resource.cautions import WORDS
 from mimic_operator.resource.container import ADMIN_PORT_NAME, API_PORT_NAME
@@ -61,14 +64,18 @@ OBJECTS = (
     ),
 )
 CONDITIONS = (
-    ("Ready", "ConfigValid, and Injectable (Sidecar) or Available (Deployment)", "that of the part which is not"),
+    (
+        "Ready",
+        "ConfigValid, and Injectable (Sidecar) or Available (Deployment)",
+        "Ready, or that of the part which is not",
+    ),
     ("ConfigValid", "the spec can be used", "Valid, Invalid"),
     ("SecretResolved", "pods hold a token; never part of Ready", "NotAsked and what pods answer"),
     ("Injectable", "pods can get the sidecar", "Injectable, Conflict, QuotaOrLimits, NoRevision"),
     ("Available", "the Deployment serves", "Available, Unavailable, NoDeployment"),
-    ("Progressing", "workloads take a change", "Idle, Progressing, Halted, Pending, Manual, NotPlanned"),
+    ("Progressing", "workloads take a change", ", ".join((*get_args(Phase), "NotPlanned"))),
     ("Insecure", "something is less safe than it could be", "Secure, PlainHttp, NotVerified, Open, Invalid"),
-    ("Degraded", "somebody has to act", "AsExpected, Contended, SingleUseCredential, and why a rollout halted"),
+    ("Degraded", "somebody has to act", "AsExpected, ReplicaFailure, ProgressTimeout, Contended, SingleUseCredential"),
 )
 
 
@@ -87,6 +94,16 @@ def page() -> str:
         "A name that is too long or holds dots is cut and ends in a hash. The backend owns them: they go with it.\n",
         _container(),
         _table("Conditions", ("type", "true if", "reasons"), CONDITIONS),
+        _table(
+            "What becomes of a pod",
+            ("word", "the pod is", "sentence"),
+            [(outcome.word, outcome.verdict.value, outcome.sentence) for outcome in OUTCOMES.values()],
+        ),
+        _table(
+            "Remarks on a pod",
+            ("word", "told as a warning", "sentence"),
+            [(remark.word, "yes" if remark.told else "", remark.sentence) for remark in REMARKS.values()],
+        ),
         _table("Cautions", ("word", "of"), [(f"`{word}`", about) for word, about in WORDS.items()]),
         "`mimic-operator render --explain` tells them.\n",
     ]

@@ -1,10 +1,14 @@
 """The CustomResourceDefinition and the pages made of the same declarations."""
 
+import re
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
+from mimic_operator.reconcile import status
+from mimic_operator.reconcile.rollout import Phase
 from mimic_operator.resource import naming
 from mimic_operator.resource.crd import schema
 from mimic_operator.resource.rules import RULES
@@ -46,6 +50,14 @@ def test_every_field_says_what_it_is_for():
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.path}: {rule.sentence[:40]}")
 def test_rules_blame_a_field_that_is_there(rule: Any):
     assert rule.path in SPEC
+
+
+def test_the_page_of_names_has_every_reason_of_a_condition():
+    code = Path(status.__file__).read_text("utf-8")
+    reasons = set(re.findall(r'Verdict\(\s*"(?:True|False|Unknown)",\s*"(\w+)"', code)) | set(get_args(Phase))
+    assert len(reasons) > 15
+    page = names.page()
+    assert {reason for reason in reasons if not re.search(rf"\b{reason}\b", page)} == set()
 
 
 def test_the_page_of_names_has_every_label_and_annotation():

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from mimic_operator.reconcile.ownership import Claim, losers_of, owner_of
+from mimic_operator.reconcile.ownership import Claim, owner_of
 from mimic_operator.reconcile.workload import Counts, Fields, Ref, Workload
 from mimic_operator.resource.spec import LabelSelector
 
@@ -49,7 +49,3 @@ def written_by(name: str) -> Workload:
 )
 def test_has_one_owner(workload: Workload, claims: list[Claim], owner: str | None):
     assert owner_of(workload, claims) == owner
-
-
-def test_the_loser_is_named():
-    assert losers_of(WEB, [OLDER, YOUNGER, ELSE]) == ("a-younger",)

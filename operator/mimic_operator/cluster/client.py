@@ -28,9 +28,7 @@ class Cluster:
     async def __aexit__(self, *_: object) -> None:
         await self._lightkube.close()
 
-    async def apply(
-        self, manifest: Mapping[str, Any], *, manager: str, force: bool, status: bool = False, dry_run: bool = False
-    ) -> Object:
+    async def apply(self, manifest: Mapping[str, Any], *, manager: str, force: bool, status: bool = False) -> Object:
         """Server-side apply of the fields in `manifest`; what `manager` applied before and is left out is removed.
 
         Without `force` a field that somebody else owns with another value is a Fault of reason `conflict` that names
@@ -48,7 +46,6 @@ class Cluster:
                 patch_type=PatchType.APPLY,
                 field_manager=manager,
                 force=force,
-                dry_run=dry_run,
             )
         return made
 

@@ -35,11 +35,6 @@ class Fault(OperatorError):
         self.retry_after = retry_after
         self.fields = tuple(fields)
 
-    @property
-    def lasting(self) -> bool:
-        """Whether the same call will fail again until somebody changes something."""
-        return self.reason in ("forbidden", "invalid")
-
 
 _BY_STATUS: Mapping[int, Reason] = {
     401: "forbidden",

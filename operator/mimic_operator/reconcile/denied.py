@@ -46,12 +46,16 @@ class Denied:
 
     async def run(self) -> None:
         """Until cancelled."""
+        said = ""
         while True:
             try:
                 await self.look()
             except Fault as fault:
-                extra = {"reason": fault.reason}
-                logger.warning("Refused pods could not be looked for: %s", fault, extra=extra)
+                level = logging.DEBUG if fault.reason == said else logging.WARNING
+                said, extra = fault.reason, {"reason": fault.reason}
+                logger.log(level, "Refused pods could not be looked for: %s", fault, extra=extra)
+            else:
+                said = ""
             await asyncio.sleep(LOOK_SECONDS)
 
     async def look(self) -> None:

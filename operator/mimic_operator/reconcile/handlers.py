@@ -49,7 +49,6 @@ def _configure(settings: kopf.OperatorSettings) -> None:
     settings.watching.client_timeout = WATCH_SECONDS + 30
     settings.watching.connect_timeout = 10
     settings.queueing.idle_timeout = IDLE_SECONDS
-    settings.queueing.worker_limit = 64
     settings.networking.request_timeout = REQUEST_SECONDS
     settings.persistence.finalizer = f"{GROUP}/unused"
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)

@@ -41,12 +41,5 @@ def owner_of(workload: Workload, claims: Iterable[Claim]) -> str | None:
     return names[0] if names else None
 
 
-def losers_of(workload: Workload, claims: Iterable[Claim]) -> tuple[str, ...]:
-    """The backends that select a workload and do not have it."""
-    claims = tuple(claims)
-    owner = owner_of(workload, claims)
-    return tuple(claim.name for claim in claims if _selects(claim, workload) and claim.name != owner)
-
-
 def _selects(claim: Claim, workload: Workload) -> bool:
     return claim.valid and claim.selector is not None and claim.selector.matches(workload.labels)

@@ -10,6 +10,8 @@ from lightkube import KubeConfig
 from prometheus_client import CollectorRegistry
 
 from mimic_operator.cluster.client import Cluster
+from mimic_operator.cluster.faults import Fault
+from mimic_operator.cluster.kinds import CRD
 from mimic_operator.cluster.leader import Election
 from mimic_operator.cluster.metadata import MetadataReader
 from mimic_operator.errors import OperatorError
@@ -22,8 +24,10 @@ from mimic_operator.reconcile.reconciler import Reconciler
 from mimic_operator.reconcile.slots import Slots
 from mimic_operator.reconcile.store import Store
 from mimic_operator.reconcile.trust import Trust
-from mimic_operator.reconcile.watches import Watches
+from mimic_operator.reconcile.watches import NotInstalled, Watches
 from mimic_operator.resource.container import ProxyDefaults
+from mimic_operator.resource.crd import NAME as CRD_NAME
+from mimic_operator.resource.served import missing_fields
 from mimic_operator.settings import Settings
 from mimic_operator.telemetry.health import serving
 from mimic_operator.telemetry.logs import logger
@@ -58,8 +62,9 @@ async def run(settings: Settings, config: KubeConfig, around: Machine) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with Cluster(config) as cluster:
-        process = Process(settings, config, around, cluster)
+    # The Lease has connections of its own: no crowd of other calls may keep it from being renewed.
+    async with Cluster(config) as cluster, Cluster(config) as for_lease:
+        process = Process(settings, config, around, cluster, for_lease)
         health = serving(
             settings.metrics_host,
             settings.metrics_port,
@@ -75,8 +80,11 @@ async def run(settings: Settings, config: KubeConfig, around: Machine) -> None:
 class Process:
     """One candidate for the lead, and all that the leader runs."""
 
-    def __init__(self, settings: Settings, config: KubeConfig, around: Machine, cluster: Cluster) -> None:
+    def __init__(
+        self, settings: Settings, config: KubeConfig, around: Machine, cluster: Cluster, for_lease: Cluster
+    ) -> None:
         self._settings, self._config, self._around, self._cluster = settings, config, around, cluster
+        self._for_lease = for_lease
         self.registry = CollectorRegistry()
         self.metrics = ReconcileMetrics(self.registry)
         backoff = Backoff(around.random)
@@ -104,7 +112,7 @@ class Process:
     async def run(self, stop: asyncio.Event) -> None:
         """Candidate, leader, end. The Lease is released unless it was lost."""
         election = Election(
-            self._cluster,
+            self._for_lease,
             namespace=self._settings.mimic_namespace,
             name=self._settings.lease_name,
             identity=self._around.identity,
@@ -125,6 +133,7 @@ class Process:
 
     async def _lead(self, election: Election, stop: asyncio.Event) -> None:
         backends = await self.watches.prepare()
+        await self._judge_schema()
         tasks: list[Coroutine[Any, Any, None]] = [
             self._hold(election),
             self.watches.run(),
@@ -144,6 +153,21 @@ class Process:
             for task in (*running, stopping):
                 task.cancel()
             await asyncio.gather(*running, stopping, return_exceptions=True)
+
+    async def _judge_schema(self) -> None:
+        """Nothing is written under a schema that would prune what this operator means (decided case 27)."""
+        try:
+            manifest = await self._cluster.get(CRD, None, CRD_NAME)
+        except Fault as fault:
+            if fault.reason != "forbidden":
+                raise
+            logger.warning("The schema of MimicBackend could not be compared: %s", fault)
+            return
+        if lacks := missing_fields(manifest or {}):
+            named = ", ".join(lacks[:5])
+            raise NotInstalled(
+                f"the cluster's MimicBackend is older than this operator, it lacks {named}: apply its CRD"
+            )
 
     async def _denied(self) -> None:
         for informer in self.watches.informers:

@@ -141,7 +141,10 @@ class Reconciler:
 
     async def _with(self, key: Key, entry: Entry, backend: Backend) -> float | None:
         target, revision = await self._target(key, entry, backend)
-        await self._apply_children(key, backend, target, revision)
+        wanted = _wanted(backend, revision)
+        if ("ControllerRevision", revision.name) not in self.store.children.get(key, {}):
+            await self.children.apply(key, [stored_form(backend, revision, target.defaults)])
+        await self.children.apply(key, wanted)
         memory = self.memories.setdefault(key, Memory())
         if memory.generation != entry.generation:
             memory.generation = entry.generation
@@ -152,7 +155,7 @@ class Reconciler:
         stored = self.store.children.get(key, {})
         if planned.ended or not current or ("ControllerRevision", current) not in stored:
             current = target.name
-        swept = await self._sweep(key, backend, {current, target.name}, revision)
+        swept = await self._sweep(key, wanted, {current, target.name})
         observed = self._observed(key, entry, backend, planned, Named(target.name, current, target.waiting), revision)
         again = [planned.again, swept, await self._report(key, entry, observed)]
         if memory.released:
@@ -180,13 +183,8 @@ class Reconciler:
             return fresh, fresh.made
         return target, kept
 
-    async def _apply_children(self, key: Key, backend: Backend, target: Target, revision: Revision) -> None:
-        if ("ControllerRevision", revision.name) not in self.store.children.get(key, {}):
-            await self.children.apply(key, [stored_form(backend, revision, target.defaults)])
-        await self.children.apply(key, _wanted(backend, revision))
-
-    async def _sweep(self, key: Key, backend: Backend, named: set[str], revision: Revision) -> float | None:
-        wanted = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in _wanted(backend, revision)}
+    async def _sweep(self, key: Key, manifests: Sequence[Mapping[str, Any]], named: set[str]) -> float | None:
+        wanted = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in manifests}
         mine = [detail for detail in self._near(key) if detail.fields.backend == key.name]
         live = needed(named, self.store.pods_of(key), mine)
         return await self.children.sweep(key, wanted, live, KIND_BY_NAME)

@@ -47,7 +47,9 @@ class Injected:
         return self.current + self.outdated
 
 
-NOT_ASKED = Verdict("Unknown", "NotAsked", "no pod has been asked yet")
+NOT_ASKED = Verdict(
+    "Unknown", "NotAsked", "the operator reads no Secret; the pods' /readyz tells whether they hold a token"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,7 +95,7 @@ def status() -> Schema:
         "missing": _count("Pods that ask for the sidecar and lack it."),
     }
     rollout = {
-        "phase": _text("Idle, Progressing, Halted, Pending or Manual.", 64),
+        "phase": _text("Idle, Progressing, Complete, Halted, Manual or Suspended.", 64),
         "done": _count("Workloads that have settled."),
         "total": _count("Workloads that are selected."),
         "current": _text("The workload that restarts now, KIND/NAME.", 320),
