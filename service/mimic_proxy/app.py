@@ -228,9 +228,9 @@ class Mimic:
         self._watch()
 
     def _watch(self) -> None:
-        if self.watching is not None:
-            self.watching.close()
-        self.watching = self.watcher()
+        before, self.watching = self.watching, self.watcher(self.watching)
+        if before is not None:
+            before.close()
         self.watching.start()
 
     @staticmethod
@@ -339,8 +339,8 @@ class Mimic:
             spans=self.telemetry.spans(),
         )
 
-    def watcher(self) -> Watcher:
-        """Tells tokens and TLS when their files change."""
+    def watcher(self, before: Watcher | None = None) -> Watcher:
+        """Tells tokens and TLS when their files change. before: who did so until now."""
         settings = self.settings
         certificates = (settings.ca_bundle, settings.client_cert, settings.client_key)
         config = (self.config,) if self.config is not None and self.reread is not None else ()
@@ -349,7 +349,8 @@ class Mimic:
                 Watch(config, self.configuration_changed),
                 Watch(secret_files(settings), self.secrets_changed),
                 Watch(tuple(file for file in certificates if file is not None), self.certificates_changed),
-            ]
+            ],
+            before=before,
         )
 
     def secrets_changed(self) -> None:

@@ -122,6 +122,31 @@ async def test_files_that_belong_together_are_told_of_together(tmp_path: Path, f
     assert (pair.count, single.count) == (2, 1)
 
 
+async def test_a_file_written_in_place_is_a_change_of_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "keys"
+    folder.mkdir()
+    (folder / "alice").write_text("key")
+    (folder / "dangling").symlink_to("nowhere")
+    calls = Calls()
+    watcher = Watcher([Watch((folder,), calls)])
+    await look(watcher)
+    assert calls.count == 0
+    (folder / "alice").write_text("another")
+    await look(watcher)
+    await look(watcher)
+    assert calls.count == 1
+
+
+async def test_what_changes_while_watchers_are_exchanged_is_told(file: Path) -> None:
+    calls = Calls()
+    watch = Watch((file,), calls)
+    before = Watcher([watch])
+    write(file)
+    watcher = Watcher([watch], before=before)
+    await look(watcher)
+    assert calls.count == 1
+
+
 async def test_a_callback_that_fails_stops_no_other(file: Path, loop_faults: LoopFaults) -> None:
     failures: list[object] = []
     loop_faults(lambda _, context: failures.append(context["exception"]))
