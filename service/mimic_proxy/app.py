@@ -54,6 +54,9 @@ from mimic_proxy.web.models import Models
 FAREWELL_SECONDS = 60.0
 """Longer than a request waits for its slot and its token."""
 
+SETTLE_SECONDS = 0.2
+"""A configuration that is written in place is whole by then."""
+
 logger = logging.getLogger("mimic")
 relay_logger = logging.getLogger("mimic.relay")
 
@@ -168,6 +171,7 @@ class Mimic:
         """The YAML file is another: what it says holds for requests that begin from now on."""
         assert self.reread is not None
         try:
+            _not_emptied(self.config)
             settings = self.reread()
             change = compare(vars_of(self.settings), vars_of(settings))
             late = {name.lower(): getattr(self.settings, name.lower()) for name in change.late}
@@ -201,6 +205,8 @@ class Mimic:
         self.breaker.configure(settings.breaker_failures, settings.breaker_cooldown)
         if "CLIENT_KEYS" in change.now:
             self.client_keys = None if settings.client_keys is None else ClientKeys(settings.client_keys)
+            if self.client_keys is None:
+                logger.warning("CLIENT_KEYS is not set any more: callers are asked for no key")
         self.changed()
         before, self.services = self.services, self._services()
         self.before = [ref for ref in (*self.before, weakref.ref(before)) if ref() is not None]
@@ -346,7 +352,7 @@ class Mimic:
         config = (self.config,) if self.config is not None and self.reread is not None else ()
         return Watcher(
             [
-                Watch(config, self.configuration_changed),
+                Watch(config, self.configuration_changed, settle=SETTLE_SECONDS),
                 Watch(secret_files(settings), self.secrets_changed),
                 Watch(tuple(file for file in certificates if file is not None), self.certificates_changed),
             ],
@@ -418,6 +424,12 @@ class Mimic:
         await asyncio.gather(self.tokens.close(), *self.farewells, return_exceptions=True)
         for pool in (*self.pools.values(), *self.retired):
             pool.close()
+
+
+def _not_emptied(config: Path | None) -> None:
+    """An empty file is one whose writing failed: what protects Mimic must not go with it. Raises SettingsError."""
+    if config is not None and config.is_file() and config.stat().st_size == 0:
+        raise SettingsError([Problem("MIMIC_CONFIG", f"{config} is empty; a comment in it says that this is meant")])
 
 
 async def _farewell(tokens: TokenSource) -> None:

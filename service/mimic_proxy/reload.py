@@ -27,6 +27,8 @@ class Watch:
 
     files: tuple[Path, ...]
     changed: Callable[[], None]
+    settle: float = 0.0
+    """Seconds without a further change before it is called: who writes in place empties the file first."""
 
 
 def secret_files(settings: Settings) -> tuple[Path, ...]:
@@ -55,6 +57,7 @@ class Watcher:
             file: known[file] if file in known else _signature(file) for watch in self._watches for file in watch.files
         }
         self._gone: set[Path] = set()
+        self._settling: dict[Watch, asyncio.TimerHandle] = {}
 
     def start(self) -> None:
         """Begins to look; a file that changed since the watcher was made counts at the first look."""
@@ -66,13 +69,32 @@ class Watcher:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        for settling in self._settling.values():
+            settling.cancel()
+        self._settling.clear()
 
     def look(self) -> None:
-        """One look. Callbacks run in the next turn of the loop, each by itself: one that raises stops no other."""
+        """One look. Callbacks run in a later turn of the loop, each by itself: one that raises stops no other."""
         changed = {file for file in self._seen if self._has_changed(file)}
         for watch in self._watches:
-            if not changed.isdisjoint(watch.files):
+            if changed.isdisjoint(watch.files):
+                continue
+            if watch.settle:
+                self._settle(watch)
+            else:
                 asyncio.get_running_loop().call_soon(watch.changed)
+
+    def _settle(self, watch: Watch) -> None:
+        if watch in self._settling:
+            self._settling[watch].cancel()
+        self._settling[watch] = asyncio.get_running_loop().call_later(watch.settle, self._settled, watch)
+
+    def _settled(self, watch: Watch) -> None:
+        del self._settling[watch]
+        if any([self._has_changed(file) for file in watch.files]):
+            self._settle(watch)
+        else:
+            watch.changed()
 
     def _turn(self) -> None:
         self.start()
