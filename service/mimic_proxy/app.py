@@ -41,6 +41,9 @@ from mimic_proxy.web.models import Models
 FAREWELL_SECONDS = 60.0
 """Longer than a request waits for its slot and its token."""
 
+SETTLE_SECONDS = 0.2
+"""A configuration that is written in place is whole by then."""
+
 logger = logging.getLogger("mimic")
 
 
@@ -107,6 +110,7 @@ class Mimic:
         """The YAML file is another: what it says holds for requests that begin from now on."""
         assert self.reread is not None
         try:
+            _not_emptied(self.config)
             settings = self.reread()
             change = compare(by_name(self.settings), by_name(settings))
             late = {name.lower(): getattr(self.settings, name.lower()) for name in change.late}
@@ -136,6 +140,8 @@ class Mimic:
         self.shared.breaker.configure(settings.breaker_failures, settings.breaker_cooldown)
         if "CLIENT_KEYS" in change.now:
             self.client_keys = None if settings.client_keys is None else ClientKeys(settings.client_keys)
+            if self.client_keys is None:
+                logger.warning("CLIENT_KEYS is not set any more: callers are asked for no key")
         self.changed()
         before = self.services
         self.services = services_of(settings, self.telemetry, self.shared, self.pools, self.tokens)
@@ -165,9 +171,9 @@ class Mimic:
         self._watch()
 
     def _watch(self) -> None:
-        if self.watching is not None:
-            self.watching.close()
-        self.watching = self.watcher()
+        before, self.watching = self.watching, self.watcher(self.watching)
+        if before is not None:
+            before.close()
         self.watching.start()
 
     def models_backend(self, timeout: float) -> Authorised | None:
@@ -225,17 +231,18 @@ class Mimic:
             spans=self.telemetry.spans(),
         )
 
-    def watcher(self) -> Watcher:
-        """Tells tokens and TLS when their files change."""
+    def watcher(self, before: Watcher | None = None) -> Watcher:
+        """Tells tokens and TLS when their files change. before: who did so until now."""
         settings = self.settings
         certificates = (settings.ca_bundle, settings.client_cert, settings.client_key)
         config = (self.config,) if self.config is not None and self.reread is not None else ()
         return Watcher(
             [
-                Watch(config, self.configuration_changed),
+                Watch(config, self.configuration_changed, settle=SETTLE_SECONDS),
                 Watch(secret_files(settings), self.secrets_changed),
                 Watch(tuple(file for file in certificates if file is not None), self.certificates_changed),
-            ]
+            ],
+            before=before,
         )
 
     def secrets_changed(self) -> None:
@@ -299,6 +306,12 @@ class Mimic:
             farewell.cancel()
         await asyncio.gather(self.tokens.close(), *self.farewells, return_exceptions=True)
         self.pools.close()
+
+
+def _not_emptied(config: Path | None) -> None:
+    """An empty file is one whose writing failed: what protects Mimic must not go with it. Raises SettingsError."""
+    if config is not None and config.is_file() and config.stat().st_size == 0:
+        raise SettingsError([Problem("MIMIC_CONFIG", f"{config} is empty; a comment in it says that this is meant")])
 
 
 async def _farewell(tokens: TokenSource) -> None:
