@@ -21,6 +21,7 @@ from mimic_operator.resource.naming import (
     ANNOTATION_REVISION,
     ANNOTATION_TEMPLATE_HASH,
     KIND,
+    MANAGER,
     MANAGER_WORKLOADS,
 )
 
@@ -93,6 +94,8 @@ class ChildSeen(msgspec.Struct, frozen=True, gc=False):
     created: str
     labels: dict[str, str] | None
     annotations: dict[str, str] | None
+    untouched: bool
+    """Nobody but the operator has written to it."""
 
 
 def keep_workload(metadata: Metadata) -> WorkloadSeen | None:
@@ -129,7 +132,8 @@ def keep_child(metadata: Metadata) -> ChildSeen | None:
     if owner is None or owner.kind != KIND:
         return None
     created = metadata.creation_timestamp or ""
-    return ChildSeen(metadata.resource_version, owner.name, created, metadata.labels, metadata.annotations)
+    untouched = metadata.only_by(MANAGER)
+    return ChildSeen(metadata.resource_version, owner.name, created, metadata.labels, metadata.annotations, untouched)
 
 
 @dataclass(slots=True)
