@@ -2,8 +2,8 @@
 
 A real API server and etcd without controllers, so that pods are objects which never run. 2,000 MimicBackends in 20
 namespaces, each with one selected Deployment, 10,000 pods that carry a sidecar, 20,000 workloads that are none of the
-operator's business, in the same namespaces. Measured: the first start, which writes everything, the second, which counts the pods
-that have come meanwhile, and a restart when nothing has changed.
+operator's business, in the same namespaces. Measured: the first start, which writes everything; the second, which
+counts the pods that have come meanwhile; and a restart when nothing has changed.
 """
 
 import argparse
