@@ -445,6 +445,11 @@ def redacted(settings: Settings) -> dict[str, object]:
     return shown
 
 
+def by_name(settings: Settings) -> dict[str, object]:
+    """Every setting by its variable name, as it is: not to be shown."""
+    return {entry.name.upper(): getattr(settings, entry.name) for entry in fields(Settings) if entry.name != "warnings"}
+
+
 def config_hash(settings: Settings) -> str:
     """Twelve digits that tell two configurations apart, secrets aside."""
     shown = json.dumps(redacted(settings), sort_keys=True, default=str)

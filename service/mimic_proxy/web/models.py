@@ -61,18 +61,11 @@ class Models:
         self, services: Services, backend: Authorised | None, *, fixed: Sequence[str], cache_seconds: float
     ) -> None:
         """backend: None where no place is known to ask."""
-        self.services = services
-        self.backend = backend
-        self.fixed = tuple(fixed)
-        self.cache_seconds = cache_seconds
-        self.kept: Answer | None = None
         self.kept_at = 0.0
         self.worked: dict[str, None] = {}
-        self.told = False
-        self.flight: asyncio.Task[ModelsAnswer] | None = None
-        """The call for the list that is under way: whoever comes meanwhile gets its answer."""
         self.settle: Callable[[], None] = lambda: None
         """Called before the models that worked are told: makes known what has ended but was not noted yet."""
+        self.follow(services, backend, fixed=fixed, cache_seconds=cache_seconds)
 
     def follow(
         self, services: Services, backend: Authorised | None, *, fixed: Sequence[str], cache_seconds: float
@@ -82,8 +75,10 @@ class Models:
         self.backend = backend
         self.fixed = tuple(fixed)
         self.cache_seconds = cache_seconds
-        self.kept = self.flight = None
+        self.kept: Answer | None = None
         self.told = False
+        self.flight: asyncio.Task[ModelsAnswer] | None = None
+        """The call for the list that is under way: whoever comes meanwhile gets its answer."""
 
     def note(self, model: str) -> None:
         """An exchange with this model has succeeded."""
