@@ -6,7 +6,6 @@ import asyncio
 import math
 import re
 import signal
-import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,9 +25,8 @@ from fakes.chart_files import (
     targets,
 )
 from fakes.mimic import SERVICE, Mimic, running
-from fakes.prometheus import Prometheus, Samples, scraping
+from fakes.prometheus import Prometheus, Samples, scraping, wrong_with
 from fakes.promql import without_comparisons
-from fakes.tools import tool
 from fakes.troubles import Stage, chat, outcomes, refused_tokens, sabotaged
 from mimic_proxy.telemetry.catalogue import CLOSED
 
@@ -202,7 +200,5 @@ async def test_choices_of_the_variables_are_there(seen: Seen):
     assert {labels["operation"] for labels, _ in operations} == set(CLOSED["operation"])
 
 
-def test_promtool_finds_nothing_wrong_with_the_metrics(seen: Seen):
-    command = [tool("promtool"), "check", "metrics"]
-    ended = subprocess.run(command, input=seen.page, capture_output=True, check=False)
-    assert (ended.returncode, ended.stderr.decode(), ended.stdout.decode()) == (0, "", "")
+async def test_promtool_finds_nothing_wrong_with_the_metrics(seen: Seen):
+    assert wrong_with(seen.page) == ""
