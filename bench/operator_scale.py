@@ -8,6 +8,7 @@ counts the pods that have come meanwhile; and a restart when nothing has changed
 
 import argparse
 import asyncio
+import os
 import re
 import tempfile
 import time
