@@ -33,8 +33,7 @@ from mimic_operator.telemetry.health import serving
 from mimic_operator.telemetry.logs import logger
 from mimic_operator.telemetry.reconciles import ReconcileMetrics
 
-WORKERS = 24
-"""They mostly wait for the API server."""
+WORKERS = 8
 RESYNC_SECONDS = 300.0
 """Within this time every backend is looked at, whatever events were lost."""
 COMPARE_SECONDS = 60.0
