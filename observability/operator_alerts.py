@@ -117,11 +117,11 @@ def _failing() -> Alert:
     return _alert(
         "MimicReconcileFailing",
         "warning",
-        f"sum by (namespace, job, reason) ({FAILING.name}) > 0",
+        f"sum by (namespace, job) ({FAILING.name}) > 0",
         "20m",
-        f"{{{{ $value }}}} MimicBackends fail to be reconciled, says the operator {WHERE}: {{{{ $labels.reason }}}}",
-        "{{ $value }} MimicBackends have failed for 20 minutes at every turn, now for the reason {{ $labels.reason }}. "
-        "Changes of them are not carried out; what runs goes on.",
+        f"{{{{ $value }}}} MimicBackends fail to be reconciled, says the operator {WHERE}",
+        "Turns of {{ $value }} MimicBackends fail, and for 20 minutes some have at any time. Changes of them are not "
+        "carried out; what runs goes on. The log of the leader says which, and the reason.",
     )
 
 
@@ -146,8 +146,8 @@ def _watch() -> Alert:
         f" or max by (namespace, job, pod, kind) ({index}) > 600",
         "5m",
         f"{POD} has heard nothing of {{{{ $labels.kind }}}} for {{{{ $value | humanizeDuration }}}}",
-        f"{POD} watches {{{{ $labels.kind }}}} and has heard nothing for {{{{ $value | humanizeDuration }}}}, although the "
-        "API server says something each minute, or a new list comes after five. It acts on what it knew before.",
+        f"{POD} watches {{{{ $labels.kind }}}} and has heard nothing for {{{{ $value | humanizeDuration }}}}. The API "
+        "server says something each minute, and a new list comes after five. It acts on what it knew before.",
     )
 
 
@@ -206,8 +206,8 @@ def absent() -> Group:
         gone,
         "10m",
         "Prometheus sees no {{ $labels.component }} of the operator",
-        f"No {{{{ $labels.component }}}} of the job {OPERATOR_JOB} has answered for 10 minutes: none runs, none is ready "
-        "to be found, or Prometheus does not select the ServiceMonitor. Without a webhook labelled pods are refused; "
-        "without a reconciler no MimicBackend is acted on.",
+        f"No {{{{ $labels.component }}}} of the job {OPERATOR_JOB} has answered for 10 minutes: none runs, none is "
+        "ready to be found, or Prometheus does not select the ServiceMonitor. Without a webhook labelled pods are "
+        "refused; without a reconciler no MimicBackend is acted on.",
     )
     return Group("mimic.operator.absent", (alert,))
