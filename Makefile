@@ -9,9 +9,12 @@ PYTHON ?= $(shell for name in python3.14 python3.13 python3.12 python3.11 python
 VENV ?= .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
+CYCLONEDX_VERSION := 7.5.0
+PIP_AUDIT_VERSION := 2.10.1
+HELM ?= $(shell PATH="$$PATH:$$KUBEBUILDER_ASSETS" command -v helm)
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-cluster test-compiled test-identity check format bench bench-operator trial conformance dashboards reference golden lock build build-compiled clean
+.PHONY: help run serve test test-cluster test-compiled test-identity check format bench bench-operator trial conformance dashboards reference golden lock build build-compiled image sbom scan clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,17 +40,21 @@ test-compiled: $(VENV)/.installed-dev ## the proxy's tests with its hot modules 
 		--target .cache/compiled .
 	PYTHONPATH=$(CURDIR)/.cache/compiled $(BIN)/python -m pytest $(PARALLEL) tests/proxy tests/sdk $(ARGS)
 
-# Keycloak is started once: one process, and time for its download.
+# Keycloak is started once, for one process.
 test-identity: $(VENV)/.installed-dev ## the grants against a real Keycloak (Java 17; downloads 160 MB, once)
-	$(BIN)/python -m pytest --numprocesses 0 --timeout 600 tests/identity $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 0 tests/identity $(ARGS)
 
-check: $(VENV)/.installed-dev ## lint, format, types, import contracts, generated files up to date
+check: $(VENV)/.installed-dev ## lint, format, types, import contracts, the chart, generated files up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m observability --check
 	$(BIN)/python -m reference --check
+	@if [ -n "$(HELM)" ]; then for values in helm/mimic/ci/*.yaml; do \
+		$(HELM) lint --strict --quiet --kube-version 1.35 helm/mimic --values "$$values" || exit 1; done; \
+	elif [ "$$MIMIC_TEST_TOOLS" = required ]; then echo "helm is needed to lint the chart."; exit 1; \
+	else echo "There is no helm: the chart was not linted."; fi
 
 format: $(VENV)/.installed-dev ## put the code into shape
 	$(BIN)/ruff check --fix .
@@ -65,7 +72,7 @@ bench-operator: $(VENV)/.installed-dev ## the reconciler with 2,000 backends (KU
 dashboards: $(VENV)/.installed-dev ## the chart's dashboards and rules, built anew from observability/
 	$(BIN)/python -m observability
 
-reference: $(VENV)/.installed-dev ## docs/reference and the chart's CustomResourceDefinition, anew from their declarations
+reference: $(VENV)/.installed-dev ## docs/reference, the chart's README and CustomResourceDefinition, anew from their declarations
 	$(BIN)/python -m reference
 
 golden: $(VENV)/.installed-dev ## the golden files of tests/controller, anew: look at the difference before you keep it
@@ -80,7 +87,8 @@ trial: $(VENV)/.installed-dev ## real models behind it (compiles one runtime, do
 
 lock: $(VENV)/.uv ## resolve the dependencies again (UPGRADE=1 takes newer ones)
 	$(VENV)/uv/bin/uv pip compile -q $(LOCK_OPTIONS) --extra operator --group build -o requirements.lock pyproject.toml
-	$(VENV)/uv/bin/uv pip compile -q $(LOCK_OPTIONS) --extra operator --group dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+	$(VENV)/uv/bin/uv pip compile -q $(LOCK_OPTIONS) --extra operator --group build --group compile -c requirements.lock -o requirements-build.lock pyproject.toml
+	$(VENV)/uv/bin/uv pip compile -q $(LOCK_OPTIONS) --extra operator --group dev -c requirements-build.lock -o requirements-dev.lock pyproject.toml
 
 # One lock for all platforms and Python versions; pip checks the hashes. It names no index: users have their own.
 LOCK_OPTIONS = --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
@@ -91,6 +99,20 @@ build: $(VENV)/.installed-dev ## source distribution and wheel, in dist/
 
 build-compiled: $(VENV)/.installed-dev ## a wheel for this platform and Python, hot modules compiled, in dist/
 	MIMIC_COMPILE=1 $(BIN)/python -m hatchling build -t wheel
+
+IMAGE ?= mimic:$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+BUILDER ?= docker
+image: ## the container image, by docker or BUILDER=buildah; IMAGE names it, BUILD_ARGS="--build-arg BASE_IMAGE=..."
+	$(BUILDER) build --tag $(IMAGE) --build-arg REVISION=$$(git rev-parse HEAD) $(BUILD_ARGS) .
+
+sbom: $(VENV)/.tools $(VENV)/.installed ## what the lock holds, as CycloneDX: dist/mimic.cdx.json
+	mkdir -p dist
+	$(VENV)/tools/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible -o dist/mimic.cdx.json
+
+scan: $(VENV)/.tools ## known vulnerabilities of the locked packages, and with SCAN_IMAGE=... of an image (needs trivy)
+	$(VENV)/tools/bin/pip-audit --strict --requirement requirements.lock --require-hashes --disable-pip --progress-spinner off
+	@if [ -n "$(SCAN_IMAGE)" ]; then \
+		trivy image --exit-code 1 --ignore-unfixed --severity HIGH,CRITICAL "$(SCAN_IMAGE)"; fi
 
 clean: ## what the targets above have made
 	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist
@@ -118,6 +140,11 @@ $(VENV)/.installed: requirements.lock pyproject.toml $(VENV)/.python
 $(VENV)/.installed-dev: requirements-dev.lock $(VENV)/.installed
 	@echo "Installing what tests and checks need ..."
 	@$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements-dev.lock $(TERSE)
+	@touch $@
+
+$(VENV)/.tools: $(VENV)/.python
+	@$(BIN)/python -m venv $(VENV)/tools
+	@$(VENV)/tools/bin/python -m pip install --disable-pip-version-check --quiet cyclonedx-bom==$(CYCLONEDX_VERSION) pip-audit==$(PIP_AUDIT_VERSION)
 	@touch $@
 
 $(VENV)/.uv: $(VENV)/.python

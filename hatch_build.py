@@ -10,7 +10,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-COMPILER = ("mypy>=2.4", "setuptools>=80")
+COMPILER = ("mypy>=2.4", "setuptools>=80", "types-pyyaml>=6.0.12")
 """mypyc comes with mypy. It has to see the types of all that the modules import, so it needs the dependencies too."""
 
 

@@ -4,16 +4,18 @@ import sys
 from pathlib import Path
 
 from mimic_operator.definition import definition_yaml
-from reference import injection, mimicbackend, names, settings
+from reference import chart_values, injection, mimicbackend, names, settings
 
 ROOT = Path(__file__).resolve().parent.parent
+CHART = ROOT / "helm" / "mimic"
 PAGES = ROOT / "docs" / "reference"
 
 
 def wanted() -> dict[Path, str]:
     """Every file by its path."""
     return {
-        ROOT / "helm" / "mimic" / "files" / "crd.yaml": definition_yaml(),
+        CHART / "files" / "crd.yaml": definition_yaml(),
+        CHART / "README.md": chart_values.page((CHART / "values.yaml").read_text("utf-8")),
         PAGES / "injection.md": injection.page(),
         PAGES / "mimicbackend.md": mimicbackend.page(),
         PAGES / "names.md": names.page(),

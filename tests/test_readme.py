@@ -16,7 +16,13 @@ from mimic_proxy.settings import Settings, load
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-PAGES = (ROOT / "README.md", ROOT / "examples" / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (
+    ROOT / "README.md",
+    ROOT / "examples" / "README.md",
+    ROOT / "examples" / "kubernetes" / "README.md",
+    ROOT / "helm" / "mimic" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+)
 SHOWN_URL = "http://localhost:8000/v1"
 
 

@@ -20,7 +20,7 @@ with importable(os.environ):
     from mimic_proxy import demonstrate, quit
     from mimic_proxy.app import Mimic
     from mimic_proxy.check import check
-    from mimic_proxy.configuration.sources import Problem
+    from mimic_proxy.configuration.sources import Problem, config_file
     from mimic_proxy.listen import CannotListen
     from mimic_proxy.release import own_version
     from mimic_proxy.serve import in_a_loop, serve
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _serve(environ: Mapping[str, str]) -> bool:
-    return serve(load(environ, DOTENV))
+    return serve(load(environ, DOTENV), lambda: load(environ, DOTENV), config_file(environ, DOTENV))
 
 
 def _demo(environ: Mapping[str, str]) -> bool:

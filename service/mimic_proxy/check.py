@@ -161,7 +161,7 @@ async def _try_embeddings(mimic: Mimic, say: Say) -> bool:
     if base.origin == parse_base(mimic.settings.chat_api_url).origin:
         return True
     try:
-        await _connected(mimic.pools[base.origin])
+        await _connected(mimic.pools.of(base))
     except MimicError as error:
         _fail(say, "Embeddings", error.message, _advice_on_backend(error, "EMBEDDING_API_URL"))
         return False
@@ -296,14 +296,18 @@ def _explain_token(error: MimicError, mimic: Mimic, say: Say) -> None:
     if told is not None:
         say(f"      Sent: {_printable(told.sent, LONGEST_EXPLANATION)}")
         say(f"      Came: {_printable(told.came, LONGEST_EXPLANATION)}")
+        if told.said:
+            say(f"      Said: {_printable(told.said, LONGEST_EXPLANATION)}")
         if told.keys:
             say(f"      Keys: {_printable(', '.join(told.keys), LONGEST_EXPLANATION)}")
     tries = told.tries if told is not None else ()
-    for advice in (*tries, _advice_on_token(error, mimic)):
+    last = _advice_on_token(error, mimic)
+    for advice in tries if last is None else (*tries, last):
         say(f"      Try: {advice}")
 
 
-def _advice_on_token(error: MimicError, mimic: Mimic) -> str:
+def _advice_on_token(error: MimicError, mimic: Mimic) -> str | None:
+    """What to try; None where the message has said all of it."""
     grant, state = mimic.settings.grant, mimic.tokens.state()
     if error.message.startswith("TOKEN_STORE="):
         return TRY_STORE
@@ -314,6 +318,9 @@ def _advice_on_token(error: MimicError, mimic: Mimic) -> str:
         return f"Nothing was sent: mend what {secret} holds, or the file that {secret}_FILE names."
     found = (advice for ending, advice in TRY_FOR_TOKENS.items() if error.message.endswith(ending))
     advice = next(found, None)
+    spoken = (said.replace("{grant}", grant) for said in explanation.BY_ERROR.values())
+    if advice is None and error.message.endswith(tuple(spoken)):
+        return None
     if advice is None and error.code == "token_rejected":
         return f"The secret is wrong, used up or expired: get a new one and set {secret}."
     return (advice or TRY_FOR_TOKENS[explanation.TRY_NETWORK]).replace("{grant}", grant)

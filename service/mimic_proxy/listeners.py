@@ -4,11 +4,12 @@ What counts comes first: it learns the names of models, which the names of spans
 """
 
 import dataclasses
+import logging
 import os
 import time
 from collections.abc import Callable
 
-from mimic_proxy.app import outbound_url
+from mimic_proxy.assembly import outbound_url
 from mimic_proxy.relay.target import parse_base
 from mimic_proxy.release import own_build
 from mimic_proxy.settings import Settings
@@ -21,7 +22,7 @@ from mimic_proxy.telemetry.models import ModelLabels
 from mimic_proxy.telemetry.observation import Operation, RefreshObservation
 from mimic_proxy.telemetry.port import Telemetry
 from mimic_proxy.telemetry.readings import Readings
-from mimic_proxy.telemetry.tracing.create import create_tracing, propagation
+from mimic_proxy.telemetry.tracing.create import create_tracing, places_of, propagation
 from mimic_proxy.telemetry.tracing.exchange import Naming
 from mimic_proxy.telemetry.tracing.tracer import Tracing
 
@@ -33,8 +34,9 @@ class Listeners:
         """read: what the gauges show, whenever somebody scrapes."""
         models = ModelLabels(settings.models)
         genai = None
+        self._servers = _servers(settings)
         if settings.mimic_genai_metrics:
-            genai = GenAICounts(models, ModelLabels(), _servers(settings), settings.mimic_genai_provider)
+            genai = GenAICounts(models, ModelLabels(), self._servers, settings.mimic_genai_provider)
         build = own_build()
         passing = propagation(os.environ)
         self.log = log
@@ -76,6 +78,15 @@ class Listeners:
     def _refresh(self, seen: RefreshObservation) -> None:
         self.metrics.refresh(seen)
         self.history.refresh(seen)
+
+    def follow(self, settings: Settings) -> None:
+        """Other settings hold from now on."""
+        level = logging.getLevelNamesMapping()[settings.log_level]
+        logging.getLogger().setLevel(level)
+        self.log.level = level
+        self._servers.update(_servers(settings))
+        if self.tracing is not None:
+            self.tracing.places = places_of(settings.chat_api_url, settings.embedding_api_url, settings.token_url)
 
     def close(self) -> None:
         """Sends what is left of the traces, within their deadline."""

@@ -126,9 +126,7 @@ def _listening(stack: contextlib.ExitStack, hosts: Sequence[str], port: int, set
 @contextlib.asynccontextmanager
 async def _background(mimic: Mimic) -> AsyncIterator[None]:
     """What runs beside the servers: tokens, the look at files, the sweep of idle connections."""
-    mimic.tokens.start()
-    watcher = mimic.watcher()
-    watcher.start()
+    mimic.start()
     sweeper = mimic.loop.create_task(mimic.sweep())
     lag = LagMeter(mimic.loop.call_later, time.monotonic, mimic.telemetry.lag)
     lag.start()
@@ -137,7 +135,6 @@ async def _background(mimic: Mimic) -> AsyncIterator[None]:
     finally:
         lag.stop()
         sweeper.cancel()
-        watcher.close()
         await mimic.close()
 
 

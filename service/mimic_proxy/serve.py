@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import TypeVar
 
 from mimic_proxy.app import Mimic
@@ -14,7 +15,7 @@ from mimic_proxy.listen import CannotListen
 from mimic_proxy.listeners import Listeners
 from mimic_proxy.release import own_version
 from mimic_proxy.running import run
-from mimic_proxy.settings import Settings, SettingsError
+from mimic_proxy.settings import Settings, SettingsError, redacted
 from mimic_proxy.telemetry.history import History
 from mimic_proxy.telemetry.logs import ExchangeLog, LineWriter, configure
 from mimic_proxy.telemetry.readings import Readings
@@ -28,9 +29,12 @@ Result = TypeVar("Result")
 logger = logging.getLogger("mimic")
 
 
-def serve(settings: Settings) -> bool:
-    """Serves until a signal or `quit`; True if it ended well. Raises CannotListen."""
-    return logged(settings, lambda output: serving(settings, output))
+def serve(settings: Settings, reread: Callable[[], Settings] | None = None, config: Path | None = None) -> bool:
+    """Serves until a signal or `quit`; True if it ended well. Raises CannotListen.
+
+    reread: the settings as they stand now, where the file `config` may change.
+    """
+    return logged(settings, lambda output: serving(settings, output, reread=reread, config=config))
 
 
 def logged(settings: Settings, work: Callable[[LineWriter], Coroutine[None, None, None]]) -> bool:
@@ -53,7 +57,14 @@ def logged(settings: Settings, work: Callable[[LineWriter], Coroutine[None, None
     return True
 
 
-async def serving(settings: Settings, output: LineWriter, on_ready: OnReady = lambda mimic, address: None) -> None:
+async def serving(
+    settings: Settings,
+    output: LineWriter,
+    on_ready: OnReady = lambda mimic, address: None,
+    *,
+    reread: Callable[[], Settings] | None = None,
+    config: Path | None = None,
+) -> None:
     """What `serve` does inside the event loop."""
     log = ExchangeLog(
         output,
@@ -68,11 +79,15 @@ async def serving(settings: Settings, output: LineWriter, on_ready: OnReady = la
 
     listeners = Listeners(settings, log, read)
     try:
-        mimic = Mimic(settings, listeners.telemetry)
+        mimic = Mimic(settings, listeners.telemetry, reread, config)
         watched = watch(mimic, listeners.history)
+        mimic.changed = lambda: listeners.follow(mimic.settings)
         status = functools.partial(encoded, watched)
         registry = listeners.metrics.registry
-        admin = create_admin(AdminState(mimic.ready, mimic.request_stop, registry, status, mimic.batch.flush), settings)
+        state = AdminState(
+            mimic.ready, mimic.request_stop, registry, status, lambda: redacted(mimic.settings), mimic.batch.flush
+        )
+        admin = create_admin(state, settings)
         mimic.telemetry.instrument(admin)
 
         def ready(address: str) -> None:
@@ -89,10 +104,10 @@ def watch(mimic: Mimic, history: History) -> Watched:
     return Watched(
         version=own_version(),
         started=time.time(),
-        settings=mimic.settings,
-        services=mimic.services,
+        settings=lambda: mimic.settings,
+        services=lambda: mimic.services,
         conditions=mimic.ready,
-        token=mimic.tokens.state,
+        token=mimic.token_state,
         history=history,
         api_port=mimic.settings.port,
         clock=time.monotonic,

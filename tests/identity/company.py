@@ -33,9 +33,9 @@ class Company:
     figures: list[str] = field(repr=False)
 
     def settings(self, **more: str) -> dict[str, str]:
-        """The environment of a Mimic in front of the gateway; `more` counts more."""
-        own = {"TOKEN_URL": self.provider.token_url, "CHAT_API_URL": self.gateway, "EMBEDDING_API_URL": self.gateway}
-        return own | more
+        """The environment of a Mimic in front of the gateway; a preset makes TOKEN_URL by itself."""
+        tokens = {} if "PRESET" in more else {"TOKEN_URL": self.provider.token_url}
+        return {"CHAT_API_URL": self.gateway, "EMBEDDING_API_URL": self.gateway, **tokens, **more}
 
     def mimic(
         self, folder: Path, secrets: Iterable[str], *, ready: bool = True, **more: str

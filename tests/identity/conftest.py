@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,8 @@ from identity.realm import Keys
 from identity.realm import company as company_realm
 
 FIGURES = pytest.StashKey[list[str]]()
+PATIENCE_SECONDS = 600
+"""The first test waits for the download and for Keycloak's start."""
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +31,12 @@ def company(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Confi
                 yield Company(provider, url, keys, figures)
     except NotToBeHad as reason:
         lacking(str(reason))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(PATIENCE_SECONDS))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

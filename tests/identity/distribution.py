@@ -78,7 +78,9 @@ def _archive(cache: Path) -> Path:
             raise NotToBeHad(f"what came as Keycloak {VERSION} has SHA-256 {found}, expected is {SHA256}")
         part.replace(archive)
     except OSError as error:
-        raise NotToBeHad(f"Keycloak {VERSION} cannot be downloaded from Maven Central: {error}") from error
+        raise NotToBeHad(
+            f"Keycloak {VERSION} cannot be had from Maven Central, or the mirror in ~/.m2/settings.xml: {error}"
+        ) from error
     finally:
         part.unlink(missing_ok=True)
     return archive

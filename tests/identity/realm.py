@@ -21,8 +21,8 @@ SERVICE = {"client_id": "service", "client_secret": "secret of the+service/&%"}
 """client_credentials, by basic and by post. Its secret has characters that each of them has to write in its own way."""
 ROTATED = {"client_id": "rotated", "client_secret": "the-first-secret"}
 SHORT_LIVED = {"client_id": "short-lived", "client_secret": "secret-of-the-short-lived"}
-"""Its tokens live SHORT_LIFE_SECONDS."""
-SHORT_LIFE_SECONDS = 4
+SHORT_LIFE_SECONDS = 10
+"""Of its tokens. Keycloak counts whole seconds: the last one may be missing, and they are replaced before that."""
 KEYS, CERTIFICATE = "keys", "certificate"
 """private_key_jwt: with a set of public keys, and with one certificate."""
 LAPTOP = {"client_id": "laptop"}

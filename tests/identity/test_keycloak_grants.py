@@ -56,10 +56,6 @@ def post(company: Company, folder: Path) -> Way:
     return Way({"GRANT": "client_credentials", "TOKEN_SECRET_IN": "body", **credentials(SERVICE)}, "service")
 
 
-def preset(company: Company, folder: Path) -> Way:
-    return Way({"PRESET": "keycloak", "ISSUER": company.provider.issuer, **credentials(SERVICE)}, "service")
-
-
 def rs256(company: Company, folder: Path) -> Way:
     key = {"PRIVATE_KEY_FILE": kept(folder, "key.pem", pem(company.keys.rsa)), "PRIVATE_KEY_ID": RSA_ID}
     return Way({"GRANT": "private_key_jwt", "CLIENT_ID": KEYS, **key}, KEYS)
@@ -98,16 +94,32 @@ def exchange(company: Company, folder: Path) -> Way:
     return Way({"GRANT": "token_exchange", **own}, "exchange", "ada")
 
 
+def by_preset(way: Callable[[Company, Path], Way], *left_out: str) -> Callable[[Company, Path], Way]:
+    """The same by PRESET=keycloak, which sets TOKEN_URL and `left_out`."""
+
+    def preset_and(company: Company, folder: Path) -> Way:
+        plain = way(company, folder)
+        rest = {name: value for name, value in plain.environ.items() if name not in left_out}
+        preset = {"PRESET": "keycloak", "ISSUER": company.provider.issuer}
+        return Way({**rest, **preset}, plain.client, plain.user)
+
+    preset_and.__name__ = f"preset_{way.__name__}"
+    return preset_and
+
+
 WAYS: list[Callable[[Company, Path], Way]] = [
     basic,
     post,
-    preset,
+    by_preset(basic, "GRANT"),
     rs256,
     es256,
     certificate,
     public_refresh,
     confidential_refresh,
     exchange,
+    by_preset(rs256),
+    by_preset(confidential_refresh),
+    by_preset(exchange, "SUBJECT_TOKEN_TYPE"),
 ]
 
 
@@ -132,7 +144,7 @@ async def test_short_lived_tokens_are_replaced_before_their_end_and_no_call_is_r
     refused = sum(company.seen().values()) - company.seen().get("let in", 0)
     environ = {"GRANT": "client_credentials", **credentials(SHORT_LIVED)}
     async with company.mimic(tmp_path, [SHORT_LIVED["client_secret"]], **environ) as mimic, application(mimic) as sdk:
-        while len(tokens) < 4:
+        while len(tokens) < 3:
             claims = await whoami(sdk)
             calls += 1
             if claims["jti"] not in tokens:

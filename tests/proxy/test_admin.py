@@ -9,7 +9,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
 from fakes.readings import made
-from mimic_proxy.settings import Settings, load
+from mimic_proxy.settings import Settings, load, redacted
 from mimic_proxy.web.admin import AdminState, create_admin
 
 SECRET = "s3cr3t"
@@ -42,7 +42,14 @@ class Process:
         self.stops += 1
 
     def admin(self, settings: Settings) -> Any:
-        state = AdminState(lambda: self.conditions, self.request_stop, made().registry, self.status, self.settle)
+        state = AdminState(
+            lambda: self.conditions,
+            self.request_stop,
+            made().registry,
+            self.status,
+            lambda: redacted(settings),
+            self.settle,
+        )
         return create_admin(state, settings)
 
     async def ask(

@@ -22,6 +22,9 @@ class Problem(NamedTuple):
     message: str
 
 
+CONFIG = "MIMIC_CONFIG"
+
+
 @dataclass(frozen=True, slots=True)
 class Names:
     """The variables that mean something: plain ones, and secrets, which have a `_FILE` variant each."""
@@ -62,7 +65,7 @@ def gather(
         _ours(names, environ),
         _ours(names, env_file),
     ]
-    config = environ.get("MIMIC_CONFIG") or env_file.get("MIMIC_CONFIG")
+    config = environ.get(CONFIG) or env_file.get(CONFIG)
     if config:
         sources.append(_read_yaml(names, Path(config), gathered))
     sources.append(defaults)
@@ -72,6 +75,14 @@ def gather(
         if value == "" or overrides.get(name, "") is None:
             del gathered.values[name]
     return gathered
+
+
+def config_file(environ: Mapping[str, str], dotenv: Path) -> Path | None:
+    """The YAML file, where MIMIC_CONFIG names one."""
+    found = environ.get(CONFIG)
+    if not found and dotenv.exists():
+        found = _read_dotenv(dotenv, Gathered()).get(CONFIG)
+    return Path(found) if found else None
 
 
 def _merge(names: Names, source: Mapping[str, object], gathered: Gathered) -> None:

@@ -33,6 +33,14 @@ class Breaker:
         self._state: State = "closed"
         self.changed = changed
 
+    def configure(self, failures: int, cooldown: float) -> None:
+        """Other settings from now on; switched off, it closes."""
+        self._failures = failures
+        self._cooldown = cooldown
+        if not failures and self._state != "closed":
+            self._count = 0
+            self._enter("closed")
+
     @property
     def state(self) -> State:
         """half_open: a probe is on its way."""

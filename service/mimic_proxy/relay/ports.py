@@ -157,7 +157,7 @@ class Backend:
     pool: PoolPort
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class Services:
     """What all exchanges of the process share."""
 
@@ -201,6 +201,8 @@ class Services:
     include_usage: bool = False
     retry_dead_connection: bool = True
     draining: bool = False
+    successor: "Services | None" = None
+    """What took its place when the settings changed: the next request finds it."""
     in_web: Counter[Operation] = field(default_factory=Counter)
     """Requests that the web application is answering now; exchanges are counted by the pulse."""
 

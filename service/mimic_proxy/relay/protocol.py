@@ -194,6 +194,8 @@ class RelayProtocol(HttpToolsProtocol):
 
     def _feed(self, data: bytes) -> None:
         clean = not self.begun
+        while clean and self.services.successor is not None:
+            self.services = self.services.successor
         self.unread += len(data)
         if clean:
             known = self.services.heads.find(data)

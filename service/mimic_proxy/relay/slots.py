@@ -24,6 +24,15 @@ class Slots:
         self._queue: OrderedDict[Waiter, None] = OrderedDict()
         self._granting = False
 
+    def resize(self, limit: int, queue_limit: int) -> None:
+        """Other limits from now on. Nobody is turned out; whoever fits in now gets a slot."""
+        self._limit = limit
+        self._queue_limit = queue_limit
+        if self._queue:
+            # Given back as it is taken: the loop of `give` lets in as many as there is room for.
+            self._in_use += 1
+            self.give()
+
     @property
     def in_use(self) -> int:
         """Slots that are taken."""
@@ -60,7 +69,7 @@ class Slots:
         self._granting = True
         try:
             # A loop and not a recursion: a waiter may give its slot back from within its call.
-            while self._queue and self._in_use < self._limit:
+            while self._queue and (not self._limit or self._in_use < self._limit):
                 waiter, _ = self._queue.popitem(last=False)
                 self._in_use += 1
                 waiter()
@@ -76,6 +85,10 @@ class Budget:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._held = 0
+
+    def resize(self, limit: int) -> None:
+        """Another limit from now on; what is taken stays taken."""
+        self._limit = limit
 
     @property
     def held(self) -> int:

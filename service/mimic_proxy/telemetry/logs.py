@@ -71,7 +71,7 @@ class ExchangeLog:
     ) -> None:
         """level: as in `logging`. wall: Unix time in seconds. later: the event loop's `call_later`."""
         self._writer = writer
-        self._level = level
+        self.level = level
         self._encode = exchange_json if style == "json" else exchange_console
         self._wall = wall
         self._later = later
@@ -80,7 +80,7 @@ class ExchangeLog:
     def write(self, seen: ExchangeObservation) -> None:
         """INFO for what went as it should or as the caller wanted it, WARNING for faults."""
         urgent = seen.outcome in FAULTS
-        if self._level > (logging.WARNING if urgent else logging.INFO):
+        if self.level > (logging.WARNING if urgent else logging.INFO):
             return
         if self._writer.add(self._encode(self._wall(), seen)) or urgent:
             self._writer.flush()

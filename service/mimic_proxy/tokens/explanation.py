@@ -3,7 +3,7 @@
 It holds no secret: of a request the names and harmless values, of an answer its keys and the kinds of their values.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mimic_proxy.pointer import MISSING, Pointer, written
@@ -13,6 +13,8 @@ from mimic_proxy.tokens.recipe import Recipe
 MOST_KEYS = 30
 DEEPEST = 4
 LONGEST_KEY = 40
+LONGEST_SAID = 300
+LONGEST_WORD = 30
 LIKELY_TOKEN_LENGTH = 16
 KINDS = {str: "text", bool: "true or false", int: "number", float: "number", type(None): "null", list: "list"}
 
@@ -49,6 +51,8 @@ class Explanation:
     tries: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     """What was odd about an answer that held a token."""
+    said: str | None = None
+    """The answer's own `error_description`, which RFC 6749, 5.2, means for developers; what was sent is masked."""
 
 
 def advice(failure: Failure, *, grant: str, secret: str) -> str:
@@ -76,9 +80,13 @@ def advice(failure: Failure, *, grant: str, secret: str) -> str:
 
 
 def explain(
-    recipe: Recipe, answer: TokenAnswer | Failure, outcome: Failure | None, remarks: tuple[str, ...] = ()
+    recipe: Recipe,
+    answer: TokenAnswer | Failure,
+    outcome: Failure | None,
+    remarks: tuple[str, ...] = (),
+    secrets: Sequence[str] = (),
 ) -> Explanation:
-    """outcome: why there is no token, None if there is one."""
+    """outcome: why there is no token, None if there is one. secrets: what was sent and may come back."""
     if isinstance(answer, Failure):
         return Explanation(
             recipe.shown(), answer.detail, tries=() if outcome is None else tuple(_tries(recipe, outcome))
@@ -89,7 +97,20 @@ def explain(
     size = f"{len(answer.body)} bytes" if answer.body else "an empty body"
     keys = tuple(f"{written(pointer)} ({KINDS.get(type(value), 'object')})" for pointer, value in found)
     tries = [] if outcome is None else [*_tries(recipe, outcome), *_places(found, outcome)]
-    return Explanation(recipe.shown(), f"{answer.status}, {kind}, {size}", keys[:MOST_KEYS], tuple(tries), remarks)
+    came = f"{answer.status}, {kind}, {size}"
+    said = None if outcome is None else _said(document, secrets)
+    return Explanation(recipe.shown(), came, keys[:MOST_KEYS], tuple(tries), remarks, said)
+
+
+def _said(document: object, secrets: Sequence[str]) -> str | None:
+    text = document.get("error_description") if isinstance(document, dict) else None
+    if not isinstance(text, str) or not text.strip():
+        return None
+    for secret in secrets:
+        text = text.replace(secret, "***") if secret else text
+    # What looks like a token or a key is none of the words that explain.
+    words = ("***" if len(word) > LONGEST_WORD else word for word in _printable(text, LONGEST_SAID).split())
+    return " ".join(words)
 
 
 def _keys(document: object, above: Pointer = ()) -> Iterator[tuple[Pointer, object]]:
@@ -104,8 +125,8 @@ def _keys(document: object, above: Pointer = ()) -> Iterator[tuple[Pointer, obje
             yield from _keys(value, (*above, key))
 
 
-def _printable(key: str) -> str:
-    return "".join(part if part.isprintable() else " " for part in key[:LONGEST_KEY])
+def _printable(key: str, longest: int = LONGEST_KEY) -> str:
+    return "".join(part if part.isprintable() else " " for part in key[:longest])
 
 
 def _places(found: list[tuple[Pointer, object]], outcome: Failure) -> Iterator[str]:

@@ -202,7 +202,8 @@ class Refresher:
         seconds = self._clock() - sent.monotonic
         granted, outcome = self._judge(answer, recipe, generation, sent)
         remarks = () if granted is None else granted.remarks
-        self.explanation = explain(recipe, answer, outcome if isinstance(outcome, Failure) else None, remarks)
+        failure = outcome if isinstance(outcome, Failure) else None
+        self.explanation = explain(recipe, answer, failure, remarks, values)
         if isinstance(outcome, Failure):
             return Attempt(self._explain(outcome, turned_in), seconds, outcome.status)
         if granted is not None:

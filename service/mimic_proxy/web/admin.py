@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mimic_proxy.errors import Forbidden, InvalidRequest, MethodNotAllowed, MimicError, UnknownRoute
 from mimic_proxy.relay.origins import OriginPolicy, judge
-from mimic_proxy.settings import Settings, redacted
+from mimic_proxy.settings import Settings
 from mimic_proxy.web.errors import error_response, mimic_error
 from mimic_proxy.web.page import status_page
 
@@ -48,6 +48,8 @@ class AdminState:
     registry: CollectorRegistry
     status: Callable[[], bytes]
     """What the status page shows now, as JSON."""
+    config: Callable[[], dict[str, object]]
+    """The settings that hold now, fit to be shown."""
     settle: Callable[[], None] = lambda: None
     """Counts what has happened but is not counted yet; called before each look."""
 
@@ -94,7 +96,7 @@ def create_admin(state: AdminState, settings: Settings) -> FastAPI:
 
     async def config(request: Request) -> Response:
         _from_this_machine(request)
-        return JSONResponse(redacted(settings))
+        return JSONResponse(state.config())
 
     async def stop(request: Request) -> Response:
         _from_this_machine(request)

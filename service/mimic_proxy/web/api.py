@@ -39,13 +39,13 @@ def create_api(services: Services, models: Models, version: str, spans: WebSpans
         redoc_url=None,
         # The instrumentation makes the spans; FastAPI's own would stand beside them.
         telemetry={"tracing": False, "metrics": False, "logs": False},
-        exception_handlers={MimicError: mimic_error, HTTPException: _http_errors(services)},
+        exception_handlers={MimicError: mimic_error, HTTPException: _http_errors(models)},
     )
     app.add_middleware(Observed, services=services, spans=spans or NoSpans())
 
     @app.get("/v1/models", tags=["models"], summary="List the models")
     async def list_models(request: Request) -> Response:
-        return _answer(await models.list(*_asked(request, services)))
+        return _answer(await models.list(*_asked(request, models.services)))
 
     @app.get("/v1/models/{model:path}", tags=["models"], summary="One model")
     async def one_model(request: Request, model: str) -> Response:
@@ -55,7 +55,7 @@ def create_api(services: Services, models: Models, version: str, spans: WebSpans
             # `..` and its like: the backend might see another route there than this one.
             raise refusal
         raw_id = raw_path.removeprefix(b"/v1/models/")
-        return _answer(await models.one(raw_id, *_asked(request, services)))
+        return _answer(await models.one(raw_id, *_asked(request, models.services)))
 
     return app
 
@@ -80,13 +80,13 @@ def _answer(answer: ModelsAnswer) -> Response:
     return response
 
 
-def _http_errors(services: Services) -> Callable[[Request, Exception], Coroutine[Any, Any, Response]]:
+def _http_errors(models: Models) -> Callable[[Request, Exception], Coroutine[Any, Any, Response]]:
     """The handler of Starlette's own refusals: unknown path, wrong method."""
 
     async def answer(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         method, path = request.method, request.scope["raw_path"]
-        found = match(method.encode("ascii"), path, translated=services.translates)
+        found = match(method.encode("ascii"), path, translated=models.services.translates)
         if not isinstance(found, MimicError):
             found = _refusal(error, method)
         return await mimic_error(request, found)

@@ -61,18 +61,24 @@ class Models:
         self, services: Services, backend: Authorised | None, *, fixed: Sequence[str], cache_seconds: float
     ) -> None:
         """backend: None where no place is known to ask."""
+        self.kept_at = 0.0
+        self.worked: dict[str, None] = {}
+        self.settle: Callable[[], None] = lambda: None
+        """Called before the models that worked are told: makes known what has ended but was not noted yet."""
+        self.follow(services, backend, fixed=fixed, cache_seconds=cache_seconds)
+
+    def follow(
+        self, services: Services, backend: Authorised | None, *, fixed: Sequence[str], cache_seconds: float
+    ) -> None:
+        """Other settings from now on: what was kept of another backend's list is none of this one's."""
         self.services = services
         self.backend = backend
         self.fixed = tuple(fixed)
         self.cache_seconds = cache_seconds
         self.kept: Answer | None = None
-        self.kept_at = 0.0
-        self.worked: dict[str, None] = {}
         self.told = False
         self.flight: asyncio.Task[ModelsAnswer] | None = None
         """The call for the list that is under way: whoever comes meanwhile gets its answer."""
-        self.settle: Callable[[], None] = lambda: None
-        """Called before the models that worked are told: makes known what has ended but was not noted yet."""
 
     def note(self, model: str) -> None:
         """An exchange with this model has succeeded."""
@@ -98,12 +104,13 @@ class Models:
         return await asyncio.shield(self.flight)
 
     def _landed(self, flight: "asyncio.Task[ModelsAnswer]") -> None:
-        self.flight = None
+        if self.flight is flight:
+            self.flight = None
         if not flight.cancelled():
             flight.exception()
 
     async def _fresh_list(self, fields: RequestFields, query: bytes, asked: BackendCall) -> ModelsAnswer:
-        now = self.services.clock()
+        services, now = self.services, self.services.clock()
         try:
             answer = await self.ask(b"/models", fields, query, asked)
         except MimicError:
@@ -114,7 +121,7 @@ class Models:
             self._tell(answer.fields.status)
             self.settle()
             return ModelsAnswer(200, _as_list(self.worked))
-        if answer.fields.status == 200 and not query:
+        if answer.fields.status == 200 and not query and self.services is services:
             self.kept, self.kept_at = answer, now
         elif answer.fields.status >= 500 and self.kept is not None:
             return _passed(self.kept)

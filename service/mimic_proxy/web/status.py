@@ -39,8 +39,8 @@ class Watched:
 
     version: str
     started: float
-    settings: Settings
-    services: Services
+    settings: Callable[[], Settings]
+    services: Callable[[], Services]
     conditions: Callable[[], Sequence[Condition]]
     token: Callable[[], TokenState]
     history: History
@@ -54,7 +54,7 @@ def document(watched: Watched) -> dict[str, Any]:
     """The state of this moment. Times are Unix times, durations seconds."""
     now, wall = watched.clock(), watched.wall()
     offset = wall - now
-    history, services, settings = watched.history, watched.services, watched.settings
+    history, services, settings = watched.history, watched.services(), watched.settings()
     conditions, token, lately = watched.conditions(), watched.token(), history.tally(now, WINDOW_SECONDS)
     running = _exchanges(services)
     waits = [now - exchange.at.sent for exchange in running if exchange.state is State.SENT]

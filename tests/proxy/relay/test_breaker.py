@@ -98,3 +98,12 @@ def test_no_failures_configured_never_opens() -> None:
         breaker.failed(float(now))
 
     assert (breaker.allow(1000.0), breaker.state) == (None, "closed")
+
+
+def test_a_breaker_that_is_switched_off_closes() -> None:
+    states: list[str] = []
+    breaker = Breaker(1, 30.0, states.append)
+    breaker.failed(1.0)
+    breaker.configure(0, 30.0)
+    assert breaker.allow(1.0) is None
+    assert states == ["open", "closed"]

@@ -23,6 +23,7 @@ def test_what_was_packed_comes_out_as_it_was(body: bytes) -> None:
         (gzip.compress(b"x" * 100)[:-5], b"gzip", "not the gzip"),
         (gzip.compress(b"x" * 3000), b"gzip", "more than 2000 bytes"),
     ],
+    ids=["another coding", "no gzip", "cut", "large"],
 )
 def test_what_cannot_be_read_is_told(body: bytes, coding: bytes, said: str) -> None:
     with pytest.raises(ValueError, match=said):

@@ -189,3 +189,27 @@ def test_a_budget_gets_no_more_back_than_was_taken() -> None:
 
     with pytest.raises(RuntimeError, match="more was given back"):
         budget.give(4)
+
+
+def test_more_slots_let_in_who_waits_and_fewer_turn_nobody_out() -> None:
+    slots = Slots(1, 5)
+    let_in: list[int] = []
+    assert slots.take(lambda: None) == "granted"
+    for number in range(3):
+        slots.take(lambda number=number: let_in.append(number))
+    slots.resize(3, 5)
+    assert (let_in, slots.in_use, slots.waiting) == ([0, 1], 3, 1)
+    slots.resize(1, 0)
+    assert (slots.in_use, slots.waiting) == (3, 1)
+    assert slots.take(lambda: None) == "full"
+    slots.resize(0, 0)
+    assert (let_in, slots.in_use, slots.waiting) == ([0, 1, 2], 4, 0)
+
+
+def test_another_budget_leaves_what_is_taken() -> None:
+    budget = Budget(10)
+    assert budget.take(8)
+    budget.resize(5)
+    assert not budget.take(1)
+    budget.give(8)
+    assert budget.take(5)

@@ -63,7 +63,7 @@ def test_changes_of_the_recipe_are_proposed(status: int, document: object, recip
     ("error", "said"),
     [
         ("invalid_client", "check CLIENT_ID"),
-        ("unauthorized_client", "may not use GRANT=token_exchange"),
+        ("unauthorized_client", "does not allow it GRANT=token_exchange"),
         ("unsupported_grant_type", "does not offer GRANT=token_exchange"),
         ("invalid_scope", "Check SCOPE"),
         ("invalid_target", "AUDIENCE"),
@@ -105,3 +105,19 @@ def test_no_value_of_an_answer_is_shown(value: str, status: int) -> None:
     document = {"error": value, "data": [value, {"access_token": {"inner": value}}]}
     found = explained(document, status)
     assert value not in f"{found}"
+
+
+def test_the_services_own_description_is_told_without_what_was_sent() -> None:
+    answer = TokenAnswer(
+        400,
+        json.dumps(
+            {
+                "error": "invalid_grant",
+                "error_description": "Code sesame-1 is spent;\nsee eyJhbGciOiJSUzI1NiIsInR5cCIgOiAiSldUIi",
+            }
+        ).encode(),
+    )
+    outcome = Failure("rejected", "refused the secret", 400, rejected=True)
+    told = explain(JSON, answer, outcome, secrets=["sesame-1"])
+    assert told.said == "Code *** is spent; see ***"
+    assert explain(JSON, answer, None, secrets=["sesame-1"]).said is None

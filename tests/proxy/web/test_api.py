@@ -54,6 +54,7 @@ class Api:
     def __init__(self, spans: WebSpans | None = None, **how: Any) -> None:
         self.world = World()
         self.models = FakeModels()
+        self.models.services = self.world.services
         app = create_api(self.world.services, self.models, "1.2.3", spans)  # type: ignore[arg-type]
         self.line = Line(self.world, app=app, **how)  # type: ignore[arg-type]
 

@@ -33,11 +33,12 @@ class Process:
 
     def __init__(self, world: World, *, held: TokenState = HELD, **settings: str) -> None:
         self.history = History()
+        found = load({**ENVIRON, **settings})
         self.watched = Watched(
             version="1.2.3",
             started=AHEAD,
-            settings=load({**ENVIRON, **settings}),
-            services=world.services,
+            settings=lambda: found,
+            services=lambda: world.services,
             conditions=lambda: CONDITIONS,
             token=lambda: held,
             history=self.history,

@@ -29,6 +29,11 @@ def _stdout(lines: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
+def places_of(chat_url: str, embeddings_url: str, token_url: str | None) -> Places:
+    """Whom CLIENT spans name as their server."""
+    return Places(parse_base(chat_url), parse_base(embeddings_url), parse_base(token_url) if token_url else None)
+
+
 def create_tracing(
     environ: MutableMapping[str, str],
     *,
@@ -50,7 +55,7 @@ def create_tracing(
     _tell(problems)
     if settings is None:
         return None
-    places = Places(parse_base(chat_url), parse_base(embeddings_url), parse_base(token_url) if token_url else None)
+    places = places_of(chat_url, embeddings_url, token_url)
     if settings.otlp is None:
         export = _console(settings, console)
     else:

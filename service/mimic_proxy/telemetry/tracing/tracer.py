@@ -69,7 +69,7 @@ class Tracing:
     ) -> None:
         self._sampler = settings.sampler
         self._resource = settings.resource
-        self._places = places
+        self.places = places
         self._naming = naming
         self._put = export.put
         self._environ = environ
@@ -97,7 +97,7 @@ class Tracing:
         trace = seen.trace
         if trace is None or not trace.sampled:
             return
-        base = self._places.embeddings if seen.operation == "embeddings" else self._places.chat
+        base = self.places.embeddings if seen.operation == "embeddings" else self.places.chat
         # What FastAPI answers has its SERVER span from the instrumentation.
         made = backend_spans if seen.operation in ("models", "unmatched") else exchange_spans
         for span in made(seen, trace, base, self._moments(), self._naming, self._new_id):
@@ -106,7 +106,7 @@ class Tracing:
     def refresh(self, seen: RefreshObservation) -> None:
         """A finished call to the token service."""
         if seen.span is not None and seen.span.sampled:
-            self._put(refresh_span(seen, seen.span, self._places.token, self._moments()))
+            self._put(refresh_span(seen, seen.span, self.places.token, self._moments()))
 
     def root(self, name: str, started: float, *, attributes: Attributes = NONE, failed: str | None = None) -> None:
         """Something of the process's own that began at `started` and ends now: `config reload`, `drain`.

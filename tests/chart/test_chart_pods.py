@@ -1,0 +1,109 @@
+"""The pods of the chart: secure, placed apart, and told what the operator's settings know."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fakes.helm import CHART, CI_VALUES, Rendering, of_kind, one, pods, render
+from mimic_operator import settings
+
+values_file = pytest.mark.parametrize("file", CI_VALUES, ids=lambda file: file.stem)
+
+
+@values_file
+def test_every_pod_keeps_the_restricted_standard_and_writes_nothing(file: Path):
+    for name, spec in pods(render(Rendering(values=[file]))):
+        context = spec["securityContext"]
+        assert context["runAsNonRoot"] is True, name
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        for container in spec["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }, name
+            assert container["resources"]["limits"]["memory"], name
+            assert "cpu" not in container["resources"]["limits"], name
+
+
+def environment(container: dict[str, Any]) -> dict[str, str]:
+    return {entry["name"]: entry.get("value", "from the pod") for entry in container["env"]}
+
+
+@values_file
+@pytest.mark.parametrize("role", ["webhook", "reconciler"])
+def test_the_operator_accepts_the_settings_that_it_is_given(file: Path, role: str):
+    deployments = of_kind(render(Rendering(values=[file])), "Deployment")
+    (spec,) = (
+        entry["spec"]["template"]["spec"]
+        for entry in deployments
+        if entry["metadata"]["labels"]["mimic.dev/component"] == role
+    )
+    given = environment(spec["containers"][0])
+    known = {name.upper() for name in settings.Settings.__dataclass_fields__}
+    assert given.keys() - known <= {"EXTRA", "NODE"}
+    loaded = settings.load(given, needed=settings.AT_A_CLUSTER)
+    assert loaded.webhook_configuration == "admission.mimic.dev.mimic-system.mimic"
+    assert dict(loaded.proxy_limits)["memory"] in {"256Mi", "512Mi"}
+    if role == "webhook":
+        (mount,) = (entry for entry in spec["containers"][0]["volumeMounts"] if entry["name"] == "certificate")
+        assert str(loaded.webhook_cert_dir) == mount["mountPath"]
+        (volume,) = (entry for entry in spec["volumes"] if entry["name"] == "certificate")
+        assert volume["secret"]["secretName"] == loaded.cert_secret
+        assert {"name": "webhook", "containerPort": loaded.webhook_port} in spec["containers"][0]["ports"]
+
+
+def test_both_processes_stand_twice_and_one_of_each_may_go():
+    manifests = render()
+    for name in ("mimic-webhook", "mimic-reconciler"):
+        deployment = one(manifests, "Deployment", name)
+        assert deployment["spec"]["replicas"] == 2
+        budget = one(manifests, "PodDisruptionBudget", name)
+        assert budget["spec"]["maxUnavailable"] == 1
+        labels = deployment["spec"]["template"]["metadata"]["labels"]
+        assert budget["spec"]["selector"]["matchLabels"].items() <= labels.items()
+        for constraint in deployment["spec"]["template"]["spec"]["topologySpreadConstraints"]:
+            assert constraint["labelSelector"]["matchLabels"].items() <= labels.items()
+
+
+@values_file
+def test_services_and_policies_select_the_pods_they_are_for(file: Path):
+    manifests = render(Rendering(values=[file]))
+    pods_by_role = {
+        entry["metadata"]["labels"]["mimic.dev/component"]: entry["spec"]["template"]
+        for entry in of_kind(manifests, "Deployment")
+    }
+    for manifest in of_kind(manifests, "Service", "NetworkPolicy"):
+        role = manifest["metadata"]["labels"]["mimic.dev/component"]
+        spec = manifest["spec"]
+        selector = spec["selector"] if manifest["kind"] == "Service" else spec["podSelector"]["matchLabels"]
+        for other, template in pods_by_role.items():
+            assert (selector.items() <= template["metadata"]["labels"].items()) == (other == role)
+        if manifest["kind"] == "Service":
+            names = {port["name"] for port in pods_by_role[role]["spec"]["containers"][0]["ports"]}
+            assert {port["targetPort"] for port in spec["ports"]} <= names
+
+
+def test_own_labels_cannot_replace_those_that_select():
+    rendering = Rendering(sets={"webhook.podLabels": '{"mimic.dev/component": "proxy", "team": "x"}'})
+    template = one(render(rendering), "Deployment", "mimic-webhook")["spec"]["template"]
+    assert template["metadata"]["labels"]["mimic.dev/component"] == "webhook"
+    assert template["metadata"]["labels"]["team"] == "x"
+
+
+def test_openshift_chooses_the_user():
+    for name, spec in pods(render(Rendering(sets={"runAsUser": "null"}))):
+        assert "runAsUser" not in spec["securityContext"], name
+
+
+def test_hooks_leave_nothing_behind_and_never_hold_up_an_uninstall():
+    manifests = render(Rendering(values=[CHART / "ci" / "everything-values.yaml"]))
+    job = one(manifests, "Job", "mimic-uninstall")
+    assert job["spec"]["activeDeadlineSeconds"] == 60
+    assert job["spec"]["backoffLimit"] == 0
+    for manifest in manifests:
+        annotations = manifest["metadata"].get("annotations") or {}
+        if "helm.sh/hook" in annotations:
+            assert "hook-succeeded" in annotations["helm.sh/hook-delete-policy"]
+            assert manifest["kind"] != "MimicBackend"
