@@ -14,7 +14,7 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from observability.panels import Dashboard, Panel, Place, Query, Row, arranged
 from observability.places import RUNBOOKS_URL
-from observability.variables import ANNOTATIONS, variables
+from observability.variables import ANNOTATIONS, VARIABLES
 
 SOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
 TAG = "mimic"
@@ -33,7 +33,7 @@ def rendered(board: Dashboard) -> str:
         .time("now-3h", "now")
         .refresh("30s")
         .timezone("browser")
-        .variables(variables())
+        .variables(VARIABLES[board.about]())
         .link(
             dashboard.DashboardLink("Mimic")
             .type(models.DashboardLinkType.DASHBOARDS)
@@ -52,7 +52,7 @@ def rendered(board: Dashboard) -> str:
     for row in board.rows:
         top, number = _add_row(builder, row, top, number)
     document: dict[str, Any] = json.loads(JSONEncoder(sort_keys=True).encode(builder.build()))
-    document["annotations"] = {"list": [_annotation(*parts) for parts in ANNOTATIONS]}
+    document["annotations"] = {"list": [_annotation(*parts) for parts in ANNOTATIONS[board.about]]}
     return json.dumps(document, indent=2, sort_keys=True) + "\n"
 
 

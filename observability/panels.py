@@ -91,6 +91,8 @@ class Dashboard:
     title: str
     description: str
     rows: tuple[Row, ...]
+    about: Literal["proxies", "operator"] = "proxies"
+    """Whose pods are chosen from, and what is marked on the time axis."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,17 @@ DASHBOARDS = CHART / "dashboards"
 RULES = CHART / "rules"
 REFERENCE = ROOT / "docs" / "reference" / "metrics.md"
 
-Board = Literal["mimic-overview", "mimic-tokens", "mimic-streams"]
+Board = Literal["mimic-overview", "mimic-tokens", "mimic-streams", "mimic-operator"]
 """Uids of the dashboards: links, alerts and bookmarks name them, so they never change."""
 OVERVIEW: Board = "mimic-overview"
 TOKENS: Board = "mimic-tokens"
 STREAMS: Board = "mimic-streams"
+OPERATOR: Board = "mimic-operator"
 
 JOB = "mimic"
 """What the PodMonitor makes of the label `job`, for Deployments and sidecars alike."""
+OPERATOR_JOB = "mimic-operator"
+"""What the ServiceMonitor makes of it for webhook and reconciler."""
 RUNBOOKS_URL = "https://mimic.example.com/docs/runbooks"
 """Stands in every file that is written as the beginning of a runbook's address. A placeholder: whoever deploys puts the
 address of their copy of docs/runbooks in its place, and the chart does so by replacing this very text."""

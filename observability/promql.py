@@ -1,27 +1,50 @@
 """Expressions of the dashboards. Each selects by the variables of the scrape; time ranges are Grafana's."""
 
+from dataclasses import dataclass
+
 SCRAPE = 'namespace=~"$namespace",job=~"$job",pod=~"$pod"'
 RECORDED = 'namespace=~"$namespace",job=~"$job"'
 """Recorded series know no pod."""
+OPERATOR_SCRAPE = 'namespace=~"$operator_namespace",job=~"$operator_job",pod=~"$operator_pod"'
+"""Variables of other names: a link from a board of the proxies brings theirs along, and the operator is elsewhere."""
 OPERATION = 'operation=~"$operation"'
 MODEL = 'model=~"$model"'
 BROKEN = 'outcome=~"upstream_error|timeout|idle_timeout|internal_error"'
 """Streams that had an error instead of their end, and not by their reader's will or a restart."""
 
 
-def pick(metric: str, *matchers: str) -> str:
-    """The series of a metric that the variables select."""
-    return f"{metric}{{{','.join((SCRAPE, *matchers))}}}"
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a board is about: the matchers of each of its selectors."""
+
+    matchers: str
+
+    def pick(self, metric: str, *matchers: str) -> str:
+        """The series of a metric that the variables select."""
+        return f"{metric}{{{','.join((self.matchers, *matchers))}}}"
+
+    def rate(self, metric: str, *matchers: str) -> str:
+        """Per second, over the interval that Grafana finds right for scrape and screen."""
+        return f"rate({self.pick(metric, *matchers)}[$__rate_interval])"
+
+    def quantile(self, which: float, metric: str, *matchers: str, by: tuple[str, ...] = ()) -> str:
+        """A quantile of a histogram; NaN, which draws nothing, where nothing was observed."""
+        return f"histogram_quantile({which}, {total(self.rate(f'{metric}_bucket', *matchers), 'le', *by)})"
+
+    def buckets(self, metric: str, *matchers: str) -> str:
+        """For a heatmap: observations by bucket."""
+        return total(f"increase({self.pick(f'{metric}_bucket', *matchers)}[$__rate_interval])", "le")
+
+
+PROXIES = Scope(SCRAPE)
+OPERATOR = Scope(OPERATOR_SCRAPE)
+pick, rate, quantile, buckets = PROXIES.pick, PROXIES.rate, PROXIES.quantile, PROXIES.buckets
+"""Of the proxies, which nearly everything is about."""
 
 
 def one_of(label: str, values: tuple[str, ...]) -> str:
     """A matcher for any of some values."""
     return f'{label}=~"{"|".join(values)}"'
-
-
-def rate(metric: str, *matchers: str) -> str:
-    """Per second, over the interval that Grafana finds right for scrape and screen."""
-    return f"rate({pick(metric, *matchers)}[$__rate_interval])"
 
 
 def total(expr: str, *by: str) -> str:
@@ -32,16 +55,6 @@ def total(expr: str, *by: str) -> str:
 def share(part: str, whole: str) -> str:
     """A ratio; nothing where the whole is 0, so that silence is not taken for success."""
     return f"{part} / ({whole} > 0)"
-
-
-def quantile(which: float, metric: str, *matchers: str, by: tuple[str, ...] = ()) -> str:
-    """A quantile of a histogram; NaN, which draws nothing, where nothing was observed."""
-    return f"histogram_quantile({which}, {total(rate(f'{metric}_bucket', *matchers), 'le', *by)})"
-
-
-def buckets(metric: str, *matchers: str) -> str:
-    """For a heatmap: observations by bucket."""
-    return total(f"increase({pick(f'{metric}_bucket', *matchers)}[$__rate_interval])", "le")
 
 
 def known(expr: str) -> str:

@@ -1,7 +1,8 @@
-"""docs/reference/metrics.md: the catalogue as tables for people. Pure."""
+"""docs/reference/metrics.md: the catalogues of proxy and operator as tables for people. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from mimic_operator.telemetry import catalogue as operator
 from mimic_proxy.telemetry.catalogue import (
     CLOSED,
     GENAI,
@@ -31,6 +32,19 @@ GROUPS: Mapping[str, tuple[str, Sequence[Metric]]] = {
         GENAI,
     ),
 }
+OPERATOR_GROUPS: Mapping[str, tuple[str, Sequence[operator.Metric]]] = {
+    "Webhook": ("`mimic-operator webhook`: what became of pods and MimicBackends.", operator.WEBHOOK),
+    "Reconciler": (
+        "`mimic-operator reconciler`. Of its replicas the one that leads shows backends and pods; the others show 0.",
+        operator.RECONCILER,
+    ),
+    "Both": ("Beside these there are `process_*` and `python_gc_*`.", operator.BOTH),
+}
+OPERATOR_FREE_LABELS = {
+    f"reason` of `{operator.ADMISSIONS.name}": "a word of [injection.md](injection.md)",
+    "remark": "a remark's word of [injection.md](injection.md)",
+    "kind": "a kind of object that is watched",
+}
 FREE_LABELS = {
     "code": "HTTP status; empty where no head came",
     "model": (
@@ -49,17 +63,24 @@ Served at `/metrics` of the admin port (8001), in Prometheus's text format or Op
 the trace of a sampled call. Counters with labels of a closed list are there from the start, at 0; histograms appear
 with their first observation. One process shows a few hundred series, and never more than 4,000 whatever callers send.
 
-This page is written by `make dashboards` from `service/mimic_proxy/telemetry/catalogue.py`.
+Those of the operator stand at the end. This page is written by `make dashboards` from
+`service/mimic_proxy/telemetry/catalogue.py` and `operator/mimic_operator/telemetry/catalogue.py`.
+"""
+OPERATOR_HEAD = """# Metrics of the operator
+
+Served at `/metrics` of `METRICS_PORT` (8080) of webhook and reconciler alike. What leads from an alert to a cause is in
+[operator.md](../operator.md) and the [runbooks](../runbooks/README.md).
 """
 
 
 def page() -> str:
     """The whole page."""
-    return "\n".join((HEAD, *_groups(), *_values()))
+    proxy = (HEAD, *_groups(GROUPS), *_values())
+    return "\n".join((*proxy, OPERATOR_HEAD, *_groups(OPERATOR_GROUPS), *_operator_values()))
 
 
-def _groups() -> Iterator[str]:
-    for title, (about, metrics) in GROUPS.items():
+def _groups(groups: Mapping[str, tuple[str, Sequence[Metric] | Sequence[operator.Metric]]]) -> Iterator[str]:
+    for title, (about, metrics) in groups.items():
         yield f"## {title}\n\n{about}\n\n| name | kind | labels | meaning |\n| --- | --- | --- | --- |"
         for metric in metrics:
             labels = ", ".join(f"`{label}`" for label in metric.labels)
@@ -67,7 +88,7 @@ def _groups() -> Iterator[str]:
         yield ""
 
 
-def _buckets(metric: Metric) -> str:
+def _buckets(metric: Metric | operator.Metric) -> str:
     if not metric.bounds:
         return ""
     return f" {len(metric.bounds)} buckets from {metric.bounds[0]:.12g} to {metric.bounds[-1]:.12g}."
@@ -81,6 +102,19 @@ def _values() -> Iterator[str]:
         yield f"| `reason` of `{name}` | {_listed(values)} |"
     yield f"| `result` of reloads and spans | {_listed(PLAIN_RESULTS)} |"
     for label, meaning in FREE_LABELS.items():
+        yield f"| `{label}` | {meaning} |"
+    yield ""
+
+
+def _operator_values() -> Iterator[str]:
+    yield "## Values of its labels\n\n| label | values |\n| --- | --- |"
+    for label, values in operator.CLOSED.items():
+        yield f"| `{label}` | {_listed(values)} |"
+    for name, values in operator.REASONS.items():
+        yield f"| `reason` of `{name}` | {_listed(values)} |"
+    for name, values in operator.RESULTS.items():
+        yield f"| `result` of `{name}` | {_listed(values)} |"
+    for label, meaning in OPERATOR_FREE_LABELS.items():
         yield f"| `{label}` | {meaning} |"
     yield ""
 

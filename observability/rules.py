@@ -1,6 +1,6 @@
 """The rule files of the chart."""
 
-from observability import budgets, process_alerts, recording, relay_alerts, token_alerts
+from observability import budgets, operator_alerts, process_alerts, recording, relay_alerts, token_alerts
 from observability.rulefile import render
 
 
@@ -11,4 +11,6 @@ def files() -> dict[str, str]:
         "budgets.yaml": render(budgets.group()),
         "alerts.yaml": render(token_alerts.group(), relay_alerts.group(), process_alerts.group()),
         "absent.yaml": render(process_alerts.absent()),
+        "operator.yaml": render(operator_alerts.group()),
+        "operator-absent.yaml": render(operator_alerts.absent()),
     }

@@ -5,48 +5,36 @@ import contextlib
 import dataclasses
 import functools
 import logging
-import random
 import time
 import weakref
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from mimic_proxy.assembly import Pools, Shared, client_tls, models_backend, services_of, token_source
 from mimic_proxy.client_keys import ClientKeys
 from mimic_proxy.configuration.changes import Change, compare
 from mimic_proxy.configuration.sources import Problem
-from mimic_proxy.dialects.envelope.dialect import Envelope
-from mimic_proxy.dialects.openai import OpenAI
 from mimic_proxy.errors import MimicError
 from mimic_proxy.relay.authorised import Authorised
 from mimic_proxy.relay.batch import Batch
 from mimic_proxy.relay.breaker import Breaker
-from mimic_proxy.relay.compose import Composer
-from mimic_proxy.relay.dial import Dialler, OutboundProxy
 from mimic_proxy.relay.exchange import Exchange
-from mimic_proxy.relay.headers import request_names, response_names
 from mimic_proxy.relay.heads import Heads
 from mimic_proxy.relay.origins import OriginPolicy
-from mimic_proxy.relay.outbound import outbound_proxy
 from mimic_proxy.relay.outbox import Outbox
-from mimic_proxy.relay.pool import SWEEP_SECONDS, Pool
-from mimic_proxy.relay.ports import Backend, Limits, Services
+from mimic_proxy.relay.pool import SWEEP_SECONDS
+from mimic_proxy.relay.ports import Services
 from mimic_proxy.relay.protocol import RelayProtocol
 from mimic_proxy.relay.pulse import Pulse
 from mimic_proxy.relay.slots import Budget, Slots
-from mimic_proxy.relay.target import Base, parse_base
 from mimic_proxy.reload import Watch, Watcher, secret_files
-from mimic_proxy.settings import Settings, SettingsError, config_hash
+from mimic_proxy.settings import Settings, SettingsError, by_name, config_hash
 from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
-from mimic_proxy.telemetry.observation import Operation
 from mimic_proxy.telemetry.port import Telemetry
 from mimic_proxy.telemetry.readings import Readings
-from mimic_proxy.tls import ClientTLS, client_context
-from mimic_proxy.tokens.grants import choose
-from mimic_proxy.tokens.refresh import TokenPolicy
-from mimic_proxy.tokens.service import TokenService
+from mimic_proxy.tls import ClientTLS
 from mimic_proxy.tokens.source import TokenSource
 from mimic_proxy.tokens.state import TokenState
 from mimic_proxy.web.models import Models
@@ -54,8 +42,10 @@ from mimic_proxy.web.models import Models
 FAREWELL_SECONDS = 60.0
 """Longer than a request waits for its slot and its token."""
 
+SETTLE_SECONDS = 0.2
+"""A configuration that is written in place is whole by then."""
+
 logger = logging.getLogger("mimic")
-relay_logger = logging.getLogger("mimic.relay")
 
 
 class Mimic:
@@ -74,27 +64,35 @@ class Mimic:
         self.telemetry = telemetry
         self.reread = reread
         self.config = config
-        self.tls = self._client_tls(settings)
+        # Before any file is read: what changes from now on counts at the first look.
+        self.watching = self.watcher()
+        self.tls = client_tls(settings)
         self.draining = False
         self.stopping = asyncio.Event()
         self.emptied = asyncio.Event()
         self.reloaded_at, self.reload_succeeded = time.time(), True
         self.config_hash = config_hash(settings)
         self.client_keys = None if settings.client_keys is None else ClientKeys(settings.client_keys)
-        self.tokens = self._token_source()
+        self.tokens = token_source(settings, self.tls, telemetry)
         self.farewells: set[asyncio.Task[None]] = set()
         """Token sources of before, which serve those who wait for them."""
-        self.outbox = Outbox(self.loop.call_soon)
         self.batch = Batch(self.loop.call_later)
-        self.pools: dict[tuple[str, str, int], Pool] = {}
-        self.retired: list[Pool] = []
-        self.slots = Slots(settings.max_concurrency, settings.max_queue)
-        self.budget = Budget(settings.max_buffered_bytes)
-        self.breaker = Breaker(settings.breaker_failures, settings.breaker_cooldown, telemetry.breaker_changed)
-        self.pulse = Pulse(self.loop.call_later)
-        self.heads = Heads()
-        self.in_web: Counter[Operation] = Counter()
-        self.services = self._services()
+        outbox = Outbox(self.loop.call_soon)
+        self.pools = Pools(settings, self.tls, outbox)
+        self.shared = Shared(
+            slots=Slots(settings.max_concurrency, settings.max_queue),
+            budget=Budget(settings.max_buffered_bytes),
+            breaker=Breaker(settings.breaker_failures, settings.breaker_cooldown, telemetry.breaker_changed),
+            pulse=Pulse(self.loop.call_later),
+            heads=Heads(),
+            outbox=outbox,
+            in_web=Counter(),
+            offload=self._offload,
+            observe=self._observed,
+            defer=self.batch.add,
+            admit=self._admit,
+        )
+        self.services = services_of(settings, telemetry, self.shared, self.pools, self.tokens)
         self.before: list[weakref.ref[Services]] = []
         """What older connections may still use."""
         self.models = Models(
@@ -105,62 +103,8 @@ class Mimic:
         )
         self.models.settle = self.batch.flush
         self.origins = OriginPolicy(settings.allowed_hosts, settings.allowed_origins)
-        self.watching: Watcher | None = None
         self.changed: Callable[[], None] = lambda: None
         """Called when other settings hold."""
-
-    def _services(self) -> Services:
-        """What the present settings make of it, for requests that begin from now on."""
-        settings, telemetry = self.settings, self.telemetry
-        translates = settings.dialect != "openai"
-        chat = parse_base(settings.chat_api_url, exact=translates)
-        embeddings = parse_base(settings.embedding_api_url, exact=translates)
-        places = {"chat": chat, "embeddings": embeddings}
-        services = Services(
-            backends={name: Backend(base, self._pool(base)) for name, base in places.items()},
-            tokens=self.tokens,
-            dialect=Envelope(settings) if translates else OpenAI(),
-            translates=translates,
-            limits=_limits(settings),
-            slots=self.slots,
-            budget=self.budget,
-            breaker=self.breaker,
-            clock=time.monotonic,
-            wall=time.time,
-            pulse=self.pulse,
-            outbox=self.outbox,
-            offload=self._offload,
-            new_trace=_new_trace,
-            observe=self._observed,
-            heads=self.heads,
-            defer=self.batch.add,
-            request_names=request_names(
-                settings.token_header.lower().encode("ascii"),
-                baggage=telemetry.propagation.baggage,
-                client_keys=settings.client_keys is not None,
-            ),
-            admit=None if settings.client_keys is None else self._admit,
-            begin_trace=telemetry.begin_trace,
-            trace_upstream=settings.mimic_trace_upstream and telemetry.propagation.trace_context,
-            gaps=telemetry.gaps,
-            debug=relay_logger.debug if relay_logger.isEnabledFor(logging.DEBUG) else None,
-            include_usage=settings.include_usage,
-            retry_dead_connection=settings.retry_dead_connection,
-            draining=self.draining,
-            in_web=self.in_web,
-        )
-        if translates:
-            backend = Authorised(
-                services,
-                self._pool(embeddings),
-                embeddings,
-                name="EMBEDDING_API_URL",
-                timeout=settings.total_timeout,
-            )
-            traced = telemetry.begin_trace is not None
-            concurrency = settings.envelope_embedding_concurrency
-            services.composer = Composer(backend, concurrency=concurrency, traced=traced)
-        return services
 
     # ---- changes while it runs
 
@@ -168,11 +112,12 @@ class Mimic:
         """The YAML file is another: what it says holds for requests that begin from now on."""
         assert self.reread is not None
         try:
+            _not_emptied(self.config)
             settings = self.reread()
-            change = compare(vars_of(self.settings), vars_of(settings))
+            change = compare(by_name(self.settings), by_name(settings))
             late = {name.lower(): getattr(self.settings, name.lower()) for name in change.late}
             settings = dataclasses.replace(settings, **late)
-            tls = self._client_tls(settings) if change.connections else self.tls
+            tls = client_tls(settings) if change.connections else self.tls
         except SettingsError as error:
             logger.warning("The changed configuration cannot be used, the old one stays. %s", error)
             self._reloaded(False)
@@ -188,23 +133,24 @@ class Mimic:
 
     def _apply(self, settings: Settings, change: Change, tls: ClientTLS) -> None:
         self.settings, self.tls = settings, tls
+        self._watch()
         self.config_hash = config_hash(settings)
-        if change.connections:
-            self.retired += self.pools.values()
-            self.pools = {}
-            for pool in self.retired:
-                pool.retire()
+        self.pools.follow(settings, tls, anew=change.connections)
         if change.tokens or change.connections:
             self._replace_tokens()
-        self.slots.resize(settings.max_concurrency, settings.max_queue)
-        self.budget.resize(settings.max_buffered_bytes)
-        self.breaker.configure(settings.breaker_failures, settings.breaker_cooldown)
+        self.shared.slots.resize(settings.max_concurrency, settings.max_queue)
+        self.shared.budget.resize(settings.max_buffered_bytes)
+        self.shared.breaker.configure(settings.breaker_failures, settings.breaker_cooldown)
         if "CLIENT_KEYS" in change.now:
             self.client_keys = None if settings.client_keys is None else ClientKeys(settings.client_keys)
+            if self.client_keys is None:
+                logger.warning("CLIENT_KEYS is not set any more: callers are asked for no key")
         self.changed()
-        before, self.services = self.services, self._services()
+        before = self.services
+        self.services = services_of(settings, self.telemetry, self.shared, self.pools, self.tokens)
+        self.services.draining = self.draining
         self.before = [ref for ref in (*self.before, weakref.ref(before)) if ref() is not None]
-        self.heads.forget()
+        self.shared.heads.forget()
         before.successor = self.services
         self.models.follow(
             self.services,
@@ -212,11 +158,10 @@ class Mimic:
             fixed=settings.models,
             cache_seconds=settings.models_cache_seconds,
         )
-        self._watch()
 
     def _replace_tokens(self) -> None:
         """The next token is had in the new way. Whoever waits for the old source is still served by it."""
-        before, self.tokens = self.tokens, self._token_source()
+        before, self.tokens = self.tokens, token_source(self.settings, self.tls, self.telemetry)
         self.tokens.start()
         farewell = self.loop.create_task(_farewell(before))
         self.farewells.add(farewell)
@@ -228,75 +173,23 @@ class Mimic:
         self._watch()
 
     def _watch(self) -> None:
-        if self.watching is not None:
-            self.watching.close()
-        self.watching = self.watcher()
+        before, self.watching = self.watching, self.watcher(self.watching)
+        before.close()
         self.watching.start()
-
-    @staticmethod
-    def _client_tls(settings: Settings) -> ClientTLS:
-        """TLS to backend and token service. Raises SettingsError for files that hold no certificate."""
-        tls = ClientTLS(functools.partial(client_context, settings))
-        if settings.ca_bundle is None and settings.client_cert is None:
-            return tls
-        try:
-            tls()
-        except OSError as error:
-            name = "CA_BUNDLE" if settings.client_cert is None else "CA_BUNDLE, CLIENT_CERT, CLIENT_KEY"
-            wrong = "cannot be used as PEM certificates and key"
-            raise SettingsError([Problem(name, f"{wrong} ({error.strerror or type(error).__name__})")]) from None
-        return tls
-
-    def _token_source(self) -> TokenSource:
-        settings = self.settings
-        proxy = None
-        if settings.token_url is not None:
-            proxy = outbound_url(settings, parse_base(settings.token_url))
-        service = TokenService(timeout=settings.token_timeout, verify=self.tls, proxy=proxy)
-        return TokenSource(
-            choose(settings),
-            TokenPolicy.of(settings),
-            post=service,
-            clock=time.monotonic,
-            wall=time.time,
-            chance=random.random,
-            observe=self.telemetry.refresh,
-            begin_span=self.telemetry.begin_refresh,
-        )
-
-    def _pool(self, base: Base) -> Pool:
-        settings = self.settings
-        if base.origin not in self.pools:
-            dialler = Dialler(context=self.tls, proxy_for=self._proxy_for, timeout=settings.connect_timeout)
-            names = response_names(own_cors=bool(settings.allowed_origins))
-            self.pools[base.origin] = Pool(base, dialler, time.monotonic, names, self.outbox)
-        return self.pools[base.origin]
 
     def models_backend(self, timeout: float) -> Authorised | None:
         """Where the list of models is asked for, within so many seconds; None: no such place is known."""
-        settings, name = self.settings, "CHAT_API_URL"
-        base = self.services.backends["chat"].base
-        if self.services.translates:
-            if settings.envelope_models_url is None:
-                return None
-            base, name = parse_base(settings.envelope_models_url, exact=True), "ENVELOPE_MODELS_URL"
-        return Authorised(self.services, self._pool(base), base, name=name, timeout=timeout)
-
-    def _proxy_for(self, base: Base) -> OutboundProxy | None:
-        settings = self.settings
-        return outbound_proxy(
-            base, http_proxy=settings.http_proxy, https_proxy=settings.https_proxy, no_proxy=settings.no_proxy
-        )
-
-    def _admit(self, credential: bytes | None) -> str | MimicError:
-        assert self.client_keys is not None
-        return self.client_keys.callers.name_of(credential)
+        return models_backend(self.settings, self.services, self.pools, timeout)
 
     def _offload(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
         def finish(future: "asyncio.Future[Any]") -> None:
             done(future.exception() or future.result())
 
         self.loop.run_in_executor(None, work).add_done_callback(finish)
+
+    def _admit(self, credential: bytes | None) -> str | MimicError:
+        assert self.client_keys is not None
+        return self.client_keys.callers.name_of(credential)
 
     def _observed(self, seen: ExchangeObservation) -> None:
         if seen.model is not None and seen.outcome == "completed":
@@ -339,17 +232,18 @@ class Mimic:
             spans=self.telemetry.spans(),
         )
 
-    def watcher(self) -> Watcher:
-        """Tells tokens and TLS when their files change."""
+    def watcher(self, before: Watcher | None = None) -> Watcher:
+        """Tells tokens and TLS when their files change. before: who did so until now."""
         settings = self.settings
         certificates = (settings.ca_bundle, settings.client_cert, settings.client_key)
         config = (self.config,) if self.config is not None and self.reread is not None else ()
         return Watcher(
             [
-                Watch(config, self.configuration_changed),
+                Watch(config, self.configuration_changed, settle=SETTLE_SECONDS),
                 Watch(secret_files(settings), self.secrets_changed),
                 Watch(tuple(file for file in certificates if file is not None), self.certificates_changed),
-            ]
+            ],
+            before=before,
         )
 
     def secrets_changed(self) -> None:
@@ -373,8 +267,7 @@ class Mimic:
             logger.warning("The changed certificates cannot be used, the old ones stay: %s", error)
             self._reloaded(False)
             return
-        for pool in self.pools.values():
-            pool.retire()
+        self.pools.retire()
         self._reloaded(True)
 
     def request_stop(self) -> None:
@@ -394,9 +287,7 @@ class Mimic:
         """Close expired connections for as long as the process runs."""
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            self.retired = [pool for pool in self.retired if pool.connections]
-            for pool in (*self.pools.values(), *self.retired):
-                pool.sweep()
+            self.pools.sweep()
 
     async def drained(self, timeout: float) -> None:
         """Until no exchange is left, at most `timeout` seconds; those that are left get their drain event."""
@@ -409,14 +300,18 @@ class Mimic:
 
     async def close(self) -> None:
         """Give everything back."""
-        if self.watching is not None:
-            self.watching.close()
+        self.watching.close()
         self.batch.flush()
         for farewell in tuple(self.farewells):
             farewell.cancel()
         await asyncio.gather(self.tokens.close(), *self.farewells, return_exceptions=True)
-        for pool in (*self.pools.values(), *self.retired):
-            pool.close()
+        self.pools.close()
+
+
+def _not_emptied(config: Path | None) -> None:
+    """An empty file is one whose writing failed: what protects Mimic must not go with it. Raises SettingsError."""
+    if config is not None and config.is_file() and config.stat().st_size == 0:
+        raise SettingsError([Problem("MIMIC_CONFIG", f"{config} is empty; a comment in it says that this is meant")])
 
 
 async def _farewell(tokens: TokenSource) -> None:
@@ -425,34 +320,3 @@ async def _farewell(tokens: TokenSource) -> None:
         await asyncio.sleep(FAREWELL_SECONDS)
     finally:
         await tokens.close()
-
-
-def vars_of(settings: Settings) -> dict[str, object]:
-    """All settings by their names, as `changes` compares them."""
-    return {entry.name.upper(): getattr(settings, entry.name) for entry in fields(Settings) if entry.name != "warnings"}
-
-
-def outbound_url(settings: Settings, base: Base) -> str | None:
-    """URL of the proxy on the way to `base`, credentials included; None where there is none on it."""
-    through = outbound_proxy(
-        base, http_proxy=settings.http_proxy, https_proxy=settings.https_proxy, no_proxy=settings.no_proxy
-    )
-    if through is None:
-        return None
-    return settings.https_proxy if base.scheme == "https" else settings.http_proxy
-
-
-def _limits(settings: Settings) -> Limits:
-    return Limits(
-        first_byte=settings.first_byte_timeout,
-        idle=settings.idle_timeout,
-        send=settings.send_timeout,
-        total=settings.total_timeout,
-        queue=settings.queue_timeout,
-        heartbeat_after=settings.heartbeat_after,
-        max_body_bytes=settings.max_body_bytes,
-    )
-
-
-def _new_trace() -> str:
-    return random.getrandbits(256).to_bytes(32, "big").hex()

@@ -161,7 +161,7 @@ async def _try_embeddings(mimic: Mimic, say: Say) -> bool:
     if base.origin == parse_base(mimic.settings.chat_api_url).origin:
         return True
     try:
-        await _connected(mimic.pools[base.origin])
+        await _connected(mimic.pools.of(base))
     except MimicError as error:
         _fail(say, "Embeddings", error.message, _advice_on_backend(error, "EMBEDDING_API_URL"))
         return False

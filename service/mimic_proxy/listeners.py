@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable
 
-from mimic_proxy.app import outbound_url
+from mimic_proxy.assembly import outbound_url
 from mimic_proxy.relay.target import parse_base
 from mimic_proxy.release import own_build
 from mimic_proxy.settings import Settings

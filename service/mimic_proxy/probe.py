@@ -48,7 +48,7 @@ async def chat(mimic: Mimic, model: str, timeout: float) -> Translated:
         return given.status == 401
 
     place = services.backends["chat"].base
-    backend = Authorised(services, mimic.pools[place.origin], place, name="CHAT_API_URL", timeout=timeout)
+    backend = Authorised(services, mimic.pools.of(place), place, name="CHAT_API_URL", timeout=timeout)
     fields = RequestFields()
     fields.passing += (b"content-type: application/json\r\n",)
     asked = BackendCall(unsampled(None, services.new_trace()))

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
-from mimic_proxy.configuration import envelope, presets, relations, values
+from mimic_proxy.configuration import envelope, grants, presets, relations, values
 from mimic_proxy.configuration.sources import Names, Problem, gather
 
 Text = Annotated[str, values.text]
@@ -393,6 +393,9 @@ def load(
     refused = {problem.name.removesuffix("_FILE") for problem in problems}
     if lacking:
         refused.add("TOKEN_URL")
+    if refused & {"PRESET", "GRANT"}:
+        # What the right word needs nobody knows.
+        refused |= {*grants.SPECIFIC, "TOKEN_URL"}
     more = relations.problems(found, DEFAULTS, is_file)
     problems.extend(problem for problem in more if problem.name not in refused)
     if problems:
@@ -443,6 +446,11 @@ def redacted(settings: Settings) -> dict[str, object]:
         else:
             shown[name] = list(value) if isinstance(value, tuple) else value
     return shown
+
+
+def by_name(settings: Settings) -> dict[str, object]:
+    """Every setting by its variable name, as it is: not to be shown."""
+    return {entry.name.upper(): getattr(settings, entry.name) for entry in fields(Settings) if entry.name != "warnings"}
 
 
 def config_hash(settings: Settings) -> str:

@@ -2,9 +2,13 @@
 
 import json
 
+import pytest
+
 from fakes.chart_files import BOARD_FILES, groups
 from fakes.helm import Rendering, of_kind, render
 from mimic_operator.resource import container, naming
+from observability.operator_alerts import PROCESSES
+from observability.places import OPERATOR_JOB
 
 PROMETHEUS = Rendering(capabilities=["monitoring.coreos.com/v1"])
 KINDS = ("PodMonitor", "ServiceMonitor", "PrometheusRule", "ConfigMap")
@@ -34,6 +38,25 @@ def test_no_mimic_at_all_is_an_alert_only_where_one_is_expected():
     alerts = [entry.get("alert") for group in rule["spec"]["groups"] for entry in group["rules"]]
     assert "MimicTokenExpired" in alerts
     assert "MimicAbsent" not in alerts
+
+
+@pytest.mark.parametrize(("scraped", "missed"), [('"auto"', True), ("true", True), ("false", False)])
+def test_no_operator_is_an_alert_only_where_it_is_scraped(scraped: str, missed: bool):
+    sets = {"monitoring.serviceMonitor": scraped}
+    (rule,) = of_kind(render(Rendering(sets=sets, capabilities=PROMETHEUS.capabilities)), "PrometheusRule")
+    alerts = [entry.get("alert") for group in rule["spec"]["groups"] for entry in group["rules"]]
+    assert ("MimicOperatorAbsent" in alerts) is missed
+    assert "MimicOperatorNoLeader" in alerts
+
+
+def test_the_operator_is_scraped_as_the_job_and_the_components_of_its_rules():
+    (monitor,) = of_kind(render(PROMETHEUS), "ServiceMonitor")
+    (endpoint,) = monitor["spec"]["endpoints"]
+    (which,) = monitor["spec"]["selector"]["matchExpressions"]
+    job, component = endpoint["relabelings"]
+    assert (job["targetLabel"], job["replacement"]) == ("job", OPERATOR_JOB)
+    assert component["targetLabel"] == "component"
+    assert sorted(which["values"]) == sorted(PROCESSES)
 
 
 def test_the_dashboards_are_those_of_the_folder_byte_by_byte():

@@ -149,3 +149,23 @@ def test_who_waits_is_woken_in_turn_when_another_is_done():
     assert woken == [B]
     slots.hold(B, 0, waits=False)
     assert woken == [B, C]
+
+
+async def test_turns_that_never_wait_leave_time_for_others():
+    """The renewal of the Lease, for one."""
+    outcomes: list[Outcome] = []
+    seen: list[int] = []
+
+    async def turn(key: Key) -> None:
+        return None
+
+    queue = queue_of(turn, outcomes, [0.0])
+    for number in range(100):
+        queue.add(Key("team", str(number)))
+    running = asyncio.create_task(queue.run(1))
+    while not queue.idle():
+        await asyncio.sleep(0)
+        seen.append(len(outcomes))
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert len(seen) > 90

@@ -57,13 +57,18 @@ def targets() -> list[Target]:
 
 @cache
 def groups() -> list[dict[str, Any]]:
-    """Every group of rules."""
+    """Every group of rules; those about the operator begin with `mimic.operator`."""
     return [group for file in RULE_FILES for group in yaml.safe_load(file.read_text("utf-8"))["groups"]]
 
 
-def alerts() -> list[dict[str, Any]]:
-    """Every alerting rule."""
-    return [rule for group in groups() for rule in group["rules"] if "alert" in rule]
+def alerts(about: str = "") -> list[dict[str, Any]]:
+    """Every alerting rule; about: `proxies` or `operator` alone."""
+    return [
+        rule
+        for group in groups()
+        for rule in group["rules"]
+        if "alert" in rule and about in ("", "operator" if group["name"].startswith("mimic.operator") else "proxies")
+    ]
 
 
 @cache
@@ -77,7 +82,10 @@ def substituted(expr: str, values: Mapping[str, str]) -> str:
     return re.sub(r"\$\{?(\w+)\}?", lambda match: values[match.group(1)], expr)
 
 
-EVERYTHING = dict.fromkeys(("namespace", "job", "pod", "operation", "model"), ".*")
+OPERATOR_BOARD = "mimic-operator"
+EVERYTHING = dict.fromkeys(
+    ("namespace", "job", "pod", "operation", "model", "operator_namespace", "operator_job", "operator_pod"), ".*"
+)
 MINUTE = {"__rate_interval": "1m", "__range": "5m", "__interval": "15s", "slo_ttfc": "5.12"}
 
 

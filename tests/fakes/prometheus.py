@@ -87,6 +87,14 @@ def _configuration(folder: Path, jobs: list[dict[str, Any]], rules: Iterable[Pat
     return config
 
 
+def wrong_with(page: bytes) -> str:
+    """What promtool finds wrong with a metrics page; empty if nothing."""
+    ended = subprocess.run([tool("promtool"), "check", "metrics"], input=page, capture_output=True, check=False)
+    said = (ended.stderr + ended.stdout).decode()
+    assert said or ended.returncode == 0, ended
+    return said
+
+
 class _Process:
     """The program, on a port of its own. Its output goes to a file."""
 

@@ -100,16 +100,26 @@ def scraped(pod: str) -> dict[str, str]:
     return {"job": "mimic", "namespace": namespace, "pod": name, "instance": f"{name}:8001"}
 
 
+def scraped_operator(pod: str) -> dict[str, str]:
+    """The same of a process of the operator; its pod's name begins with its component."""
+    component = pod.partition("/")[2].partition("-")[0]
+    return {**scraped(pod), "job": "mimic-operator", "component": component}
+
+
 def trial(
-    rules: Iterable[Path], pods: Mapping[str, Series], fires: Mapping[str, Mapping[int, Firing]], seconds: int = 30
+    rules: Iterable[Path],
+    pods: Mapping[str, Series],
+    fires: Mapping[str, Mapping[int, Firing]],
+    seconds: int = 30,
+    labels: Callable[[str], dict[str, str]] = scraped,
 ) -> dict[str, object]:
     """What promtool reads: the series of some pods, and all that fires by namespace at some minutes.
 
-    seconds: between two evaluations of all rules.
+    seconds: between two evaluations of all rules. labels: those that the scrape of a pod adds.
     """
     minutes = max(minute for times in fires.values() for minute in times) + 2
     series = [
-        {"series": labelled(name, **scraped(pod)), "values": written(values(minutes))}
+        {"series": labelled(name, **labels(pod)), "values": written(values(minutes))}
         for pod, wrong in pods.items()
         for name, values in wrong.items()
     ]

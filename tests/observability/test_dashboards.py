@@ -13,6 +13,7 @@ from fakes.chart_files import (
     BOARD_FILES,
     EVERYTHING,
     MINUTE,
+    OPERATOR_BOARD,
     RUNBOOKS,
     board,
     panels,
@@ -26,12 +27,13 @@ from mimic_proxy.telemetry.catalogue import CLOSED, DURATIONS
 from observability import culprits
 from observability.__main__ import main, stale, wanted
 from observability.objectives import VALID
-from observability.promql import RECORDED, SCRAPE
+from observability.promql import OPERATOR_SCRAPE, RECORDED, SCRAPE
 from observability.variables import SLO_CHOICES
 
-UIDS = ["mimic-overview", "mimic-streams", "mimic-tokens"]
+UIDS = ["mimic-operator", "mimic-overview", "mimic-streams", "mimic-tokens"]
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 files = pytest.mark.parametrize("file", BOARD_FILES, ids=lambda file: file.stem)
+PROXY_BOARDS = [file for file in BOARD_FILES if file.stem != OPERATOR_BOARD]
 
 
 def rows(document: dict[str, Any]) -> list[dict[str, Any]]:
@@ -44,7 +46,7 @@ def test_what_is_built_is_what_lies_there(capsys: pytest.CaptureFixture[str]):
     assert capsys.readouterr().out == ""
 
 
-def test_there_are_three_boards_of_stable_uids():
+def test_there_are_four_boards_of_stable_uids():
     assert [file.stem for file in BOARD_FILES] == UIDS
     assert [board(file)["uid"] for file in BOARD_FILES] == UIDS
 
@@ -64,21 +66,40 @@ def test_a_board_is_titled_uneditable_and_linked(file: Path):
     assert to_runbooks["url"].endswith("/README.md")
 
 
+def variables_of(file: Path) -> dict[str, Any]:
+    return {variable["name"]: variable for variable in board(file)["templating"]["list"]}
+
+
 @files
 def test_variables_are_those_of_the_scrape_and_ask_the_chosen_source(file: Path):
-    variables = {variable["name"]: variable for variable in board(file)["templating"]["list"]}
-    assert list(variables) == ["datasource", "namespace", "job", "pod", "operation", "model", "slo_ttfc"]
+    variables = variables_of(file)
     assert (variables["datasource"]["type"], variables["datasource"]["query"]) == ("datasource", "prometheus")
-    for name in ("namespace", "job", "pod", "operation", "model"):
-        variable = variables[name]
+    for name, variable in variables.items():
+        if name in ("datasource", "slo_ttfc"):
+            continue
         assert variable["datasource"] == SOURCE
         assert (variable["type"], variable["multi"], variable["includeAll"]) == ("query", True, True)
         assert variable["allValue"] == ".*"
         assert variable["refresh"] == 2
+
+
+@pytest.mark.parametrize("file", PROXY_BOARDS, ids=lambda file: file.stem)
+def test_boards_of_the_proxies_choose_what_callers_asked_for_too(file: Path):
+    variables = variables_of(file)
+    assert list(variables) == ["datasource", "namespace", "job", "pod", "operation", "model", "slo_ttfc"]
     assert variables["job"]["current"]["value"] == ["mimic"]
     assert variables["slo_ttfc"]["current"]["value"] == "5.12"
     assert [float(choice) for choice in variables["slo_ttfc"]["query"].split(",")] == list(SLO_CHOICES)
     assert set(SLO_CHOICES) <= set(DURATIONS)
+
+
+def test_the_board_of_the_operator_is_not_narrowed_by_what_a_link_from_the_others_brings():
+    """Links pass variables on by their names, and the operator runs elsewhere under another job."""
+    (file,) = (file for file in BOARD_FILES if file.stem == OPERATOR_BOARD)
+    variables = variables_of(file)
+    assert list(variables) == ["datasource", "operator_namespace", "operator_job", "operator_pod"]
+    assert variables["operator_job"]["current"]["value"] == ["mimic-operator"]
+    assert not set(variables) & set(variables_of(PROXY_BOARDS[0])) - {"datasource"}
 
 
 @files
@@ -140,9 +161,9 @@ def test_nothing_lies_on_anything_and_no_line_has_a_hole(file: Path):
             inside |= cells(panel)
 
 
-def bound(selector: Selector) -> bool:
-    """It is narrowed by the variables of the scrape."""
-    wanted = RECORDED if ":" in selector.metric else SCRAPE
+def bound(selector: Selector, file: str) -> bool:
+    """It is narrowed by the variables of its board."""
+    wanted = OPERATOR_SCRAPE if file == OPERATOR_BOARD else RECORDED if ":" in selector.metric else SCRAPE
     return set(wanted.split(",")) <= {f'{found.label}{found.operator}"{found.value}"' for found in selector.matchers}
 
 
@@ -151,7 +172,7 @@ def test_every_selector_is_bound_to_the_chosen_pods():
         (str(target), selector.metric)
         for target in targets()
         for selector in read(target.expr).selectors
-        if selector.metric != "ALERTS" and not bound(selector)
+        if selector.metric != "ALERTS" and not bound(selector, target.board)
     ]
     assert free == []
 
@@ -216,7 +237,10 @@ def test_every_outcome_has_a_culprit():
     assert {*culprits.MIMIC, *culprits.TOKEN_SERVICE, *culprits.BACKEND, "completed"} == set(VALID)
 
 
-AGES = ("_issued_timestamp_", "_lifetime_", "_refresh_margin_", "_consecutive_failures", "_expiry_timestamp_")
+AGES = tuple(
+    f"mimic_token_{age}"
+    for age in ("issued_timestamp_", "lifetime_", "refresh_margin_", "consecutive_failures", "expiry_timestamp_")
+)
 
 
 def test_what_is_about_a_tokens_age_looks_only_at_pods_with_a_token_service():

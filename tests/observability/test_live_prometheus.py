@@ -6,7 +6,6 @@ import asyncio
 import math
 import re
 import signal
-import subprocess
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,20 @@ from pathlib import Path
 import pytest
 
 from fakes.caller import Caller, ask
-from fakes.chart_files import EVERYTHING, MINUTE, RULE_FILES, alerts, records, substituted, targets
+from fakes.chart_files import (
+    EVERYTHING,
+    MINUTE,
+    OPERATOR_BOARD,
+    RULE_FILES,
+    Target,
+    alerts,
+    records,
+    substituted,
+    targets,
+)
 from fakes.mimic import SERVICE, Mimic, running
-from fakes.prometheus import Prometheus, Samples, scraping
+from fakes.prometheus import Prometheus, Samples, scraping, wrong_with
 from fakes.promql import without_comparisons
-from fakes.tools import tool
 from fakes.troubles import Stage, chat, outcomes, refused_tokens, sabotaged
 from mimic_proxy.telemetry.catalogue import CLOSED
 
@@ -125,6 +133,11 @@ async def unanswered(prometheus: Prometheus, exprs: dict[str, str]) -> dict[str,
     return {name: samples for name, samples in answers.items() if hollow(samples)}
 
 
+def shown() -> list[Target]:
+    """What is about proxies: the operator has a stage of its own."""
+    return [target for target in targets() if target.board != OPERATOR_BOARD]
+
+
 async def test_what_is_not_there_is_noticed(seen: Seen):
     exprs = {"absent": "mimic_nothing", "not a number": "0 * up / 0", "there": "up"}
     assert set(await unanswered(seen.prometheus, exprs)) == {"absent", "not a number"}
@@ -138,7 +151,7 @@ CHOICES = {
 
 @pytest.mark.parametrize("choice", CHOICES)
 async def test_every_panel_has_something_to_show(choice: str, seen: Seen):
-    exprs = {str(target): substituted(target.expr, {**CHOICES[choice], **MINUTE}) for target in targets()}
+    exprs = {str(target): substituted(target.expr, {**CHOICES[choice], **MINUTE}) for target in shown()}
     assert len(exprs) > 100
     assert await unanswered(seen.prometheus, exprs) == {}
 
@@ -154,7 +167,7 @@ def compared(expr: str) -> str:
 
 
 async def test_every_alert_looks_at_something(seen: Seen):
-    exprs = {f"{rule['alert']}: {rule['expr']}": compared(rule["expr"]) for rule in alerts()}
+    exprs = {f"{rule['alert']}: {rule['expr']}": compared(rule["expr"]) for rule in alerts("proxies")}
     assert await unanswered(seen.prometheus, exprs) == {}
 
 
@@ -187,7 +200,5 @@ async def test_choices_of_the_variables_are_there(seen: Seen):
     assert {labels["operation"] for labels, _ in operations} == set(CLOSED["operation"])
 
 
-def test_promtool_finds_nothing_wrong_with_the_metrics(seen: Seen):
-    command = [tool("promtool"), "check", "metrics"]
-    ended = subprocess.run(command, input=seen.page, capture_output=True, check=False)
-    assert (ended.returncode, ended.stderr.decode(), ended.stdout.decode()) == (0, "", "")
+async def test_promtool_finds_nothing_wrong_with_the_metrics(seen: Seen):
+    assert wrong_with(seen.page) == ""

@@ -7,11 +7,16 @@ import pytest
 
 from fakes.chart_files import BOARD_FILES, RUNBOOKS, alerts, board, records, runbook_queries, targets
 from fakes.promql import Matcher, Selector, read
-from mimic_proxy.telemetry.catalogue import CATALOGUE, CLOSED, PLAIN_RESULTS, REASONS
+from mimic_operator.admission.outcomes import OUTCOMES, REMARKS
+from mimic_operator.telemetry import catalogue as operator
+from mimic_proxy.telemetry import catalogue as proxy
+from mimic_proxy.telemetry.catalogue import PLAIN_RESULTS
 
+CATALOGUE: dict[str, proxy.Metric | operator.Metric] = {**proxy.CATALOGUE, **operator.CATALOGUE}
+REASONS = {**proxy.REASONS, **operator.REASONS, operator.ADMISSIONS.name: tuple(OUTCOMES)}
 SCRAPED = frozenset({"namespace", "pod", "job", "instance"})
 FOREIGN: dict[str, frozenset[str]] = {
-    "up": frozenset(),
+    "up": frozenset({"component"}),
     "scrape_duration_seconds": frozenset(),
     "ALERTS": frozenset({"alertname", "alertstate", "severity"}),
     "process_start_time_seconds": frozenset(),
@@ -45,9 +50,12 @@ def values_of(metric: str, label: str) -> tuple[str, ...] | None:
     """The closed list of a label's values; None where it is open."""
     if label == "reason":
         return REASONS[metric]
+    if metric in operator.CATALOGUE:
+        values = {**operator.CLOSED, "result": operator.RESULTS.get(metric), "remark": tuple(REMARKS), "kind": None}
+        return values.get(label)
     if label == "result" and not metric.startswith("mimic_token_refresh"):
         return PLAIN_RESULTS
-    return CLOSED.get("state" if label == "to" else label)
+    return proxy.CLOSED.get("state" if label == "to" else label)
 
 
 def bounds_of(metric: str) -> set[str]:
@@ -83,6 +91,10 @@ def judged(expr: str) -> list[str]:
     return [complaint for selector in found.selectors for complaint in complaints(selector)] + unknown
 
 
+def test_no_metric_of_the_operator_has_the_name_of_one_of_the_proxy():
+    assert not proxy.CATALOGUE.keys() & operator.CATALOGUE.keys()
+
+
 def test_expressions_know_only_what_mimic_exports():
     assert {expr: judged(expr) for expr in EXPRESSIONS if judged(expr)} == {}
 
@@ -95,6 +107,9 @@ def test_words_that_do_not_exist_are_found():
     assert complaints(read('mimic_requests_total{outcome=~"completed|complete"}').selectors[0])
     assert complaints(read('mimic_retries_total{reason="draining"}').selectors[0])
     assert complaints(read('mimic_overhead_seconds_bucket{le="0.06"}').selectors[0])
+    assert complaints(read('mimic_operator_admissions_total{reason="Denied"}').selectors[0])
+    assert complaints(read('mimic_operator_reconciles_total{result="failure"}').selectors[0])
+    assert complaints(read('mimic_operator_pods{state="gone"}').selectors[0])
     assert judged("sum by (code) (mimic_overhead_seconds_count)")
 
 

@@ -25,6 +25,7 @@ from fakes.replies import answer, chunk, delta, hang, ok, reply, stream_head
 from fakes.token_service import TokenService
 from mimic_proxy import running as serving
 from mimic_proxy.app import Mimic
+from mimic_proxy.assembly import proxy_for
 from mimic_proxy.errors import InvalidRequest
 from mimic_proxy.listen import CannotListen
 from mimic_proxy.relay.ports import Limits
@@ -192,7 +193,7 @@ async def test_idle_connections_do_not_hold_the_stop_up(seen: Seen, backend: Bac
         mimic.request_stop()
         assert await caller.ended() == b""
     async with asyncio.timeout(5):
-        await closed(*mimic.pools.values())
+        await closed(*mimic.pools._pools.values())
 
 
 async def test_a_caller_who_takes_nothing_does_not_hold_the_stop_up(
@@ -312,10 +313,10 @@ async def test_every_limit_has_its_setting(seen: Seen) -> None:
 
 async def test_operations_of_one_origin_share_their_connections(seen: Seen) -> None:
     same = seen.mimic({**NOWHERE, "EMBEDDING_API_URL": "http://models.test:80/other?key=1"})
-    assert len(same.pools) == 1
+    assert same.services.backends["chat"].pool is same.services.backends["embeddings"].pool
     assert same.services.backends["embeddings"].base.path == b"/other"
     other = seen.mimic({**NOWHERE, "EMBEDDING_API_URL": "https://models.test/v1"})
-    assert len(other.pools) == 2
+    assert other.services.backends["chat"].pool is not other.services.backends["embeddings"].pool
     for mimic in (same, other):
         await mimic.close()
 
@@ -325,7 +326,7 @@ async def test_the_outbound_proxy_is_chosen_by_scheme_and_no_proxy(seen: Seen) -
     mimic = seen.mimic(environ)
 
     def proxy(url: str) -> object:
-        found = mimic._proxy_for(parse_base(url))
+        found = proxy_for(mimic.settings, parse_base(url))
         return found and (found.host, found.port)
 
     assert (proxy("http://a.test"), proxy("https://a.test")) == (("p", 1), ("q", 2))
@@ -355,7 +356,7 @@ async def test_changed_certificates_retire_connections_and_unusable_ones_do_not(
     file = tmp_path / "ca.pem"
     trustme.CA().cert_pem.write_to_path(str(file))
     mimic = seen.mimic({**NOWHERE, "CA_BUNDLE": str(file)})
-    (pool,) = mimic.pools.values()
+    (pool,) = mimic.pools._pools.values()
     kept = Connection(pool, retires=1e9)
     pool.connections.add(kept)
     before = mimic.tls()
@@ -421,6 +422,18 @@ async def test_the_files_that_are_watched(seen: Seen, tmp_path: Path) -> None:
     }
     mimic = seen.mimic(environ)
     assert {file for watch in mimic.watcher()._watches for file in watch.files} == {bundle, secret}
+    await mimic.close()
+
+
+async def test_what_changes_before_it_serves_is_not_missed(seen: Seen, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("alice: key-one")
+    mimic = seen.mimic({**NOWHERE, "CLIENT_KEYS_FILE": str(keys)})
+    keys.write_text("alice: key-number-two")
+    mimic.start()
+    mimic.watching.look()
+    await asyncio.sleep(0)
+    assert mimic._admit(b"key-number-two") == "alice"
     await mimic.close()
 
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,6 +25,35 @@ class Calls:
         self.called.set()
 
 
+class Later:
+    """Timers of the loop that run when the test says so."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.timers: list[asyncio.TimerHandle] = []
+
+    def __call__(
+        self, delay: float, callback: Callable[..., object], *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        timer = asyncio.TimerHandle(delay, callback, args, self.loop, context)
+        self.timers.append(timer)
+        return timer
+
+    def run(self) -> None:
+        timers, self.timers = self.timers, []
+        for timer in timers:
+            if not timer.cancelled():
+                timer._run()
+
+
+@pytest.fixture
+async def later(monkeypatch: pytest.MonkeyPatch) -> Later:
+    loop = asyncio.get_running_loop()
+    timers = Later(loop)
+    monkeypatch.setattr(loop, "call_later", timers)
+    return timers
+
+
 async def look(watcher: Watcher) -> None:
     watcher.look()
     await asyncio.sleep(0)
@@ -38,6 +68,10 @@ def file(tmp_path: Path) -> Path:
 
 def write(file: Path) -> None:
     file.write_text("second")
+
+
+def fill(file: Path, text: str) -> None:
+    file.write_text(text)
 
 
 def remove(file: Path) -> None:
@@ -120,6 +154,48 @@ async def test_files_that_belong_together_are_told_of_together(tmp_path: Path, f
     os.utime(other, ns=(2, 2))
     await look(watcher)
     assert (pair.count, single.count) == (2, 1)
+
+
+async def test_a_file_written_in_place_is_a_change_of_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "keys"
+    folder.mkdir()
+    (folder / "alice").write_text("key")
+    (folder / "dangling").symlink_to("nowhere")
+    calls = Calls()
+    watcher = Watcher([Watch((folder,), calls)])
+    await look(watcher)
+    assert calls.count == 0
+    (folder / "alice").write_text("another")
+    await look(watcher)
+    await look(watcher)
+    assert calls.count == 1
+
+
+async def test_what_changes_while_watchers_are_exchanged_is_told(file: Path) -> None:
+    calls = Calls()
+    watch = Watch((file,), calls)
+    before = Watcher([watch])
+    write(file)
+    watcher = Watcher([watch], before=before)
+    await look(watcher)
+    assert calls.count == 1
+
+
+async def test_a_file_that_is_being_written_is_told_of_once_it_is_whole(file: Path, later: Later) -> None:
+    calls = Calls()
+    watcher = Watcher([Watch((file,), calls, settle=0.2)])
+    fill(file, "")
+    watcher.look()
+    fill(file, "half")
+    later.run()
+    assert calls.count == 0
+    later.run()
+    assert calls.count == 1
+    fill(file, "whole")
+    watcher.look()
+    watcher.close()
+    later.run()
+    assert calls.count == 1
 
 
 async def test_a_callback_that_fails_stops_no_other(file: Path, loop_faults: LoopFaults) -> None:

@@ -3,21 +3,23 @@
 import argparse
 import asyncio
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import Any
 
 from lightkube import KubeConfig
-from prometheus_client import CollectorRegistry
 
 from mimic_operator.admission import handlers
 from mimic_operator.admission.events import Announcer
 from mimic_operator.admission.index import Index, Name
+from mimic_operator.admission.inject import Decision, Door, softened
 from mimic_operator.admission.lookup import Lookup
+from mimic_operator.admission.outcomes import OUTCOMES
 from mimic_operator.admission.reply import Reply
 from mimic_operator.admission.review import Reviewer
+from mimic_operator.admission.reviewed import Reviewed
 from mimic_operator.admission.served import ServedCertificate
 from mimic_operator.admission.server import Server
 from mimic_operator.cluster.client import Cluster
@@ -34,6 +36,8 @@ from mimic_operator.surroundings import Surroundings
 from mimic_operator.telemetry.admissions import AdmissionMetrics
 from mimic_operator.telemetry.health import serving
 from mimic_operator.telemetry.logs import configure, logger
+from mimic_operator.telemetry.process import Telemetry, telemetry
+from mimic_operator.telemetry.spans import Spans
 
 OK, FAILED = 0, 1
 COMPARE_SECONDS = 60.0
@@ -42,6 +46,7 @@ CHECK_SECONDS = 5.0
 SETTLE_SECONDS = 0.05
 STALE_SECONDS = 900.0
 """Three watches long nothing was heard, although there is something to hear of: they are broken."""
+DOORS: Mapping[str, Door] = {handlers.PODS: "label", handlers.NAMESPACE_PODS: "namespace"}
 SELECTORS: dict[Kind, str | None] = {BACKEND: None, CONTROLLER_REVISION: LABEL_COMPONENT}
 
 
@@ -59,7 +64,8 @@ def run(arguments: argparse.Namespace, surroundings: Surroundings) -> int:
     config = cluster_config()
     configure(level=settings.log_level, style=settings.log_format, sink=surroundings.err.buffer)
     try:
-        asyncio.run(serve(settings, config))
+        with telemetry("webhook", surroundings.environ) as shown:
+            asyncio.run(serve(settings, config, shown))
     except OperatorError as error:
         logger.error("The webhook ends: %s", error, extra={"reason": type(error).__name__})
         return FAILED
@@ -69,12 +75,11 @@ def run(arguments: argparse.Namespace, surroundings: Surroundings) -> int:
     return OK
 
 
-async def serve(settings: Settings, config: KubeConfig) -> None:
+async def serve(settings: Settings, config: KubeConfig, shown: Telemetry) -> None:
     """Until SIGTERM or SIGINT. Raises NotInstalled, UnusableCertificate, Fault, OSError for a port that is taken."""
-    registry = CollectorRegistry()
-    metrics = AdmissionMetrics(registry)
+    metrics = AdmissionMetrics(shown.registry, possible_ends())
     certificate = ServedCertificate(settings.webhook_cert_dir, _follow(metrics))
-    async with Cluster(config) as cluster, Reader(config) as reader:
+    async with Cluster(config) as cluster, Reader(config, shown.spans) as reader:
         process = Process(
             settings,
             config,
@@ -82,17 +87,26 @@ async def serve(settings: Settings, config: KubeConfig) -> None:
             certificate,
             reader,
             Announcer(cluster, time.monotonic, time.time, lambda result: metrics.events.labels(result).inc()),
+            shown.spans,
         )
         health = serving(
             settings.metrics_host,
             settings.metrics_port,
-            registry=registry,
+            registry=shown.registry,
             live={"watches": process.stale},
             ready={"index": lambda: process.unlisted, "tls": lambda: process.unheard},
         )
         async with health as port:
             logger.info("Health and metrics on port %d", port, extra={"port": port})
             await process.run(await reader.version())
+
+
+def possible_ends() -> Iterator[tuple[str, str, str]]:
+    """Reason, verdict and door of everything that may become of a pod."""
+    for door in DOORS.values():
+        for outcome in OUTCOMES.values():
+            made = Decision(outcome=outcome, verdict=outcome.verdict, sentence="")
+            yield made.reason, str(softened(made, door).verdict), door
 
 
 def _follow(metrics: AdmissionMetrics) -> Callable[[datetime | None], None]:
@@ -114,6 +128,7 @@ class Process:
     certificate: ServedCertificate
     reader: Reader
     announcer: Announcer
+    spans: Spans
     index: Index = field(default_factory=lambda: Index(time.monotonic))
     unlisted: str = "the first list is not complete"
     """Why it is not ready, empty if it is; so is the next."""
@@ -130,6 +145,7 @@ class Process:
             context=self.certificate.context,
             handlers=handlers.PATHS,
             answered=self._answered,
+            traced=Reviewed(self.spans).review,
             clock=time.monotonic,
         )
         lookup = Lookup(self.index, self.reader, time.monotonic, lambda kind: self.metrics.misses.labels(kind).inc())
@@ -158,7 +174,7 @@ class Process:
         if decision is None:
             self.metrics.validations.labels(reply.verdict or "admitted").inc()
             return
-        door = "label" if handler == handlers.PODS else "namespace"
+        door = DOORS[handler]
         self.metrics.decisions.labels(decision.reason, str(decision.verdict), door).inc()
         for each in decision.remarks:
             self.metrics.remarks.labels(each.word).inc()

@@ -10,7 +10,7 @@ import json
 import logging
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import msgspec
@@ -28,6 +28,8 @@ END_SECONDS = 5.0
 SELF_SECONDS = 5.0
 Answered = Callable[[str, Reply, float], None]
 """Told after each answer: handler, what it left, seconds."""
+Traced = Callable[[str, Mapping[str, str], Reply], AbstractContextManager[None]]
+"""Around each review: handler, the request's headers, what the handler leaves."""
 
 
 class Server:
@@ -41,12 +43,14 @@ class Server:
         context: ssl.SSLContext,
         handlers: frozenset[str],
         answered: Answered,
+        traced: Traced,
         clock: Callable[[], float],
     ) -> None:
         self._host, self.port = host, port
         self._context = context
         self._handlers = handlers
         self._answered = answered
+        self._traced = traced
         self._clock = clock
         self._review: Any = None
         self.listens = asyncio.Event()
@@ -109,7 +113,8 @@ class Server:
         reply = Reply()
         token = REPLY.set(reply)
         try:
-            answer = await self._review(review, webhook=handler, headers=dict(request.headers))
+            with self._traced(handler, request.headers, reply):
+                answer = await self._review(review, webhook=handler, headers=dict(request.headers))
         finally:
             REPLY.reset(token)
         _merge(answer, reply)

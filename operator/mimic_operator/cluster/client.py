@@ -11,15 +11,20 @@ from lightkube.types import CascadeType, PatchType
 
 from mimic_operator.cluster.faults import Fault, fault_of
 from mimic_operator.cluster.kinds import KINDS, Kind, resource_of
+from mimic_operator.telemetry.spans import OFF, Spans
 
 CALL_SECONDS = 15.0
 Object = dict[str, Any]
 
 
 class Cluster:
-    """One API server. Every failed call raises Fault; its text holds what the server said, never what was sent."""
+    """One API server. Every failed call raises Fault; its text holds what the server said, never what was sent.
 
-    def __init__(self, config: KubeConfig) -> None:
+    spans: calls within one of them have spans of their own.
+    """
+
+    def __init__(self, config: KubeConfig, spans: Spans = OFF) -> None:
+        self._spans = spans
         self._lightkube: Any = AsyncClient(config=config, timeout=httpx2.Timeout(CALL_SECONDS), trust_env=False)
 
     async def __aenter__(self) -> Self:
@@ -37,7 +42,7 @@ class Cluster:
         kind = KINDS[manifest["apiVersion"], manifest["kind"]]
         name, namespace = manifest["metadata"]["name"], manifest["metadata"].get("namespace")
         resource = resource_of(kind, status)
-        with _faults(f"apply {kind.kind} {namespace}/{name}"):
+        with self._call("apply", kind, namespace, name):
             made: Object = await self._lightkube.patch(
                 resource,
                 name,
@@ -55,7 +60,7 @@ class Cluster:
         """JSON merge patch (RFC 7396)."""
         resource = resource_of(kind)
         where: Any = {"namespace": namespace} if kind.namespaced else {}
-        with _faults(f"patch {kind.kind} {namespace}/{name}"):
+        with self._call("patch", kind, namespace, name):
             made: Object = await self._lightkube.patch(
                 resource, name, dict(patch), patch_type=PatchType.MERGE, field_manager=manager, **where
             )
@@ -67,7 +72,7 @@ class Cluster:
         """JSON patch (RFC 6902); a test in it that does not hold is a Fault of reason `invalid`."""
         resource = resource_of(kind)
         where: Any = {"namespace": namespace} if kind.namespaced else {}
-        with _faults(f"patch {kind.kind} {name}"):
+        with self._call("patch", kind, namespace, name):
             made: Object = await self._lightkube.patch(
                 resource, name, list(patch), patch_type=PatchType.JSON, field_manager=manager, **where
             )
@@ -78,7 +83,7 @@ class Cluster:
         resource = resource_of(kind)
         where: Any = {"namespace": namespace} if kind.namespaced else {}
         try:
-            with _faults(f"get {kind.kind} {namespace}/{name}"):
+            with self._call("get", kind, namespace, name):
                 made: Object = await self._lightkube.get(resource, name, **where)
         except Fault as fault:
             if fault.reason == "absent":
@@ -98,17 +103,16 @@ class Cluster:
 
     async def create(self, kind: Kind, manifest: Mapping[str, Any]) -> Object:
         resource = resource_of(kind)
-        with _faults(f"create {kind.kind} {manifest['metadata']['name']}"):
-            made: Object = await self._lightkube.create(
-                resource(manifest), namespace=manifest["metadata"].get("namespace")
-            )
+        name, namespace = manifest["metadata"]["name"], manifest["metadata"].get("namespace")
+        with self._call("create", kind, namespace, name):
+            made: Object = await self._lightkube.create(resource(manifest), namespace=namespace)
         return made
 
     async def replace(self, kind: Kind, manifest: Mapping[str, Any]) -> Object:
         """With `metadata.resourceVersion` a change that came between is a Fault of reason `conflict`."""
         resource = resource_of(kind)
         name, namespace = manifest["metadata"]["name"], manifest["metadata"].get("namespace")
-        with _faults(f"replace {kind.kind} {namespace}/{name}"):
+        with self._call("replace", kind, namespace, name):
             made: Object = await self._lightkube.replace(resource(manifest), name, namespace=namespace)
         return made
 
@@ -116,13 +120,19 @@ class Cluster:
         """False where it was gone already. What it owns is collected by the cluster."""
         resource = resource_of(kind)
         try:
-            with _faults(f"delete {kind.kind} {namespace}/{name}"):
+            with self._call("delete", kind, namespace, name):
                 await self._lightkube.delete(resource, name, namespace=namespace, cascade=CascadeType.BACKGROUND)
         except Fault as fault:
             if fault.reason == "absent":
                 return False
             raise
         return True
+
+    @contextmanager
+    def _call(self, verb: str, kind: Kind, namespace: str | None, name: str) -> Iterator[None]:
+        which = f"{namespace}/{name}" if kind.namespaced else name
+        with self._spans.call(verb, kind.kind, namespace, name), _faults(f"{verb} {kind.kind} {which}"):
+            yield
 
 
 @contextmanager

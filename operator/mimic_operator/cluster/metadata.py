@@ -60,6 +60,11 @@ class Metadata(msgspec.Struct, frozen=True, rename="camel", gc=False):
         """The owner that made it and will make it again."""
         return next((owner for owner in self.owner_references or () if owner.controller), None)
 
+    def only_by(self, manager: str) -> bool:
+        """Whether nobody else has written to it, its status apart."""
+        wrote = [entry for entry in self.managed_fields or () if not entry.subresource]
+        return len(wrote) == 1 and wrote[0].manager == manager and wrote[0].operation == "Apply"
+
     def applied_by(self, manager: str) -> bool:
         """Whether somebody holds fields of it through server-side apply."""
         return any(entry.manager == manager and entry.operation == "Apply" for entry in self.managed_fields or ())

@@ -10,15 +10,17 @@ from lightkube.config.client_adapter import AsyncClient, ConnectionParams
 
 from mimic_operator.cluster.faults import Fault, fault_of
 from mimic_operator.cluster.kinds import BACKEND, CONTROLLER_REVISION, Kind
+from mimic_operator.telemetry.spans import OFF, Spans
 
 READ_SECONDS = 5.0
 NAMESPACE = Kind("", "v1", "Namespace", "namespaces", namespaced=False)
 
 
 class Reader:
-    """One API server. Every failed call raises Fault."""
+    """One API server. Every failed call raises Fault. spans: calls within one of them have spans of their own."""
 
-    def __init__(self, config: KubeConfig) -> None:
+    def __init__(self, config: KubeConfig, spans: Spans = OFF) -> None:
+        self._spans = spans
         single = config.get()
         assert single is not None
         self._http = AsyncClient(single, ConnectionParams(timeout=httpx2.Timeout(READ_SECONDS), trust_env=False))
@@ -31,27 +33,31 @@ class Reader:
 
     async def version(self) -> tuple[int, int]:
         """Major and minor version of the server; a provider's `32+` is 32."""
-        found = await self._get("/version")
+        found = await self._read("/version")
         assert found is not None
         minor = "".join(digit for digit in str(found["minor"]) if digit.isdigit())
         return int(found["major"]), int(minor)
 
     async def backend(self, name: tuple[str, str]) -> Mapping[str, Any] | None:
-        return await self._get(BACKEND.path(*name))
+        return await self._get(BACKEND, *name)
 
     async def backends(self, namespace: str) -> list[Mapping[str, Any]]:
-        found = await self._get(BACKEND.path(namespace)) or {}
+        found = await self._get(BACKEND, namespace) or {}
         head = {"apiVersion": BACKEND.api_version, "kind": BACKEND.kind}
         return [head | each for each in found.get("items") or ()]
 
     async def revision(self, name: tuple[str, str]) -> Mapping[str, Any] | None:
-        return await self._get(CONTROLLER_REVISION.path(*name))
+        return await self._get(CONTROLLER_REVISION, *name)
 
     async def namespace(self, name: str) -> Mapping[str, Any] | None:
-        return await self._get(NAMESPACE.path(None, name))
+        return await self._get(NAMESPACE, None, name)
 
-    async def _get(self, path: str) -> dict[str, Any] | None:
-        """None where there is nothing."""
+    async def _get(self, kind: Kind, namespace: str | None, name: str | None = None) -> dict[str, Any] | None:
+        """None where there is nothing. Without a name all of a namespace."""
+        with self._spans.call("get" if name else "list", kind.kind, namespace, name):
+            return await self._read(kind.path(namespace, name))
+
+    async def _read(self, path: str) -> dict[str, Any] | None:
         try:
             answer = await self._http.get(path)
         except httpx2.HTTPError as error:

@@ -11,10 +11,12 @@ from mimic_operator.cluster.kinds import KINDS, Kind
 from mimic_operator.reconcile.queue import Key
 from mimic_operator.reconcile.store import Store
 from mimic_operator.reconcile.workload import Ref
-from mimic_operator.resource.naming import MANAGER, short_hash
+from mimic_operator.resource.naming import GROUP, MANAGER, short_hash
 
 UNUSED_SECONDS = 60.0
 """A revision that nobody asks for is kept this long: a pod that was just admitted may not have been seen yet."""
+ANNOTATION_APPLIED = f"{GROUP}/applied-hash"
+"""On children: of the manifest that was applied."""
 Name = tuple[str, str]
 """Kind and name."""
 
@@ -36,10 +38,19 @@ class Children:
         for manifest in manifests:
             name = (manifest["kind"], manifest["metadata"]["name"])
             digest = short_hash(msgspec.json.encode(manifest).decode())
-            if applied.get(name) == (digest, self._version(key, name)):
+            version = self._version(key, name)
+            if applied.get(name) == (digest, version):
                 continue
-            made = await self.cluster.apply(manifest, manager=MANAGER, force=True)
+            if self._stands(key, name, digest):
+                applied[name] = (digest, version)
+                continue
+            made = await self.cluster.apply(_marked(manifest, digest), manager=MANAGER, force=True)
             applied[name] = (digest, made["metadata"]["resourceVersion"])
+
+    def _stands(self, key: Key, name: Name, digest: str) -> bool:
+        """Whether it is what was applied, perhaps by an operator before this one, and nobody has touched it since."""
+        child = self.store.children.get(key, {}).get(name)
+        return child is not None and child.untouched and (child.annotations or {}).get(ANNOTATION_APPLIED) == digest
 
     def _version(self, key: Key, name: Name) -> str:
         """Of the object as it was seen last; empty if it is not there."""
@@ -82,6 +93,12 @@ class Children:
         """The backend is gone; the cluster collects what it owned."""
         self._applied.pop(key, None)
         self._unused.pop(key, None)
+
+
+def _marked(manifest: Mapping[str, Any], digest: str) -> dict[str, Any]:
+    metadata = manifest["metadata"]
+    annotations = {**metadata.get("annotations", {}), ANNOTATION_APPLIED: digest}
+    return {**manifest, "metadata": {**metadata, "annotations": annotations}}
 
 
 KIND_BY_NAME: Mapping[str, Kind] = {kind.kind: kind for kind in KINDS.values()}

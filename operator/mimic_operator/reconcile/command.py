@@ -14,6 +14,7 @@ from mimic_operator.reconcile.process import run as run_process
 from mimic_operator.settings import AT_A_CLUSTER, load
 from mimic_operator.surroundings import Surroundings
 from mimic_operator.telemetry.logs import configure, logger
+from mimic_operator.telemetry.process import telemetry
 
 OK, FAILED = 0, 1
 
@@ -30,7 +31,8 @@ def run(arguments: argparse.Namespace, surroundings: Surroundings) -> int:
     identity = f"{surroundings.environ.get('HOSTNAME') or socket.gethostname()}_{os.getpid()}"
     machine = Machine(identity=identity, clock=time.monotonic, wall=time.time, random=random.random)
     try:
-        asyncio.run(run_process(settings, cluster_config(), machine))
+        with telemetry("reconciler", surroundings.environ) as shown:
+            asyncio.run(run_process(settings, cluster_config(), machine, shown))
     except OperatorError as error:
         logger.error("The reconciler ends: %s", error, extra={"reason": type(error).__name__})
         return FAILED

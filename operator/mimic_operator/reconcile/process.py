@@ -2,12 +2,11 @@
 
 import asyncio
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from lightkube import KubeConfig
-from prometheus_client import CollectorRegistry
 
 from mimic_operator.cluster.client import Cluster
 from mimic_operator.cluster.faults import Fault
@@ -24,13 +23,16 @@ from mimic_operator.reconcile.reconciler import Reconciler
 from mimic_operator.reconcile.slots import Slots
 from mimic_operator.reconcile.store import Store
 from mimic_operator.reconcile.trust import Trust
+from mimic_operator.reconcile.turns import Turns
 from mimic_operator.reconcile.watches import NotInstalled, Watches
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.crd import NAME as CRD_NAME
 from mimic_operator.resource.served import missing_fields
 from mimic_operator.settings import Settings
+from mimic_operator.telemetry import catalogue
 from mimic_operator.telemetry.health import serving
 from mimic_operator.telemetry.logs import logger
+from mimic_operator.telemetry.process import Telemetry
 from mimic_operator.telemetry.reconciles import ReconcileMetrics
 
 WORKERS = 8
@@ -56,19 +58,19 @@ class Machine:
     random: Callable[[], float]
 
 
-async def run(settings: Settings, config: KubeConfig, around: Machine) -> None:
+async def run(settings: Settings, config: KubeConfig, around: Machine, shown: Telemetry) -> None:
     """Until SIGTERM or SIGINT. Raises LostLease, NotInstalled, Fault."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     # The Lease has connections of its own: no crowd of other calls may keep it from being renewed.
-    async with Cluster(config) as cluster, Cluster(config) as for_lease:
-        process = Process(settings, config, around, cluster, for_lease)
+    async with Cluster(config, shown.spans) as cluster, Cluster(config) as for_lease:
+        process = Process(settings, config, around, cluster, for_lease, shown)
         health = serving(
             settings.metrics_host,
             settings.metrics_port,
-            registry=process.registry,
+            registry=shown.registry,
             live={"watches": process.stale},
             ready={},
         )
@@ -81,12 +83,18 @@ class Process:
     """One candidate for the lead, and all that the leader runs."""
 
     def __init__(
-        self, settings: Settings, config: KubeConfig, around: Machine, cluster: Cluster, for_lease: Cluster
+        self,
+        settings: Settings,
+        config: KubeConfig,
+        around: Machine,
+        cluster: Cluster,
+        for_lease: Cluster,
+        shown: Telemetry,
     ) -> None:
         self._settings, self._config, self._around, self._cluster = settings, config, around, cluster
         self._for_lease = for_lease
-        self.registry = CollectorRegistry()
-        self.metrics = ReconcileMetrics(self.registry)
+        self.metrics = ReconcileMetrics(shown.registry)
+        self._turns = Turns(shown.spans)
         backoff = Backoff(around.random)
         self.queue = WorkQueue(self._work, around.clock, backoff, self._done)
         self.store = Store(self.queue.add)
@@ -181,6 +189,7 @@ class Process:
             namespace=self._settings.mimic_namespace,
             secret=self._settings.cert_secret,
             service=self._settings.webhook_service,
+            names=self._settings.webhook_names,
             configuration=self._settings.webhook_configuration,
             clock=self._around.clock,
             wall=self._around.wall,
@@ -237,10 +246,12 @@ class Process:
             await asyncio.sleep(RESYNC_SECONDS)
 
     async def _work(self, key: Key) -> float | None:
+        self._turns.begin(key)
         return await self.reconciler.reconcile(key)
 
     def _done(self, outcome: Outcome) -> None:
-        self.metrics.turned(outcome.seconds, outcome.reason)
+        self._turns.end(outcome, self.store.entries.get(outcome.key), self._status(outcome.key))
+        self.metrics.turned(outcome.key, outcome.seconds, outcome.reason)
 
     def _rollout_ended(self, result: str) -> None:
         self.metrics.rollouts.labels(result).inc()
@@ -251,31 +262,36 @@ class Process:
 
     def _show(self) -> None:
         read = self.metrics.read
-        read(
-            "mimic_operator_queue_age_seconds",
-            "Time for which the MimicBackend that waits longest has waited for a worker.",
-            (),
-            lambda: {(): self.queue.age()},
-        )
-        read(
-            "mimic_operator_watch_age_seconds",
-            "Time since a watch last heard of the API server, bookmarks included.",
-            ("kind",),
-            self.watches.ages,
-        )
-        read("mimic_operator_managed", "MimicBackends by mode and readiness.", ("mode", "ready"), self._managed)
-        read("mimic_operator_pods", "Pods that ask for the sidecar, by what they have.", ("state",), self._pods)
+        read(catalogue.QUEUE_AGE, lambda: {(): self.queue.age()})
+        read(catalogue.WATCH_AGE, self.watches.ages)
+        read(catalogue.MANAGED, self._managed)
+        read(catalogue.DEGRADED, self._degraded)
+        read(catalogue.PODS, self._pods)
+
+    def _status(self, key: Key) -> Mapping[str, Any]:
+        """As it was written last, or as it was found."""
+        memory, entry = self.reconciler.memories.get(key), self.store.entries.get(key)
+        if memory is not None and memory.reported is not None:
+            return memory.reported
+        return entry.status if entry is not None else {}
 
     def _managed(self) -> dict[tuple[str, ...], float]:
         found: dict[tuple[str, ...], float] = {
             (mode, ready): 0.0 for mode in ("Sidecar", "Deployment") for ready in ("True", "False")
         }
         for key, entry in self.store.entries.items():
-            memory = self.reconciler.memories.get(key)
-            status = memory.reported if memory is not None and memory.reported is not None else entry.status
-            conditions = {each.get("type"): each.get("status") for each in status.get("conditions") or ()}
-            label = (entry.mode, "True" if conditions.get("Ready") == "True" else "False")
+            ready = any(holds(each, "Ready") for each in self._status(key).get("conditions") or ())
+            label = (entry.mode, "True" if ready else "False")
             found[label] = found.get(label, 0.0) + 1
+        return found
+
+    def _degraded(self) -> dict[tuple[str, ...], float]:
+        found: dict[tuple[str, ...], float] = {(reason,): 0.0 for reason in catalogue.DEGRADATIONS}
+        for key in self.store.entries:
+            for each in self._status(key).get("conditions") or ():
+                if holds(each, "Degraded"):
+                    label = (str(each.get("reason")),)
+                    found[label] = found.get(label, 0.0) + 1
         return found
 
     def _pods(self) -> dict[tuple[str, ...], float]:
@@ -285,6 +301,11 @@ class Process:
             for (state,) in found:
                 found[state,] += float(injected.get(state) or 0)
         return found
+
+
+def holds(condition: Mapping[str, Any], kind: str) -> bool:
+    """Whether it is the condition of this type, and true."""
+    return condition.get("type") == kind and condition.get("status") == "True"
 
 
 def defaults_of(settings: Settings) -> ProxyDefaults:

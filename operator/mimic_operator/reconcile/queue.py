@@ -100,6 +100,8 @@ class WorkQueue:
             finally:
                 self._working.discard(key)
                 self._changed.set()
+            # A turn that finds nothing to do never waits: without this, many of them would keep the Lease from renewal.
+            await asyncio.sleep(0)
 
     async def _next(self) -> Key:
         while True:

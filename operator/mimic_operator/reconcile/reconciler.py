@@ -118,7 +118,7 @@ class Reconciler:
 
     def _near(self, key: Key) -> list[Workload]:
         details = self.store.details
-        return [details[ref] for ref, _ in self.store.near(key) if ref in details]
+        return [details[ref] for ref in self.store.near(key) if ref in details]
 
     def _leaving(self, key: Key) -> list[Workload]:
         """Workloads that bear this backend's fields and belong to nobody, and those that were released just now."""

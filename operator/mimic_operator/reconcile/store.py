@@ -21,6 +21,7 @@ from mimic_operator.resource.naming import (
     ANNOTATION_REVISION,
     ANNOTATION_TEMPLATE_HASH,
     KIND,
+    MANAGER,
     MANAGER_WORKLOADS,
 )
 
@@ -93,6 +94,8 @@ class ChildSeen(msgspec.Struct, frozen=True, gc=False):
     created: str
     labels: dict[str, str] | None
     annotations: dict[str, str] | None
+    untouched: bool
+    """Nobody but the operator has written to it."""
 
 
 def keep_workload(metadata: Metadata) -> WorkloadSeen | None:
@@ -129,7 +132,8 @@ def keep_child(metadata: Metadata) -> ChildSeen | None:
     if owner is None or owner.kind != KIND:
         return None
     created = metadata.creation_timestamp or ""
-    return ChildSeen(metadata.resource_version, owner.name, created, metadata.labels, metadata.annotations)
+    untouched = metadata.only_by(MANAGER)
+    return ChildSeen(metadata.resource_version, owner.name, created, metadata.labels, metadata.annotations, untouched)
 
 
 @dataclass(slots=True)
@@ -144,6 +148,10 @@ class Store:
     """Workloads that were fetched, since they are selected or bear our fields."""
     pods: dict[tuple[str, str | None], dict[str, PodSeen]] = field(default_factory=lambda: defaultdict(dict))
     """By namespace and the backend that they name."""
+    selected: dict[Key, set[Ref]] = field(default_factory=lambda: defaultdict(set))
+    """Workloads by the backends whose selectors match them."""
+    applied: dict[str, set[Ref]] = field(default_factory=lambda: defaultdict(set))
+    """Workloads that bear the operator's fields, by namespace."""
     children: dict[Key, dict[tuple[str, str], ChildSeen]] = field(default_factory=lambda: defaultdict(dict))
     """By kind and name."""
 
@@ -163,8 +171,19 @@ class Store:
             self.claims[key.namespace][key.name] = entry.claim
         self.concern(key)
         if claim_changed:
+            self._select(key)
             for other in self.claims[key.namespace]:
                 self.concern(Key(key.namespace, other))
+
+    def _select(self, key: Key) -> None:
+        claim = self.claims[key.namespace].get(key.name)
+        self.selected.pop(key, None)
+        if claim is not None and claim.selector is not None:
+            matches = claim.selector.matches
+            workloads = self.workloads.get(key.namespace, {})
+            found = {ref for ref, seen in workloads.items() if seen.child_of is None and matches(seen.labels or {})}
+            if found:
+                self.selected[key] = found
 
     def workload_seen(self, kind: str, change: Change[WorkloadSeen]) -> None:
         ref = Ref(change.namespace, kind, change.name)
@@ -177,6 +196,16 @@ class Store:
             self.details.pop(ref, None)
         else:
             self.workloads[ref.namespace][ref] = change.found
+        there = change.found is not None and change.found.child_of is None
+        self._keep(self.applied[ref.namespace], ref, there=there and seen.applied)
+        for claim in self.claims.get(ref.namespace, {}).values():
+            matches = claim.selector is not None and claim.selector.matches(seen.labels or {})
+            key = Key(ref.namespace, claim.name)
+            if matches or key in self.selected:
+                self._keep(self.selected[key], ref, there=there and matches)
+
+    def _keep(self, refs: set[Ref], ref: Ref, *, there: bool) -> None:
+        (refs.add if there else refs.discard)(ref)
 
     def _concerned(self, ref: Ref, seen: WorkloadSeen) -> Iterator[Key]:
         if seen.child_of is not None:
@@ -244,30 +273,22 @@ class Store:
             pods.append(self.pods[key.namespace, None].values())
         return (pod for some in pods for pod in some if not pod.ending)
 
-    def unread(self, key: Key) -> list[Ref]:
-        """Workloads near the backend that have to be fetched: what is its own by its version, others only once."""
-        claim = self.claims.get(key.namespace, {}).get(key.name)
-        selector = claim.selector if claim is not None else None
-        found = []
-        for ref, seen in self.near(key):
+    def near(self, key: Key) -> list[Ref]:
+        """Workloads that the backend selects, and those that bear its fields, or whose fields nobody has read yet."""
+        found = set(self.selected.get(key, ()))
+        for ref in self.applied.get(key.namespace, ()):
             detail = self.details.get(ref)
-            if detail is None:
-                found.append(ref)
-            elif detail.version != seen.version:
-                selected = selector is not None and selector.matches(seen.labels or {})
-                if selected or (detail.fields.backend or "") == key.name:
-                    found.append(ref)
-        return found
+            if detail is None or (detail.fields.backend or "") == key.name:
+                found.add(ref)
+        return sorted(found)
 
-    def near(self, key: Key) -> list[tuple[Ref, WorkloadSeen]]:
-        """Workloads that the backend selects, and all of the namespace that bear the operator's fields."""
-        claim = self.claims.get(key.namespace, {}).get(key.name)
-        selector = claim.selector if claim is not None else None
+    def unread(self, key: Key) -> list[Ref]:
+        """Of those, the ones that have to be fetched."""
+        seen = self.workloads.get(key.namespace, {})
         return [
-            (ref, seen)
-            for ref, seen in self.workloads.get(key.namespace, {}).items()
-            if seen.child_of is None
-            and (seen.applied or (selector is not None and selector.matches(seen.labels or {})))
+            ref
+            for ref in self.near(key)
+            if ref in seen and getattr(self.details.get(ref), "version", None) != seen[ref].version
         ]
 
     def unused(self) -> set[Key]:

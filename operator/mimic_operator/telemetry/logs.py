@@ -1,6 +1,7 @@
 """Log lines of both processes, kopf's included: one JSON object each, in the form of the proxy's, or for a terminal.
 
-Fields: time (RFC 3339, UTC, milliseconds), level, logger, message, whatever was given as `extra`, exception.
+Fields: time (RFC 3339, UTC, milliseconds), level, logger, message, trace_id and span_id within a span, whatever was
+given as `extra`, exception.
 """
 
 import logging
@@ -10,6 +11,7 @@ from datetime import UTC, datetime
 from typing import IO, Any, Literal
 
 import msgspec
+from opentelemetry import trace
 
 STANDARD = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"))
 """Attributes that every record has; all others were given as `extra`."""
@@ -42,6 +44,9 @@ def record_json(record: logging.LogRecord) -> bytes:
         "logger": record.name,
         "message": _short(record.getMessage()),
     }
+    within = trace.get_current_span().get_span_context()
+    if within.is_valid:
+        line |= {"trace_id": trace.format_trace_id(within.trace_id), "span_id": trace.format_span_id(within.span_id)}
     for name, value in vars(record).items():
         if name not in STANDARD and name not in KOPFS and name not in line:
             line[name] = _short(value) if isinstance(value, str) else value

@@ -1,26 +1,13 @@
 """Metrics of the reconciler process."""
 
-from collections.abc import Callable, Mapping
+from collections import Counter as Tally
+from collections.abc import Hashable, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry
 
-REASONS = (
-    "conflict",
-    "gone",
-    "throttled",
-    "forbidden",
-    "absent",
-    "invalid",
-    "unavailable",
-    "unreachable",
-    "timeout",
-    "internal",
-)
-BUCKETS = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24)
-Reading = Callable[[], Mapping[tuple[str, ...], float]]
-"""Values by the labels' values, as they are when asked for."""
+from mimic_operator.telemetry import catalogue
+from mimic_operator.telemetry.catalogue import FAULTS, Metric
+from mimic_operator.telemetry.exposition import Reading, asked, counter, gauge, histogram
 
 
 class ReconcileMetrics:
@@ -28,50 +15,30 @@ class ReconcileMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
-        self.reconciles = Counter(
-            "mimic_operator_reconciles",
-            "Turns of a MimicBackend by their end; reason is empty for those that went well.",
-            ["result", "reason"],
-            registry=registry,
-        )
-        self.duration = Histogram(
-            "mimic_operator_reconcile_duration_seconds",
-            "Time of one turn.",
-            buckets=BUCKETS,
-            registry=registry,
-        )
-        self.rollouts = Counter(
-            "mimic_operator_rollouts", "Rollouts that ended, or halted.", ["result"], registry=registry
-        )
-        self.writes = Counter("mimic_operator_status_writes", "Statuses written.", registry=registry)
-        self.leader = Gauge("mimic_operator_leader", "1 while this process leads.", registry=registry)
-        self.certificate = Gauge(
-            "mimic_operator_certificate_expiry_timestamp_seconds",
-            "When the webhook's certificate ends, Unix time; 0 where the operator does not make it.",
-            registry=registry,
-        )
+        self._failing: dict[Hashable, str] = {}
+        self.reconciles = counter(catalogue.RECONCILES, registry)
+        self.duration = histogram(catalogue.RECONCILE_DURATION, registry)
+        self.rollouts = counter(catalogue.ROLLOUTS, registry)
+        self.leader = gauge(catalogue.LEADER, registry)
+        self.certificate = gauge(catalogue.CERTIFICATE, registry)
+        self.read(catalogue.FAILING, self._failures)
         self.reconciles.labels("ok", "")
-        for reason in REASONS:
+        for reason in FAULTS:
             self.reconciles.labels("error", reason)
-        for result in ("complete", "halted"):
-            self.rollouts.labels(result)
 
-    def turned(self, seconds: float, reason: str) -> None:
-        """One turn has ended; reason: empty, or the class of its fault."""
+    def turned(self, key: Hashable, seconds: float, reason: str) -> None:
+        """One turn of a backend has ended; reason: empty, or the class of its fault."""
         self.reconciles.labels("error" if reason else "ok", reason).inc()
         self.duration.observe(seconds)
+        if reason:
+            self._failing[key] = reason
+        else:
+            self._failing.pop(key, None)
 
-    def read(self, name: str, text: str, labels: tuple[str, ...], reading: Reading) -> None:
+    def read(self, metric: Metric, reading: Reading) -> None:
         """Adds a gauge whose values are asked for at each scrape."""
-        self._registry.register(_Asked(name, text, labels, reading))
+        asked(metric, reading, self._registry)
 
-
-class _Asked(Collector):
-    def __init__(self, name: str, text: str, labels: tuple[str, ...], reading: Reading) -> None:
-        self._name, self._text, self._labels, self._reading = name, text, labels, reading
-
-    def collect(self) -> list[GaugeMetricFamily]:
-        family = GaugeMetricFamily(self._name, self._text, labels=self._labels)
-        for values, number in self._reading().items():
-            family.add_metric(values, number)
-        return [family]
+    def _failures(self) -> Mapping[tuple[str, ...], float]:
+        tally = Tally(self._failing.values())
+        return {(reason,): float(tally[reason]) for reason in FAULTS}

@@ -236,6 +236,8 @@ def test_codes_of_success_and_of_refused_tokens_are_settings() -> None:
         (b"OK", 200, 502, "a body that is not JSON"),
         (b'{"data":', 200, 502, "a body that is not JSON"),
         (b"[" * 100_000, 200, 502, "a body that is not JSON"),
+        # It would be written as null: a number for a tool that nobody has said.
+        (b'[{"name":"f","arguments":{"a":1e400}}]', 200, 502, "a body that is not JSON"),
     ],
 )
 def test_what_is_no_json_is_said_to_be_none(body: bytes, http: int, status: int, says: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from fakes.envelope import asked, chat
+from mimic_proxy.errors import InvalidRequest
 
 CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Oslo"}'}}
 HISTORY = [
@@ -50,6 +51,14 @@ def test_tool_calls_of_the_history_can_go_flat_and_results_with_the_name_of_thei
     assert sent[1]["tool_calls"] == [{"id": "c1", "name": "weather", "arguments": '{"city":"Oslo"}'}]
     assert sent[2] == {**HISTORY[2], "name": "weather"}
     assert (sent[0], sent[3]) == (HISTORY[0], HISTORY[3])
+
+
+@pytest.mark.parametrize("number", [b"1e400", b"1" + b"0" * 5000])
+def test_a_number_that_nothing_can_hold_is_refused_where_the_body_is_rebuilt(number: bytes) -> None:
+    body = b'{"messages":[{"content":%b}]}' % number
+    assert chat(body).body == body
+    with pytest.raises(InvalidRequest, match="too large"):
+        chat(body, history="flat")
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,13 @@ def test_a_later_error_is_a_frame_and_the_last_event(event: bytes) -> None:
     assert stream.finish(True) == b""
 
 
+@pytest.mark.parametrize("only", [{"done": True}, STOP, {"usage": {"prompt_tokens": 1}}])
+def test_a_stream_that_ends_and_has_said_nothing_is_an_answer_with_a_status(only: Any) -> None:
+    stream = reader()
+    assert through(stream, [sse([only])]) == b""
+    assert stream.facts.verdict == 502
+
+
 def test_the_message_of_a_stream_without_text_names_what_was_there() -> None:
     stream = reader()
     through(stream, [sse([{"data": {"answer": "secret"}}])])
@@ -239,6 +246,18 @@ def test_a_text_that_does_not_grow_is_an_error_that_names_the_setting(texts: lis
     assert said(out) == "AB"
 
 
+@pytest.mark.parametrize("event", [{"errorCode": 0}, {"data": {"content": {"content": None}}}, {"model": "m"}])
+def test_an_event_without_a_text_says_nothing_of_a_text_that_grows(event: Any) -> None:
+    out = through(reader(stream_text="cumulative"), [sse([wrapped("A"), event, wrapped("AB"), STOP])])
+    assert accumulated(out)["content"] == "AB"
+
+
+def test_calls_may_come_without_the_text_before_them() -> None:
+    out = through(reader(stream_text="cumulative"), [sse([HELLO, wrapped(calls=[{"name": "f"}])])])
+    told = accumulated(out)
+    assert (told["content"], told["tool_calls"][0]["name"], told["finish"]) == ("Hello", "f", "tool_calls")
+
+
 def test_a_last_event_may_have_no_text_any_more() -> None:
     out = through(reader(stream_text="cumulative"), [sse([wrapped("AB"), wrapped("", finish="stop")])])
     assert accumulated(out)["content"] == "AB"
@@ -269,10 +288,36 @@ def calls_of(steps: list[Any], **settings: Any) -> Any:
         ([[{"id": "x", "name": "f", "arguments": "[1]"}]] * 2, [("f", "[1]")]),
         ([[{"id": "x", "name": "f", "arguments": "[1"}], [{"id": "x", "arguments": "]"}]], [("f", "[1]")]),
         ([{"name": "f"}, None, []], [("f", "{}")]),
+        ([[{"name": "f", "arguments": {}}], [{"arguments": '{"a":'}], [{"arguments": "1}"}]], [("f", '{"a":1}')]),
+        (
+            [
+                [{"index": 0, "id": "x", "name": "f", "arguments": "[1]"}],
+                [{"index": 0, "id": "y", "name": "g", "arguments": "[2"}],
+                [{"index": 0, "arguments": "]"}],
+            ],
+            [("f", "[1]"), ("g", "[2]")],
+        ),
     ],
 )
 def test_new_calls_and_more_of_their_arguments(steps: list[Any], calls: list[tuple[str, str]]) -> None:
     assert calls_of(steps) == calls
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [{"index": 0, "name": "f", "arguments": "[]"}, {"index": 0, "name": "g", "arguments": "[]"}],
+        [{"id": "x", "name": "f", "arguments": "[]"}, {"id": "x", "name": "g", "arguments": "[]"}],
+        [{"index": 0, "name": "f", "arguments": {"a": 1}}, {"index": 0, "arguments": {"b": 1}}],
+        [{"index": 0, "name": "f", "arguments": {"a": 1}}, {"index": 0, "arguments": "}"}],
+        [{"index": 0, "name": "f", "arguments": "[1"}, {"index": 0, "arguments": [2]}],
+    ],
+)
+def test_an_item_that_does_not_go_on_with_its_call_is_an_error(steps: list[Any]) -> None:
+    stream = reader()
+    out = through(stream, [sse([wrapped(calls=[step]) for step in steps])])
+    assert stream.facts.error_frame
+    assert "of a tool call" in events(out)[-1]["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -389,3 +434,20 @@ def test_what_is_held_back_of_a_stream_is_bounded() -> None:
             fed += 65536
             assert fed < 5_000_000
         assert stream.facts.verdict == 502
+
+
+def test_a_long_line_in_many_reads_is_not_read_anew_with_each_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+
+    def counted(data: bytes) -> Any:
+        read.append(len(data))
+        return json.loads(data)
+
+    monkeypatch.setattr("mimic_proxy.dialects.envelope.events._validate", counted)
+    monkeypatch.setattr("mimic_proxy.dialects.envelope.events.UNREADABLE", ValueError)
+    text = "{}" * 200_000
+    body = ndjson([wrapped(text, finish="stop")])
+    stream = reader(NDJSON)
+    out = through(stream, [body[start : start + 1000] for start in range(0, len(body), 1000)])
+    assert said(out) == text
+    assert sum(read) < 20 * len(body)

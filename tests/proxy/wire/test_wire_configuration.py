@@ -146,6 +146,24 @@ async def test_a_bad_file_changes_nothing_and_is_told(tmp_path: Path, backend: B
         assert (await ask(mimic.port, chat())).status == 200
 
 
+async def test_a_file_that_was_emptied_does_not_switch_client_keys_off(
+    tmp_path: Path, backend: Backend, tokens: TokenService
+) -> None:
+    backend.script = ok()
+    places = {"TOKEN_URL": tokens.url, "CHAT_API_URL": backend.url, "EMBEDDING_API_URL": backend.url}
+    file = tmp_path / "mimic.yaml"
+    file.write_text("client_keys: 'alice: key-of-alice'\n")
+    environ = {"MIMIC_CONFIG": str(file), "AUTH_CODE": tokens.auth_code, **places}
+    async with running(environ, tmp_path, secrets_of(tokens)) as mimic:
+        assert (await ask(mimic.port, chat())).status == 401
+        file.write_bytes(b"")
+        await eventually(lambda: "mimic.yaml is empty" in mimic.log)
+        assert (await ask(mimic.port, chat())).status == 401
+        file.write_text("# no keys\n")
+        await eventually(lambda: "CLIENT_KEYS is not set any more" in mimic.log)
+        assert (await ask(mimic.port, chat())).status == 200
+
+
 async def test_what_needs_a_restart_is_told_and_stays(tmp_path: Path, backend: Backend, tokens: TokenService) -> None:
     backend.script = ok()
     async with configured(tmp_path, backend, tokens) as (mimic, file):

@@ -6,15 +6,19 @@ from mimic_proxy.dialects.envelope.tools import MOST_CALLS, NO_ARGUMENTS, Call, 
 
 
 class _Open:
-    """A call that may still grow. whole: arguments that are no text are given out when they will not change again."""
+    """A call that may still grow. whole: arguments that are no text are given out when they will not change again.
 
-    __slots__ = ("arguments", "id", "name", "started", "whole")
+    complete: its arguments came as a JSON value, which no piece of text goes on with.
+    """
+
+    __slots__ = ("arguments", "complete", "id", "name", "started", "whole")
 
     def __init__(self, call: Call, cumulative: bool) -> None:
         self.id = call.id
         self.name = call.name
         self.arguments = Growing(cumulative)
         self.whole: str | None = None
+        self.complete = False
         self.started = False
 
 
@@ -70,19 +74,28 @@ class CallStream:
         place = self._known(call)
         if place is None:
             place = self._add(call)
-        elif call.id and call.id == self._open[place].id and call.text == self._open[place].whole:
-            return b""
-        text = "" if call.arguments is None else call.text
         call_open = self._open[place]
+        if call.name not in ("", call_open.name):
+            raise Diverged("changed the name of a tool call")
+        if call.id and call.id == call_open.id and call.text == call_open.whole:
+            return b""
+        # An empty object stands for arguments that are still to come.
+        text = call.text if call.arguments not in (None, {}) else ""
+        is_value = not isinstance(call.arguments, str)
+        if text and call_open.whole and (is_value or call_open.complete):
+            raise Diverged("changed the arguments of a tool call")
+        call_open.complete = call_open.complete or (is_value and text != "")
         call_open.whole = (call_open.whole or "") + text
         return self._grow(place, text, chunks)
 
     def _known(self, call: Call) -> int | None:
         """Which of the calls goes on with this item, None for a new one."""
-        if call.index is not None and call.index in self._by_index:
-            return self._by_index[call.index]
+        place = None if call.index is None else self._by_index.get(call.index)
+        # Some gateways give every call the index 0, and an id of its own.
+        if place is not None and not (call.id and self._open[place].id not in ("", call.id)):
+            return place
         if call.id:
-            same = [place for place, known in enumerate(self._open) if known.id == call.id]
+            same = [known for known, other in enumerate(self._open) if other.id == call.id]
             if same:
                 return same[0]
         return len(self._open) - 1 if self._open and not call.name and call.index is None else None

@@ -44,8 +44,13 @@ def fields_of(body: bytes) -> Fields:
 
 
 def decoded(value: Any) -> Any:
-    """One of the fields as a document."""
-    return read_json(bytes(value)) if isinstance(value, msgspec.Raw) else value
+    """One of the fields as a document. Raises InvalidRequest for what is JSON, but no document that can be held."""
+    if not isinstance(value, msgspec.Raw):
+        return value
+    try:
+        return read_json(bytes(value))
+    except ValueError:
+        raise InvalidRequest("The request body holds a number that is too large, or is nested too deeply.") from None
 
 
 def speaks_of_functions(body: bytes) -> bool:
@@ -100,5 +105,5 @@ def _written(fields: Fields) -> bytes:
     try:
         return msgspec.json.encode(fields)
     except UnicodeEncodeError:
-        plain = json.loads(json.dumps(fields, default=lambda raw: read_json(bytes(raw))))
+        plain = json.loads(json.dumps(fields, default=decoded))
         return write_json(plain)

@@ -126,7 +126,9 @@ class EnvelopeStream:
         if self._finish is not None:
             return True
         end = self._shape.stream_end
-        return whole and (end == "body" or (end == "auto" and self._cutter.lines and not self._marks_ends))
+        return whole and (
+            end == "body" or (end == "auto" and self._cutter.lines and not self._marks_ends and self.facts.framed)
+        )
 
     def _lacking(self, whole: bool) -> str:
         message = "The backend ended its stream before it was complete"
@@ -227,15 +229,16 @@ class EnvelopeStream:
             self._finish = finish
             self.facts.finished = 1
         try:
-            # The last event of a cumulative stream may have nothing to say but that it is the last.
-            out = self._give("" if said is None else said, skip=not said and last)
+            # The last event of a cumulative stream may have nothing to say but that it is the last, and no text is
+            # not a shorter one.
+            out = self._give(said or "", skip=not said and (last or text is MISSING or text is None))
             if calls:
                 out = (out or self._opened(None)) + self._give_calls(calls)
         except Diverged as fault:
             return self._fail(_diverged(fault))
         except ValueError as fault:
             return self._fail(bad_response(f"The backend sent a tool call that is {fault}."))
-        if self.facts.verdict is None and (self._understood or last):
+        if self.facts.verdict is None and self._understood:
             self.facts.verdict = "ok"
         return out + self._close() if _is_true(done) else out
 

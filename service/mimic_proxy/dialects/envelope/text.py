@@ -5,6 +5,7 @@ of them. msgspec refuses them, so what it refuses is read by the standard librar
 """
 
 import json
+import math
 import re
 from typing import Any
 
@@ -76,10 +77,19 @@ def plain_text(value: Any) -> str | None:
 
 def _read_tolerantly(data: bytes) -> Any:
     try:
-        return json.loads(data.decode("utf-8", "replace").removeprefix("\ufeff"), parse_constant=_refuse)
+        text = data.decode("utf-8", "replace").removeprefix("\ufeff")
+        return json.loads(text, parse_constant=_refuse, parse_float=_finite)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
 def _refuse(constant: str) -> Any:
     raise ValueError(f"{constant} is no JSON")
+
+
+def _finite(number: str) -> float:
+    """A number too large for a double would be written as null."""
+    value = float(number)
+    if not math.isfinite(value):
+        raise ValueError("holds a number that is too large")
+    return value
