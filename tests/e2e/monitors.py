@@ -1,7 +1,11 @@
-"""A PodMonitor as the Prometheus operator translates it into a scrape configuration."""
+"""A PodMonitor as the Prometheus operator translates it into a scrape configuration, and the pods it is applied to.
 
-import os
+Distributions build Prometheus without its discovery of Kubernetes, so the targets are listed here, with the same labels
+(prometheus.io/docs, kubernetes_sd_config, role pod); what becomes of them is Prometheus' own doing.
+"""
+
 import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from e2e.cluster import Manifest
@@ -9,15 +13,15 @@ from e2e.cluster import Manifest
 POD = "__meta_kubernetes_pod"
 
 
-def scrape_config(monitor: Manifest) -> dict[str, Any]:
-    """The configuration of its one endpoint; the cluster is that of KUBECONFIG."""
+def scrape_config(monitor: Manifest, pods: Sequence[Manifest]) -> dict[str, Any]:
+    """The configuration of its one endpoint."""
     spec = monitor["spec"]
     (endpoint,) = spec["podMetricsEndpoints"]
     assert spec["namespaceSelector"] == {"any": True}, "namespaces by name are not translated"
     return {
         "job_name": f"podMonitor/{monitor['metadata']['namespace']}/{monitor['metadata']['name']}/0",
         "metrics_path": endpoint["path"],
-        "kubernetes_sd_configs": [{"role": "pod", "kubeconfig_file": os.environ["KUBECONFIG"]}],
+        "static_configs": [target for pod in pods if pod["status"].get("podIP") for target in _targets(pod)],
         "relabel_configs": [
             {"source_labels": [f"{POD}_phase"], "regex": "(Failed|Succeeded)", "action": "drop"},
             *map(_expression, spec["selector"].get("matchExpressions", ())),
@@ -30,11 +34,30 @@ def scrape_config(monitor: Manifest) -> dict[str, Any]:
     }
 
 
+def _targets(pod: Manifest) -> Iterator[Manifest]:
+    """One for each port of each container."""
+    metadata, address = pod["metadata"], pod["status"]["podIP"]
+    shared = {
+        "__meta_kubernetes_namespace": metadata["namespace"],
+        f"{POD}_name": metadata["name"],
+        f"{POD}_phase": pod["status"]["phase"],
+        **{f"{POD}_labelpresent_{_sanitised(key)}": "true" for key in metadata.get("labels", {})},
+    }
+    spec = pod["spec"]
+    for container in [*spec["containers"], *spec.get("initContainers", ())]:
+        for port in container.get("ports", ()):
+            own = {f"{POD}_container_name": container["name"], f"{POD}_container_port_name": port.get("name", "")}
+            yield {"targets": [f"{address}:{port['containerPort']}"], "labels": shared | own}
+
+
+def _sanitised(key: str) -> str:
+    return re.sub(r"[^a-zA-Z0-9_]", "_", key)
+
+
 def _expression(expression: Manifest) -> Manifest:
     assert expression["operator"] in ("Exists", "DoesNotExist"), expression
-    key = re.sub(r"[^a-zA-Z0-9_]", "_", expression["key"])
     action = "keep" if expression["operator"] == "Exists" else "drop"
-    return {"source_labels": [f"{POD}_labelpresent_{key}"], "regex": "true", "action": action}
+    return {"source_labels": [f"{POD}_labelpresent_{_sanitised(expression['key'])}"], "regex": "true", "action": action}
 
 
 def _relabeling(given: Manifest) -> Manifest:

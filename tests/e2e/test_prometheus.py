@@ -1,6 +1,6 @@
 """A real Prometheus finds the sidecars as the chart's PodMonitor selects them, and the dashboards show them."""
 
-import os
+import json
 import socket
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import yaml
 
 from e2e import release
 from e2e.applications import LOAD, deployment
-from e2e.cluster import Cluster, name_of
+from e2e.cluster import Cluster, name_of, run
 from e2e.monitors import scrape_config
 from fakes.chart_files import EVERYTHING, MINUTE, RULE_FILES, substituted, targets
 from fakes.prometheus import scraping
@@ -39,8 +39,9 @@ async def test_sidecars_are_scraped_and_the_dashboards_show_them(demo: Cluster, 
     demo.settled("deployment/chat")
     pods = demo.pods("chat")
     reachable(pods[0]["status"]["podIP"])
-    assert "KUBECONFIG" in os.environ
-    async with scraping(tmp_path / "prometheus", [scrape_config(pod_monitor())], RULE_FILES) as prometheus:
+    everywhere = json.loads(run("kubectl", "get", "pods", "--all-namespaces", "-o", "json"))["items"]
+    jobs = [scrape_config(pod_monitor(), everywhere)]
+    async with scraping(tmp_path / "prometheus", jobs, RULE_FILES) as prometheus:
         mine = f'namespace="{demo.namespace}"'
         await prometheus.until(f'count(up{{job="mimic",{mine}}} == 1) == 2', 30)
         found = await prometheus.query(f"mimic_build_info{{{mine}}}")
