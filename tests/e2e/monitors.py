@@ -34,6 +34,41 @@ def scrape_config(monitor: Manifest, pods: Sequence[Manifest]) -> dict[str, Any]
     }
 
 
+def service_scrape_config(monitor: Manifest, services: Sequence[Manifest], pods: Sequence[Manifest]) -> dict[str, Any]:
+    """The same of a ServiceMonitor: its Services are selected here, with their pods as endpoints."""
+    (endpoint,) = monitor["spec"]["endpoints"]
+    chosen = [service for service in services if _selected(service, monitor["spec"]["selector"])]
+    assert chosen
+    return {
+        "job_name": f"serviceMonitor/{monitor['metadata']['namespace']}/{monitor['metadata']['name']}/0",
+        "metrics_path": endpoint["path"],
+        "static_configs": [
+            target for service in chosen for pod in pods for target in _endpoints(service, pod, endpoint["port"])
+        ],
+        "relabel_configs": [
+            {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},
+            {"source_labels": [f"{POD}_name"], "target_label": "pod"},
+            *map(_relabeling, endpoint["relabelings"]),
+        ],
+    }
+
+
+def _selected(service: Manifest, selector: Manifest) -> bool:
+    labels = service["metadata"].get("labels", {})
+    return selector["matchLabels"].items() <= labels.items() and all(
+        labels.get(expression["key"]) in expression["values"] for expression in selector["matchExpressions"]
+    )
+
+
+def _endpoints(service: Manifest, pod: Manifest, port: str) -> Iterator[Manifest]:
+    """The pod's target behind this port of the Service, whose name is the container's too."""
+    same = service["metadata"]["namespace"] == pod["metadata"]["namespace"]
+    if same and service["spec"]["selector"].items() <= pod["metadata"].get("labels", {}).items():
+        for target in _targets(pod):
+            if target["labels"][f"{POD}_container_port_name"] == port:
+                yield target
+
+
 def _targets(pod: Manifest) -> Iterator[Manifest]:
     """One for each port of each container."""
     metadata, address = pod["metadata"], pod["status"]["podIP"]
@@ -41,6 +76,7 @@ def _targets(pod: Manifest) -> Iterator[Manifest]:
         "__meta_kubernetes_namespace": metadata["namespace"],
         f"{POD}_name": metadata["name"],
         f"{POD}_phase": pod["status"]["phase"],
+        **{f"{POD}_label_{_sanitised(key)}": value for key, value in metadata.get("labels", {}).items()},
         **{f"{POD}_labelpresent_{_sanitised(key)}": "true" for key in metadata.get("labels", {})},
     }
     spec = pod["spec"]
