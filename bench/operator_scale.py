@@ -8,6 +8,7 @@ counts the pods that have come meanwhile; and a restart when nothing has changed
 
 import argparse
 import asyncio
+import os
 import re
 import tempfile
 import time
@@ -87,9 +88,8 @@ def _start(plane: ControlPlane, folder: Path, name: str) -> tuple[float, str, fl
             time.sleep(2.0)
         peak = operator.most_memory() / MIB
         resident = operator.memory() / MIB
-        line = (
-            f"{name} start: settled in {settled:.1f} s, {turns:.0f} turns, {resident:.0f} MiB, at most {peak:.0f} MiB"
-        )
+        line = f"{name} start: settled in {settled:.1f} s ({operator.cpu_seconds():.1f} s of CPU), {turns:.0f} turns, "
+        line += f"{resident:.0f} MiB, at most {peak:.0f} MiB; load average {os.getloadavg()[0]:.1f}"
         return settled, line, peak
     finally:
         operator.stop()

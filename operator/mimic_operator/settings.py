@@ -103,6 +103,8 @@ class Settings:
     webhook_cert_dir: Annotated[Path, Path] = Path("/etc/mimic-operator/certificate")
     """Holds tls.crt and tls.key."""
     webhook_service: Text = "mimic-webhook"
+    webhook_names: Names = ()
+    """Other names that its certificate is for, where the API server calls it by a URL."""
     webhook_configuration: Text = "mimic"
     """Name of the MutatingWebhookConfiguration and of the ValidatingWebhookConfiguration."""
     cert_mode: Annotated[Literal["self", "certManager", "external"], _one_of("self", "certManager", "external")] = (

@@ -15,6 +15,7 @@ from typing import Any
 from mimic_proxy.assembly import Pools, Shared, client_tls, models_backend, services_of, token_source
 from mimic_proxy.client_keys import ClientKeys
 from mimic_proxy.configuration.changes import Change, compare
+from mimic_proxy.configuration.sources import Problem
 from mimic_proxy.errors import MimicError
 from mimic_proxy.relay.authorised import Authorised
 from mimic_proxy.relay.batch import Batch

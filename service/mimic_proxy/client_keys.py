@@ -32,7 +32,8 @@ class ClientKeys:
             found = list(_entries(ref))
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else "is not UTF-8 text"
-            logger.warning("CLIENT_KEYS_FILE: %s cannot be read (%s); the last list stays", ref.file, reason)
+            stays = "the last list stays" if len(self.callers) else "nobody is let in"
+            logger.warning("CLIENT_KEYS_FILE: %s cannot be read (%s); %s", ref.file, reason, stays)
             return False
         self.callers = Callers(found)
         if found:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
-from mimic_proxy.configuration import envelope, presets, relations, values
+from mimic_proxy.configuration import envelope, grants, presets, relations, values
 from mimic_proxy.configuration.sources import Names, Problem, gather
 
 Text = Annotated[str, values.text]
@@ -393,6 +393,9 @@ def load(
     refused = {problem.name.removesuffix("_FILE") for problem in problems}
     if lacking:
         refused.add("TOKEN_URL")
+    if refused & {"PRESET", "GRANT"}:
+        # What the right word needs nobody knows.
+        refused |= {*grants.SPECIFIC, "TOKEN_URL"}
     more = relations.problems(found, DEFAULTS, is_file)
     problems.extend(problem for problem in more if problem.name not in refused)
     if problems:

@@ -13,7 +13,7 @@ from fakes.applied import Cluster
 from fakes.control_plane import ControlPlane
 from fakes.helm import Rendering, is_hook, render
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,12 @@ class Reconciler:
         assert found is not None
         return int(found[1]) * 1024
 
+    def cpu_seconds(self) -> float:
+        """Of the process so far, user and system (proc(5), fields 14 and 15 of stat)."""
+        assert self._process is not None
+        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def most_memory(self) -> int:
         """Resident bytes at their peak."""
         assert self._process is not None

@@ -50,10 +50,11 @@ def test_a_list_that_cannot_be_read_stays_and_an_empty_one_lets_nobody_in(
     assert "mk-one" not in caplog.text
 
 
-def test_a_file_that_comes_later_is_used_then(tmp_path: Path) -> None:
+def test_a_file_that_comes_later_is_used_then(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     file = tmp_path / "keys"
     keys = of(file)
     assert len(keys.callers) == 0
+    assert "nobody is let in" in caplog.text
     file.write_text("mk-one")
     assert keys.reload()
     assert keys.callers.name_of(b"mk-one") == "key-1"

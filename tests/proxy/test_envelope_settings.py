@@ -28,6 +28,12 @@ def test_the_usual_variables_and_the_dialect_are_enough() -> None:
     assert settings(DIALECT="openai").token_format == "Bearer {token}"
 
 
+def test_a_setting_of_the_envelope_without_the_dialect_is_warned_of() -> None:
+    assert settings(ENVELOPE_TEXT_PATH="a").warnings == ()
+    (warning,) = settings(DIALECT="openai", ENVELOPE_TEXT_PATH="a").warnings
+    assert warning == "ENVELOPE_TEXT_PATH is set, but only DIALECT=envelope uses it"
+
+
 def test_places_are_lists_in_the_environment_and_in_yaml(tmp_path: Path) -> None:
     assert settings(ENVELOPE_TEXT_PATH="a.b, /c/d").envelope_text_path == ("a.b", "/c/d")
     file = tmp_path / "mimic.yaml"

@@ -63,6 +63,13 @@ def test_what_is_missing_is_asked_for_by_name(word: str):
     assert len(caught.value.problems) == len(missing)
 
 
+@pytest.mark.parametrize("name", ["PRESET", "GRANT"])
+def test_a_word_that_nobody_knows_is_the_only_complaint(name: str):
+    with pytest.raises(SettingsError) as caught:
+        load({**URLS, name: "keyclaok"})
+    assert [problem.name for problem in caught.value.problems] == [name]
+
+
 def test_what_is_set_counts_more():
     settings = preset("entra-id", SCOPE="api://gateway/.default", TOKEN_URL="https://login.example/t")
     assert (settings.scope, settings.token_url) == ("api://gateway/.default", "https://login.example/t")

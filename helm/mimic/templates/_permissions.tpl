@@ -62,7 +62,7 @@
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [events]
-  verbs: [create]
+  verbs: [create, list]
 {{- end -}}
 
 {{/* What is cluster-wide by nature, each object by its name where there is one. */}}

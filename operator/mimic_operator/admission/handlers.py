@@ -27,6 +27,8 @@ IDLE_SECONDS = 0.05
 """kopf has a task for each object that had an event; they end after so long, and a limit on them would be a queue."""
 REQUEST_SECONDS = 30.0
 FORBIDDEN = 403
+IDENTITY: Any = "mimic"  # of a type that kopf keeps to itself
+"""For peering, which is off: kopf would make one of the user's name, and the user of a pod has none."""
 Serve = Callable[..., Any]
 
 
@@ -131,6 +133,7 @@ async def answering(registry: kopf.OperatorRegistry, namespaces: Sequence[str]) 
     await kopf.operator(
         registry=registry,
         standalone=True,
+        identity=IDENTITY,
         clusterwide=not namespaces,
         namespaces=list(namespaces),
         memo=kopf.Memo(),

@@ -21,6 +21,8 @@ WATCH_SECONDS = 290
 IDLE_SECONDS = 0.5
 """kopf has a task for each object that had an event; they end after so long."""
 REQUEST_SECONDS = 30.0
+IDENTITY: Any = "mimic"  # of a type that kopf keeps to itself
+"""For peering, which is off: kopf would make one of the user's name, and the user of a pod has none."""
 
 
 def registry_for(seen: Seen, config: KubeConfig) -> kopf.OperatorRegistry:
@@ -95,6 +97,7 @@ async def _operator(
     await kopf.operator(
         registry=registry,
         standalone=True,
+        identity=IDENTITY,
         clusterwide=not namespaces,
         namespaces=list(namespaces),
         stop_flag=stop,

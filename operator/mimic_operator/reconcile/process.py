@@ -189,6 +189,7 @@ class Process:
             namespace=self._settings.mimic_namespace,
             secret=self._settings.cert_secret,
             service=self._settings.webhook_service,
+            names=self._settings.webhook_names,
             configuration=self._settings.webhook_configuration,
             clock=self._around.clock,
             wall=self._around.wall,

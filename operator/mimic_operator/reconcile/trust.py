@@ -30,13 +30,16 @@ END = b"-----END CERTIFICATE-----\n"
 
 @dataclass(slots=True)
 class Trust:
-    """configuration: name of both webhook configurations. told: hears when the leaf ends, Unix time."""
+    """names: what the webhook is called besides its Service. configuration: name of both webhook configurations. told:
+    hears when the leaf ends, Unix time.
+    """
 
     cluster: Cluster
     reader: MetadataReader
     namespace: str
     secret: str
     service: str
+    names: Sequence[str]
     configuration: str
     clock: Callable[[], float]
     wall: Callable[[], float]
@@ -89,7 +92,7 @@ class Trust:
         """
         now = datetime.fromtimestamp(self.wall(), UTC)
         current = stored(await self.cluster.get(SECRET, self.namespace, self.secret))
-        wanted = renewed(current, service_names(self.service, self.namespace), now)
+        wanted = renewed(current, (*service_names(self.service, self.namespace), *self.names), now)
         for kind in CONFIGURATIONS:
             await self._trust(kind, wanted.bundle)
         if wanted is not current:

@@ -77,6 +77,9 @@ def warnings(found: Mapping[str, Any], grant: str, given: Container[str]) -> Ite
     if not found.get("VERIFY_SSL", True):
         yield "VERIFY_SSL=False: the certificates of backend and token service are not checked"
     yield from grants.unused(grant, given)
+    if found.get("DIALECT") != "envelope":
+        for name in sorted(name for name in found if name.startswith("ENVELOPE_")):
+            yield f"{name} is set, but only DIALECT=envelope uses it"
     if grant == "auth_code" and "CLIENT_SECRET" in found and "CLIENT_ID" not in found:
         yield "CLIENT_SECRET is set, but GRANT=auth_code does not use it without CLIENT_ID"
     if grant == "refresh_token" and "TOKEN_STORE" not in found:

@@ -20,6 +20,8 @@ RATE = 50
 SECONDS = 8
 BOUND_SECONDS = 0.5
 """Ten times what is promised: the machine of a test may be busy."""
+IN_TIME = 0.9
+"""Of the calls; a pause of a busy machine for half a second hits 25 of 400."""
 
 
 @dataclass
@@ -64,7 +66,7 @@ def test_fifty_reviews_a_second_are_answered_in_time(load: Load, admin: httpx2.C
     whole = statistics.quantiles(load.seconds, n=100)
     print(f"calls within seconds: {took}; whole requests: p50 {whole[49] * 1000:.1f} ms, p99 {whole[98] * 1000:.1f} ms")
     assert took[math.inf] >= SECONDS * RATE
-    assert took[BOUND_SECONDS] >= 0.99 * took[math.inf]
+    assert took[BOUND_SECONDS] >= IN_TIME * took[math.inf]
 
 
 def calls(admin: httpx2.Client) -> dict[float, float]:

@@ -434,3 +434,20 @@ def test_what_is_held_back_of_a_stream_is_bounded() -> None:
             fed += 65536
             assert fed < 5_000_000
         assert stream.facts.verdict == 502
+
+
+def test_a_long_line_in_many_reads_is_not_read_anew_with_each_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+
+    def counted(data: bytes) -> Any:
+        read.append(len(data))
+        return json.loads(data)
+
+    monkeypatch.setattr("mimic_proxy.dialects.envelope.events._validate", counted)
+    monkeypatch.setattr("mimic_proxy.dialects.envelope.events.UNREADABLE", ValueError)
+    text = "{}" * 200_000
+    body = ndjson([wrapped(text, finish="stop")])
+    stream = reader(NDJSON)
+    out = through(stream, [body[start : start + 1000] for start in range(0, len(body), 1000)])
+    assert said(out) == text
+    assert sum(read) < 20 * len(body)

@@ -16,6 +16,7 @@ from mimic_proxy.relay.sse import Event, Splitter
 
 LONGEST_EVENT = 4 * 1024 * 1024
 """Bytes; a cumulative stream repeats the whole answer in each event."""
+_SMALL = 16384
 _BLANK = b" \t\r\n\x1e"
 _BOM = b"\xef\xbb\xbf"
 _validate = msgspec.json.Decoder(msgspec.Raw).decode
@@ -64,40 +65,53 @@ class Cutter:
 
 
 class Lines:
-    """Documents line by line."""
-
-    __slots__ = ("_document", "_first", "tail")
+    """Documents line by line. A long line costs about its length, in however many reads it comes."""
 
     def __init__(self) -> None:
-        self.tail = b""
+        self.tail = bytearray()
         self._first = True
         self._document = False
+        self._tried = 0
+        """So many bytes of the tail were no whole document."""
 
     def feed(self, data: bytes) -> list[Event]:
-        data = self.tail + data if self.tail else data
+        self.tail += data
         events: list[Event] = []
-        if not self._document:
-            *lines, data = data.split(b"\n")
+        if not self._document and b"\n" in data:
+            *lines, rest = bytes(self.tail).split(b"\n")
+            self.tail, self._tried = bytearray(rest), 0
             for place, raw in enumerate(lines):
                 line = raw.strip(_BLANK).removeprefix(_BOM)
                 if not line:
                     continue
                 if self._first and not _is_json(line):
                     self._document = True
-                    data = b"\n".join((*lines[place:], data))
+                    self.tail = bytearray(b"\n".join((*lines[place:], rest)))
                     break
                 self._first = False
                 events.append(Event(line, line))
-        self.tail = data
-        if len(data) > LONGEST_EVENT:
+        if len(self.tail) > LONGEST_EVENT:
             events.append(Event(b"", None, b"", True))
-        elif data.endswith((b"}", b"}\r", b"}\n")) and _is_json(whole := data.strip(_BLANK).removeprefix(_BOM)):
-            self.tail, self._first = b"", False
-            events.append(Event(whole, whole))
+        elif self.tail.endswith((b"}", b"}\r", b"}\n")):
+            events += self._whole()
         return events
 
+    def _whole(self) -> list[Event]:
+        """The tail, if it is a document that only misses its line end."""
+        size = len(self.tail)
+        if size - self._tried <= self._tried // 8:
+            return []
+        whole = bytes(self.tail).strip(_BLANK).removeprefix(_BOM)
+        if not _is_json(whole):
+            # A small tail is tried each time: nobody waits for the end of the body where it is whole.
+            self._tried = size if size > _SMALL else 0
+            return []
+        self.tail, self._tried, self._first = bytearray(), 0, False
+        return [Event(whole, whole)]
+
     def finish(self) -> list[Event]:
-        tail, self.tail = self.tail.strip(_BLANK), b""
+        tail = bytes(self.tail).strip(_BLANK)
+        self.tail = bytearray()
         return [Event(tail, tail)] if tail else []
 
 
