@@ -64,6 +64,8 @@ class Mimic:
         self.telemetry = telemetry
         self.reread = reread
         self.config = config
+        # Before any file is read: what changes from now on counts at the first look.
+        self.watching = self.watcher()
         self.tls = client_tls(settings)
         self.draining = False
         self.stopping = asyncio.Event()
@@ -101,7 +103,6 @@ class Mimic:
         )
         self.models.settle = self.batch.flush
         self.origins = OriginPolicy(settings.allowed_hosts, settings.allowed_origins)
-        self.watching: Watcher | None = None
         self.changed: Callable[[], None] = lambda: None
         """Called when other settings hold."""
 
@@ -132,6 +133,7 @@ class Mimic:
 
     def _apply(self, settings: Settings, change: Change, tls: ClientTLS) -> None:
         self.settings, self.tls = settings, tls
+        self._watch()
         self.config_hash = config_hash(settings)
         self.pools.follow(settings, tls, anew=change.connections)
         if change.tokens or change.connections:
@@ -156,7 +158,6 @@ class Mimic:
             fixed=settings.models,
             cache_seconds=settings.models_cache_seconds,
         )
-        self._watch()
 
     def _replace_tokens(self) -> None:
         """The next token is had in the new way. Whoever waits for the old source is still served by it."""
@@ -173,8 +174,7 @@ class Mimic:
 
     def _watch(self) -> None:
         before, self.watching = self.watching, self.watcher(self.watching)
-        if before is not None:
-            before.close()
+        before.close()
         self.watching.start()
 
     def models_backend(self, timeout: float) -> Authorised | None:
@@ -300,8 +300,7 @@ class Mimic:
 
     async def close(self) -> None:
         """Give everything back."""
-        if self.watching is not None:
-            self.watching.close()
+        self.watching.close()
         self.batch.flush()
         for farewell in tuple(self.farewells):
             farewell.cancel()

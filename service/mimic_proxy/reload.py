@@ -91,7 +91,7 @@ class Watcher:
 
     def _settled(self, watch: Watch) -> None:
         del self._settling[watch]
-        if any([self._has_changed(file) for file in watch.files]):
+        if any(self._has_changed(file) for file in watch.files):
             self._settle(watch)
         else:
             watch.changed()

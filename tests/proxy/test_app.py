@@ -425,6 +425,18 @@ async def test_the_files_that_are_watched(seen: Seen, tmp_path: Path) -> None:
     await mimic.close()
 
 
+async def test_what_changes_before_it_serves_is_not_missed(seen: Seen, tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text("alice: key-one")
+    mimic = seen.mimic({**NOWHERE, "CLIENT_KEYS_FILE": str(keys)})
+    keys.write_text("alice: key-number-two")
+    mimic.start()
+    mimic.watching.look()
+    await asyncio.sleep(0)
+    assert mimic._admit(b"key-number-two") == "alice"
+    await mimic.close()
+
+
 async def test_a_server_that_breaks_ends_the_process_with_its_error(
     seen: Seen, backend: Backend, tokens: TokenService, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,6 +70,10 @@ def write(file: Path) -> None:
     file.write_text("second")
 
 
+def fill(file: Path, text: str) -> None:
+    file.write_text(text)
+
+
 def remove(file: Path) -> None:
     file.unlink()
 
@@ -180,14 +184,14 @@ async def test_what_changes_while_watchers_are_exchanged_is_told(file: Path) -> 
 async def test_a_file_that_is_being_written_is_told_of_once_it_is_whole(file: Path, later: Later) -> None:
     calls = Calls()
     watcher = Watcher([Watch((file,), calls, settle=0.2)])
-    file.write_text("")
+    fill(file, "")
     watcher.look()
-    file.write_text("half")
+    fill(file, "half")
     later.run()
     assert calls.count == 0
     later.run()
     assert calls.count == 1
-    file.write_text("whole")
+    fill(file, "whole")
     watcher.look()
     watcher.close()
     later.run()

@@ -66,6 +66,9 @@ class StreamFacts:
     in_partial: bool = False
     """The last byte given out stands inside an event: nothing of our own may follow it."""
 
+    framed: bool = True
+    """The body tells where it ends. One that ends with its connection may have been cut there; set before the first
+    bytes."""
     held: Literal["nothing", "part", "done"] = "nothing"
     """What the reader holds back: a part of an event, or `[DONE]` without its blank line. After `finish` "done" says
     that what it returned ends the answer and has to go out."""

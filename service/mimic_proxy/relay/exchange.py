@@ -481,6 +481,7 @@ class Exchange:
     def _open_answer(self, fields: ResponseFields) -> None:
         reader = self._reader_for(fields)
         if reader is not None:
+            reader.facts.framed = fields.chunked or fields.content_length is not None
             self._events = EventDelivery(self.answer, reader, self._attempts, self.at, self._begin_events)
             self._attempts.gap = self._services.gaps(self._route.operation, self._asked.fields.model)
             self.state = State.HEAD

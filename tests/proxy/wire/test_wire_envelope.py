@@ -19,6 +19,7 @@ from fakes.replies import (
     answer,
     chunk,
     cut,
+    head,
     held,
     in_turn,
     reply,
@@ -176,6 +177,16 @@ async def test_a_stream_that_is_cut_ends_with_an_error_and_without_done(gateway:
     got = await ask(gateway.port, chat(STREAM_BODY))
     assert "error" in events(got.body)[-1]
     assert b"[DONE]" not in got.body
+
+
+async def test_lines_that_end_with_their_connection_may_have_been_cut(gateway: Metered) -> None:
+    """Without a length, chunks or a mark nothing tells the end from a cut: no caller is left to believe it whole."""
+    unframed = head(200, [*LINES, (b"connection", b"close")]) + ndjson([wrapped("Hel"), wrapped("lo")])
+    gateway.backend.script = reply(unframed, close=True)
+    got = await ask(gateway.port, chat(STREAM_BODY))
+    assert "ENVELOPE_STREAM_END=body" in events(got.body)[-1]["error"]["message"]
+    gateway.backend.script = reply(answer(200, ndjson([wrapped("Hel"), wrapped("lo")]), LINES))
+    assert accumulated((await ask(gateway.port, chat(STREAM_BODY))).body)["content"] == "Hello"
 
 
 async def test_a_gzipped_answer_is_read(gateway: Metered) -> None:

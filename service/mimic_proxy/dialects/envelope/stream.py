@@ -126,7 +126,9 @@ class EnvelopeStream:
         if self._finish is not None:
             return True
         end = self._shape.stream_end
-        return whole and (end == "body" or (end == "auto" and self._cutter.lines and not self._marks_ends))
+        return whole and (
+            end == "body" or (end == "auto" and self._cutter.lines and not self._marks_ends and self.facts.framed)
+        )
 
     def _lacking(self, whole: bool) -> str:
         message = "The backend ended its stream before it was complete"
