@@ -1,4 +1,4 @@
-"""Workloads that know the OpenAI SDK and nothing of Mimic, and the MimicBackend in front of the chart's demo backend."""
+"""Workloads that know the OpenAI SDK and nothing of Mimic; the MimicBackend in front of the chart's demo backend."""
 
 import os
 from copy import deepcopy

@@ -83,7 +83,8 @@ def test_a_pod_without_its_secret_starts_says_what_is_missing_and_is_healed(name
     pod = namespace.pod("chat")
     ask = (
         "import openai\n"
-        "try: openai.OpenAI(max_retries=0).chat.completions.create(model='m', messages=[{'role':'user','content':'hi'}])\n"
+        "hi = [{'role': 'user', 'content': 'hi'}]\n"
+        "try: openai.OpenAI(max_retries=0).chat.completions.create(model='m', messages=hi)\n"
         "except openai.APIStatusError as error: print(error.status_code, error.response.text)"
     )
     said = namespace.execute(pod, "python", "-c", ask)
