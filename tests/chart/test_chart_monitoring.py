@@ -49,6 +49,16 @@ def test_no_operator_is_an_alert_only_where_it_is_scraped(scraped: str, missed: 
     assert "MimicOperatorNoLeader" in alerts
 
 
+def test_a_collector_is_let_through_where_the_way_out_is_closed():
+    closed = {"networkPolicy.enabled": "true", "networkPolicy.egress.enabled": "true"}
+    for ports, wanted in (("[]", 0), ("[4318]", 2)):
+        sets = {**closed, "networkPolicy.egress.collectorPorts": ports}
+        policies = list(of_kind(render(Rendering(sets=sets)), "NetworkPolicy"))
+        out = [rule for each in policies for rule in each["spec"].get("egress", ())]
+        assert [rule for rule in out if "to" in rule and {"port": 4318, "protocol": "TCP"} in rule["ports"]] == []
+        assert len([rule for rule in out if rule["ports"] == [{"port": 4318, "protocol": "TCP"}]]) == wanted
+
+
 def test_the_operator_is_scraped_as_the_job_and_the_components_of_its_rules():
     (monitor,) = of_kind(render(PROMETHEUS), "ServiceMonitor")
     (endpoint,) = monitor["spec"]["endpoints"]

@@ -1,4 +1,4 @@
-"""Containers run under a number that no file gives a name to, and kopf would look for one. The e2e runs the real thing."""
+"""Containers run under a number that no file gives a name to, and kopf would look for one; the e2e runs real ones."""
 
 import kopf
 import pytest

@@ -8,6 +8,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
@@ -25,6 +26,11 @@ logger = logging.getLogger("mimic.traces")
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 TIMEOUTS = ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT")
+FILES = tuple(
+    f"OTEL_EXPORTER_OTLP_{traces}{name}"
+    for traces in ("TRACES_", "")
+    for name in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY")
+)
 TIMEOUT_SECONDS = 3.0
 """Of one export, repetitions included, unless OTEL_EXPORTER_OTLP_TIMEOUT says otherwise; the SDK's own is 10."""
 END_SECONDS = 3.0
@@ -37,19 +43,28 @@ Exported = Callable[[str, int], None]
 def exporting(environ: Mapping[str, str], *, service: str, version: str, exported: Exported) -> Iterator[Spans]:
     """Spans that reach the collector which the environment names; without one nothing is made."""
     exporter = _exporter(environ)
-    if exporter is None:
+    provider = _provider(exporter, service, version, exported) if exporter is not None else None
+    if provider is None:
         yield OFF
         return
-    ours = {SERVICE_NAME: service, SERVICE_VERSION: version}
-    resource = Resource.create({**ours, **OTELResourceDetector().detect().attributes})
-    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    counted = _Counted(exporter, exported)
-    console = isinstance(exporter, ConsoleSpanExporter)
-    provider.add_span_processor(SimpleSpanProcessor(counted) if console else BatchSpanProcessor(counted))
     try:
         yield Spans(provider.get_tracer("mimic_operator", version))
     finally:
         _end(provider)
+
+
+def _provider(exporter: SpanExporter, service: str, version: str, exported: Exported) -> TracerProvider | None:
+    counted = _Counted(exporter, exported)
+    ours = {SERVICE_NAME: service, SERVICE_VERSION: version}
+    try:
+        resource = Resource.create({**ours, **OTELResourceDetector().detect().attributes})
+        provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        console = isinstance(exporter, ConsoleSpanExporter)
+        provider.add_span_processor(SimpleSpanProcessor(counted) if console else BatchSpanProcessor(counted))
+    except ValueError as error:
+        _told("OTEL_*", f"cannot be used: {error}; no traces are exported")
+        return None
+    return provider
 
 
 def _exporter(environ: Mapping[str, str]) -> SpanExporter | None:
@@ -72,16 +87,37 @@ def _exporter(environ: Mapping[str, str]) -> SpanExporter | None:
 def _otlp(environ: Mapping[str, str]) -> SpanExporter | None:
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # 60 ms that few need
 
+    for name in FILES:
+        if (path := environ.get(name, "").strip()) and not Path(path).is_file():
+            _told(name, "must be the path of a file that is there; without it nothing may be exported")
     chosen = any(environ.get(name, "").strip() for name in TIMEOUTS)
+    withheld, parser = _Withheld(), logging.getLogger("opentelemetry.util.re")
+    parser.addFilter(withheld)
     try:
         return OTLPSpanExporter(timeout=None if chosen else TIMEOUT_SECONDS)
-    except (ValueError, OSError) as error:  # OSError: a certificate that cannot be read
+    except ValueError as error:
         _told("OTEL_EXPORTER_OTLP_*", f"cannot be used ({type(error).__name__}); no traces are exported")
         return None
+    finally:
+        parser.removeFilter(withheld)
+        if withheld.count:
+            _told("OTEL_EXPORTER_OTLP_HEADERS", "must be name=value pairs with commas between; others are left out")
 
 
 def _told(variable: str, sentence: str) -> None:
     logger.warning("%s %s", variable, sentence, extra={"variable": variable})
+
+
+class _Withheld(logging.Filter):
+    """The SDK repeats header fields that it does not understand; they may be secrets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        self.count += 1
+        return False
 
 
 class _Counted(SpanExporter):
@@ -91,8 +127,11 @@ class _Counted(SpanExporter):
         self._exporter, self._exported = exporter, exported
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        result = self._exporter.export(spans)
-        self._exported("success" if result is SpanExportResult.SUCCESS else "failure", len(spans))
+        result = SpanExportResult.FAILURE
+        try:
+            result = self._exporter.export(spans)
+        finally:  # what is raised is logged by the SDK
+            self._exported("success" if result is SpanExportResult.SUCCESS else "failure", len(spans))
         return result
 
     def shutdown(self) -> None:

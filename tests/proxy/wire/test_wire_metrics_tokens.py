@@ -106,7 +106,8 @@ async def test_a_token_service_that_fails_and_is_left_alone(
 async def test_a_token_service_that_fails_and_is_asked_again(tokens: TokenService, start: Start, result: str) -> None:
     tokens.script = hang() if result == "timeout" else reply(answer(200, b"<html>"))
     url = f"http://127.0.0.1:{free_port()}/token" if result == "unreachable" else tokens.url
-    async with start(ready=False, TOKEN_TIMEOUT="0.3", TOKEN_URL=url) as mimic:
+    timeout = "0.3" if result == "timeout" else "5"
+    async with start(ready=False, TOKEN_TIMEOUT=timeout, TOKEN_URL=url) as mimic:
 
         def expected(now: Scrape) -> Series:
             number = refreshes(now, result, "startup")

@@ -109,11 +109,11 @@ FAULT = """
 import mimic_proxy.app as app
 
 
-def watcher(self):
+def start(self):
     raise RuntimeError(f"no {self.settings!r} {self.settings.auth_code} {self.tokens} {self.services.backends}")
 
 
-app.Mimic.watcher = watcher
+app.Mimic.start = start
 """
 
 
