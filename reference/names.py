@@ -70,7 +70,11 @@ CONDITIONS = (
         "Ready, or that of the part which is not",
     ),
     ("ConfigValid", "the spec can be used", "Valid, Invalid"),
-    ("SecretResolved", "pods hold a token; never part of Ready", "NotAsked and what pods answer"),
+    (
+        "SecretResolved",
+        "proxies that were asked have their secret; never part of Ready",
+        "TokenHeld, SecretRead, SecretMissing, SecretUnreadable, Unreachable, NotAsked",
+    ),
     ("Injectable", "pods can get the sidecar", "Injectable, Conflict, QuotaOrLimits, NoRevision"),
     ("Available", "the Deployment serves", "Available, Unavailable, NoDeployment"),
     ("Progressing", "workloads take a change", ", ".join((*get_args(Phase), "NotPlanned"))),

@@ -92,12 +92,20 @@ class Cluster:
         return made
 
     async def list(
-        self, kind: Kind, namespace: str | None, *, fields: dict[str, Any] | None = None, chunk: int = 500
+        self,
+        kind: Kind,
+        namespace: str | None,
+        *,
+        labels: dict[str, Any] | None = None,
+        fields: dict[str, Any] | None = None,
+        chunk: int = 500,
     ) -> AsyncIterator[Object]:
         """All of a kind, of one namespace or of all."""
         resource = resource_of(kind)
         with _faults(f"list {kind.plural}"):
-            found = self._lightkube.list(resource, namespace=namespace or "*", fields=fields, chunk_size=chunk)
+            found = self._lightkube.list(
+                resource, namespace=namespace or "*", labels=labels, fields=fields, chunk_size=chunk
+            )
             async for entry in found:
                 yield entry
 
