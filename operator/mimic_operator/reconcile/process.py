@@ -19,6 +19,7 @@ from mimic_operator.reconcile.announce import Announcer
 from mimic_operator.reconcile.asking import Asking
 from mimic_operator.reconcile.children import Children
 from mimic_operator.reconcile.denied import Denied
+from mimic_operator.reconcile.missing import Missing
 from mimic_operator.reconcile.queue import Backoff, Key, Outcome, WorkQueue
 from mimic_operator.reconcile.reconciler import Reconciler
 from mimic_operator.reconcile.slots import Slots
@@ -152,6 +153,7 @@ class Process:
             self._reconcile(backends),
             self._listed(Denied(self._cluster, self.store, self._settings.watch_namespaces, self._around.wall).run),
             self._listed(self.asking.run),
+            self._listed(self._missing().run),
         ]
         if self._settings.cert_mode == "self":
             tasks.append(self._trust().run())
@@ -186,6 +188,9 @@ class Process:
         for informer in self.watches.informers:
             await informer.listed.wait()
         await work()
+
+    def _missing(self) -> Missing:
+        return Missing(self._cluster, self.store, self._around.clock, self._settings.evict_missing)
 
     def _trust(self) -> Trust:
         return Trust(
