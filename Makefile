@@ -14,7 +14,7 @@ PIP_AUDIT_VERSION := 2.10.1
 HELM ?= $(shell PATH="$$PATH:$$KUBEBUILDER_ASSETS" command -v helm)
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-cluster test-compiled test-identity check format bench bench-operator trial conformance dashboards reference golden lock build build-compiled image sbom scan clean
+.PHONY: help run serve test test-cluster test-compiled test-identity e2e kind-e2e check format bench bench-operator trial conformance dashboards reference golden lock build build-compiled image sbom scan clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,22 @@ test-compiled: $(VENV)/.installed-dev ## the proxy's tests with its hot modules 
 # Keycloak is started once, for one process.
 test-identity: $(VENV)/.installed-dev ## the grants against a real Keycloak (Java 17; downloads 160 MB, once)
 	$(BIN)/python -m pytest --numprocesses 0 tests/identity $(ARGS)
+
+# MIMIC_E2E_IMAGE is on its nodes already, under its own name and as MIMIC_E2E_NEXT_IMAGE (the same with -next).
+e2e: $(VENV)/.installed-dev ## real pods, in the cluster of KUBECONFIG, which has the images and no Mimic yet
+	$(BIN)/python -m pytest tests/e2e --durations=10 $(ARGS)
+
+KIND_CLUSTER := mimic-e2e
+KIND_CONFIG := .cache/$(KIND_CLUSTER).kubeconfig
+kind-e2e: ## the same from nothing: a cluster of kind (docker, kind, kubectl, helm), the images, the tests, and all gone
+	$(MAKE) image IMAGE=mimic:e2e
+	docker tag mimic:e2e mimic:e2e-next
+	docker build --tag mimic-example-python examples/kubernetes/python
+	mkdir -p .cache
+	kind create cluster --name $(KIND_CLUSTER) --kubeconfig $(KIND_CONFIG) --wait 2m
+	kind load docker-image --name $(KIND_CLUSTER) mimic:e2e mimic:e2e-next mimic-example-python
+	KUBECONFIG=$(CURDIR)/$(KIND_CONFIG) MIMIC_E2E_IMAGE=mimic:e2e $(MAKE) e2e; \
+		status=$$?; kind delete cluster --name $(KIND_CLUSTER); exit $$status
 
 check: $(VENV)/.installed-dev ## lint, format, types, import contracts, the chart, generated files up to date
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""Workloads that know the OpenAI SDK and nothing of Mimic; the MimicBackend in front of the chart's demo backend."""
+"""Workloads that know the OpenAI SDK and nothing of Mimic, and MimicBackends in front of a demo backend."""
 
 import os
 from copy import deepcopy
@@ -92,3 +92,29 @@ def _lay_over(below: dict[str, Any], above: dict[str, Any]) -> None:
             _lay_over(below[key], value)
         else:
             below[key] = deepcopy(value)
+
+
+def company(code: str, lifetime: int, image: str) -> list[Manifest]:
+    """A company's token service, which takes this code alone, and its model, each a Deployment with a Service."""
+    return [
+        *_served("tokens", image, ["--lifetime", str(lifetime)], [{"name": "DEMO_CODE", "value": code}]),
+        *_served("model", image, ["--any-token"], []),
+    ]
+
+
+COMPANY = {"chat": {"url": "http://model/v1"}, "auth": {"tokenURL": "http://tokens/token"}}
+"""A backend's spec in front of it, from within its namespace."""
+
+
+def _served(name: str, image: str, arguments: list[str], environment: list[Manifest]) -> list[Manifest]:
+    made = deployment(name, inject=False)
+    served = container("application", ("python", "-m", "mimic_proxy.demo", "--host", "0.0.0.0", "--port", "8080"))
+    served["image"] = image
+    served["command"] += arguments
+    served["env"] += environment
+    served["readinessProbe"] = {"tcpSocket": {"port": 8080}, "periodSeconds": 1}
+    # Until nobody is sent there any more.
+    served["lifecycle"] = {"preStop": {"exec": {"command": ["sleep", "3"]}}}
+    made["spec"]["template"]["spec"]["containers"] = [served]
+    service = {"selector": {"app": name}, "ports": [{"port": 80, "targetPort": 8080}]}
+    return [made, {"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": service}]

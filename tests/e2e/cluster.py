@@ -111,8 +111,8 @@ class Cluster:
 
     def metrics(self, pod: str, port: int = 18481) -> dict[str, float]:
         """What a proxy counts: the value by the series as it is written on the page."""
-        page = run("kubectl", "get", "--raw", f"/api/v1/namespaces/{self.namespace}/pods/{pod}:{port}/proxy/metrics")
-        return dict(_samples(page.splitlines()))
+        page = f"import urllib.request as r; print(r.urlopen('http://127.0.0.1:{port}/metrics').read().decode())"
+        return dict(_samples(self.execute(pod, "python", "-c", page, container="mimic-proxy").splitlines()))
 
     def condition(self, backend: str, kind: str) -> Manifest:
         """A condition of a MimicBackend; empty while there is none."""

@@ -1,14 +1,13 @@
 """The release that the README installs, once for all tests of this folder, and a namespace of its own for each."""
 
-import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
 from e2e import release
-from e2e.applications import backend, scripts, secret
+from e2e.applications import backend, secret
 from e2e.cluster import Cluster, eventually, needed, run
+from e2e.namespaces import fresh
 
 
 @pytest.fixture(scope="session")
@@ -23,17 +22,6 @@ def installed() -> Iterator[Cluster]:
         release.uninstall("mimic", release.SYSTEM)
     run("kubectl", "delete", "namespace", release.SYSTEM)
     run("kubectl", "delete", "customresourcedefinition", "mimicbackends.mimic.dev")
-
-
-@contextmanager
-def fresh() -> Iterator[Cluster]:
-    made = Cluster(f"e2e-{uuid.uuid4().hex[:8]}")
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    made.apply(
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": made.namespace, "labels": labels}}, scripts()
-    )
-    yield made
-    run("kubectl", "delete", "namespace", made.namespace, "--wait=false")
 
 
 @pytest.fixture

@@ -16,6 +16,16 @@ ENVIRONMENT = {
 }
 
 
+REFUSED = """
+import openai
+try:
+    openai.OpenAI(max_retries=0).models.retrieve("demo/chat-small")
+except openai.APIStatusError as error:
+    print(error.status_code, error.response.text)
+"""
+"""Prints how a call is refused."""
+
+
 def judge(printed: str, environment: dict[str, str] = ENVIRONMENT) -> None:
     """What answers.py has printed."""
     seen = json.loads(printed)
@@ -81,17 +91,11 @@ def test_a_pod_without_its_secret_starts_says_what_is_missing_and_is_healed(name
     namespace.apply(backend(), deployment("chat"))
     namespace.settled("deployment/chat")
     pod = namespace.pod("chat")
-    ask = (
-        "import openai\n"
-        "hi = [{'role': 'user', 'content': 'hi'}]\n"
-        "try: openai.OpenAI(max_retries=0).chat.completions.create(model='m', messages=hi)\n"
-        "except openai.APIStatusError as error: print(error.status_code, error.response.text)"
-    )
-    said = namespace.execute(pod, "python", "-c", ask)
+    said = namespace.execute(pod, "python", "-c", REFUSED)
     status, body = said.split(" ", 1)
     error = json.loads(body)["error"]
     assert (int(status), error["code"]) == (503, "token_unavailable")
-    assert "AUTH_CODE" in error["message"]
+    assert "secret/demo/AUTH_CODE does not exist" in error["message"]
     namespace.apply(secret())
 
     def heals() -> bool:

@@ -65,17 +65,22 @@ def _hurried(rules: Path) -> str:
     return yaml.safe_dump(document)
 
 
-def _configuration(folder: Path, pods: Pods, rules: Iterable[Path], interval: str) -> Path:
+def jobs_of(pods: Pods) -> list[dict[str, Any]]:
+    """What scrapes the admin ports of processes here, and gives each its labels as a PodMonitor would."""
+    targets = [{"targets": [f"127.0.0.1:{port}"], "labels": dict(labels)} for port, labels in pods.items()]
+    return [{"job_name": "mimic", "static_configs": targets}]
+
+
+def _configuration(folder: Path, jobs: list[dict[str, Any]], rules: Iterable[Path], interval: str) -> Path:
     for file in rules:
         (folder / file.name).write_text(_hurried(file))
-    targets = [{"targets": [f"127.0.0.1:{port}"], "labels": dict(labels)} for port, labels in pods.items()]
     config = folder / "prometheus.yml"
     config.write_text(
         yaml.safe_dump(
             {
                 "global": {"scrape_interval": interval, "evaluation_interval": interval, "scrape_timeout": interval},
                 "rule_files": [str(folder / file.name) for file in rules],
-                "scrape_configs": [{"job_name": "mimic", "static_configs": targets}],
+                "scrape_configs": jobs,
             }
         )
     )
@@ -93,13 +98,13 @@ def wrong_with(page: bytes) -> str:
 class _Process:
     """The program, on a port of its own. Its output goes to a file."""
 
-    def __init__(self, folder: Path, pods: Pods, rules: Iterable[Path], interval: str) -> None:
+    def __init__(self, folder: Path, jobs: list[dict[str, Any]], rules: Iterable[Path], interval: str) -> None:
         folder.mkdir()
         self.folder = folder
         self.url = f"http://127.0.0.1:{free_port()}"
         command = [
             tool("prometheus"),
-            f"--config.file={_configuration(folder, pods, tuple(rules), interval)}",
+            f"--config.file={_configuration(folder, jobs, tuple(rules), interval)}",
             f"--storage.tsdb.path={folder / 'data'}",
             f"--web.listen-address={self.url.removeprefix('http://')}",
             "--enable-feature=exemplar-storage",
@@ -121,10 +126,10 @@ class _Process:
 
 @asynccontextmanager
 async def scraping(
-    folder: Path, pods: Pods, rules: Iterable[Path] = (), interval: str = "1s"
+    folder: Path, pods: Pods | list[dict[str, Any]], rules: Iterable[Path] = (), interval: str = "1s"
 ) -> AsyncIterator[Prometheus]:
-    """One that scrapes the admin ports of `pods` and gives each its labels, as a PodMonitor would."""
-    process = _Process(folder, pods, rules, interval)
+    """One that scrapes the admin ports of `pods`, or by the `scrape_configs` that are given instead."""
+    process = _Process(folder, pods if isinstance(pods, list) else jobs_of(pods), rules, interval)
     try:
         async with httpx2.AsyncClient(base_url=process.url, trust_env=False, timeout=10) as client:
             ready = False

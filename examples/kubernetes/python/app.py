@@ -4,10 +4,14 @@
 """
 
 import os
+import signal
 import sys
 import time
 
 from openai import OpenAI, OpenAIError
+
+# The first process of a container is deaf to what it does not ask for, and would be killed after half a minute.
+signal.signal(signal.SIGTERM, lambda *_: sys.exit())
 
 client = OpenAI()
 MODEL = os.environ.get("MODEL", "demo/chat-small")

@@ -7,7 +7,7 @@ from typing import Any
 
 from mimic_operator.resource import places
 from mimic_operator.resource.backend import Backend
-from mimic_operator.resource.credentials import client_id_from_secret, mounted_keys
+from mimic_operator.resource.credentials import client_id_from_secret, mounted_keys, secret_place
 from mimic_operator.resource.naming import CONTAINER
 from mimic_operator.resource.quantity import amount
 from mimic_operator.resource.rules import DEFAULT_ADMIN_PORT, DEFAULT_PORT
@@ -213,7 +213,7 @@ def _mounts(backend: Backend) -> list[dict[str, Any]]:
     wanted = {
         "mimic-config": (places.CONFIG, True),
         "mimic-run": (places.RUN, False),
-        "mimic-secret": (places.SECRET, True) if auth.secret_ref else None,
+        "mimic-secret": (secret_place(auth), True) if auth.secret_ref else None,
         "mimic-identity": (places.IDENTITY, True) if auth.service_account_token else None,
         "mimic-ca": (places.CA, True) if tls.ca_bundle else None,
         "mimic-client-cert": (places.CLIENT_CERT, True) if tls.client_cert_secret_ref else None,

@@ -24,10 +24,16 @@ def mounted_keys(auth: Auth) -> tuple[str, ...]:
 
 def secret_settings(auth: Auth) -> dict[str, str]:
     """Settings that name the files of secrets, the projected token included."""
-    found = {setting: f"{places.SECRET}/{key}" for key, setting in _files(auth).items()}
+    found = {setting: f"{secret_place(auth)}/{key}" for key, setting in _files(auth).items()}
     if auth.service_account_token is not None:
         found["subject_token_file"] = f"{places.IDENTITY}/{places.IDENTITY_FILE}"
     return found
+
+
+def secret_place(auth: Auth) -> str:
+    """The folder that the Secret is mounted at; there has to be one."""
+    assert auth.secret_ref is not None
+    return f"{places.SECRET}/{auth.secret_ref.name}"
 
 
 def has_client_secret(auth: Auth) -> bool:

@@ -3,6 +3,7 @@
 CONFIG = "/etc/mimic/config"
 CONFIG_FILE = "mimic.yaml"
 SECRET = "/etc/mimic/secret"
+"""In it a folder of the Secret's name: who reads that a file is missing reads which Secret is."""
 CA = "/etc/mimic/ca"
 CA_FILE = "ca.crt"
 CLIENT_CERT = "/etc/mimic/client-cert"

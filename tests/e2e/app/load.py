@@ -1,4 +1,4 @@
-"""Calls the model without a pause, half of it in streams, with the SDK's default retries; a line of JSON for each call.
+"""Calls the model without a pause, half of it in streams, with the SDK's default retries; a line of JSON for each.
 
 On TERM it starts no further call, brings those at hand to their end, and ends: what a careful application does.
 """
