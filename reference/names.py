@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import get_args
 
+from mimic_operator.admission.inject import CLIENT_KEY
 from mimic_operator.admission.outcomes import OUTCOMES, REMARKS
 from mimic_operator.reconcile.rollout import Phase
 from mimic_operator.resource import naming
@@ -29,7 +30,7 @@ ANNOTATIONS = (
         naming.ANNOTATION_CLIENT_KEY_SECRET,
         "pods",
         "you",
-        "Secret of the pod's namespace with the key for a shared proxy",
+        f"Secret of the pod's namespace with the key for a shared proxy: NAME or NAME/KEY; KEY is else {CLIENT_KEY}",
     ),
     (naming.ANNOTATION_REVISION, "pod templates, pods", "Mimic", "the revision of the sidecar"),
     (naming.ANNOTATION_TEMPLATE_HASH, "pods, Deployments", "Mimic", "hash of what only a restart changes"),
@@ -40,6 +41,18 @@ ANNOTATIONS = (
         "hash of the configuration; on pods that of their start",
     ),
     (naming.ANNOTATION_PORT, "pods", "Mimic", "the API's port, where the usual one was taken"),
+    (
+        naming.ANNOTATION_APPLIED,
+        "a backend's objects",
+        "Mimic",
+        "hash of what was applied: an equal wish is not written",
+    ),
+    (
+        naming.ANNOTATION_DEFAULTS,
+        "ControllerRevisions",
+        "Mimic",
+        "what the operator's settings said of proxies when it was made, as JSON",
+    ),
     (naming.ANNOTATION_RETRY_AT, "workloads", "Mimic", "touched so that their controller tries again"),
 )
 MANAGERS = (
@@ -70,7 +83,11 @@ CONDITIONS = (
         "Ready, or that of the part which is not",
     ),
     ("ConfigValid", "the spec can be used", "Valid, Invalid"),
-    ("SecretResolved", "pods hold a token; never part of Ready", "NotAsked and what pods answer"),
+    (
+        "SecretResolved",
+        "proxies that were asked have their secret; never part of Ready",
+        "TokenHeld, SecretRead, SecretMissing, SecretUnreadable, Unreachable, NotAsked",
+    ),
     ("Injectable", "pods can get the sidecar", "Injectable, Conflict, QuotaOrLimits, NoRevision"),
     ("Available", "the Deployment serves", "Available, Unavailable, NoDeployment"),
     ("Progressing", "workloads take a change", ", ".join((*get_args(Phase), "NotPlanned"))),

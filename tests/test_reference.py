@@ -1,13 +1,15 @@
 """The page of all settings: complete, and as the settings are."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from mimic_operator.resource import naming
 from mimic_proxy.configuration import grants
 from mimic_proxy.configuration.presets import PRESETS
 from mimic_proxy.settings import READERS, SECRETS
-from reference import settings
+from reference import names, settings
 
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "settings.md"
 
@@ -30,6 +32,31 @@ def test_every_setting_and_every_preset_has_a_row_with_a_meaning_and_a_value() -
 def test_every_setting_of_a_grant_names_it() -> None:
     for name, (_, _, _, used) in ((name, row) for name, row in rows().items() if name not in PRESETS):
         assert bool(used) == (name in grants.SPECIFIC or name == "TOKEN_URL"), name
+
+
+def test_every_label_and_annotation_of_the_operator_is_on_the_page_of_names() -> None:
+    declared = {value for name, value in vars(naming).items() if name.startswith(("LABEL_", "ANNOTATION_"))}
+    lines = [line.split("`")[1] for line in names.page().splitlines() if line.startswith(f"| `{naming.GROUP}/")]
+    assert set(lines) == declared
+
+
+def test_labels_and_annotations_are_declared_in_one_place() -> None:
+    sources = Path(naming.__file__).parent.parent.rglob("*.py")
+    elsewhere = {
+        file.name
+        for file in sources
+        if file != Path(naming.__file__)
+        and re.search(r"^(LABEL|ANNOTATION)_\w+ = f?\"({GROUP}|mimic\.dev)/", file.read_text("utf-8"), re.MULTILINE)
+    }
+    assert elsewhere == set()
+
+
+def test_the_page_of_names_says_how_a_client_key_is_named() -> None:
+    (row,) = [
+        line for line in names.page().splitlines() if naming.ANNOTATION_CLIENT_KEY_SECRET in line and "you" in line
+    ]
+    assert "NAME or NAME/KEY" in row
+    assert "OPENAI_API_KEY" in row
 
 
 def test_defaults_and_bounds_are_told() -> None:

@@ -118,6 +118,9 @@ class Settings:
     rollout_on_upgrade: Flag = False
     """Whether a new operator's new image restarts workloads by itself."""
 
+    evict_missing: Flag = False
+    """Whether pods without the sidecar are evicted where their backend says `rollout.restartMissing`."""
+
     # What the processes tell.
     metrics_host: Text = "0.0.0.0"
     metrics_port: Port = 8080

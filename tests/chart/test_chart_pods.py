@@ -54,6 +54,19 @@ def test_the_operator_accepts_the_settings_that_it_is_given(file: Path, role: st
         assert {"name": "webhook", "containerPort": loaded.webhook_port} in spec["containers"][0]["ports"]
 
 
+@values_file
+def test_of_its_certificates_secret_the_webhook_sees_what_it_serves_with(file: Path):
+    """The Secret of mode `self` also holds the authority's key."""
+    found = {
+        name: [item["key"] for item in volume["secret"]["items"]]
+        for name, spec in pods(render(Rendering(values=[file])))
+        for volume in spec.get("volumes", [])
+        if "secret" in volume
+    }
+    assert found.pop("Deployment mimic-webhook") == ["tls.crt", "tls.key"]
+    assert {key for keys in found.values() for key in keys} <= {"ca.crt", "tls.crt"}
+
+
 def test_both_processes_stand_twice_and_one_of_each_may_go():
     manifests = render()
     for name in ("mimic-webhook", "mimic-reconciler"):

@@ -104,6 +104,11 @@ def test_secret_and_lease_are_the_reconcilers_by_name_and_nobody_elses(release: 
         assert not may(release.webhook, verb, resource, name, release.namespace), verb
 
 
+def test_pods_are_evicted_only_where_the_chart_says_so(control_plane: ControlPlane, admin: httpx2.Client):
+    with released(control_plane, admin, {"reconciler.evictMissing": "true"}) as release:
+        assert may(release.reconciler, "create", "core/pods/eviction", namespace="default")
+
+
 @pytest.mark.parametrize("kind", ["mutating", "validating"])
 def test_of_webhook_configurations_the_reconciler_has_its_own(release: Release, kind: str):
     resource = f"admissionregistration.k8s.io/{kind}webhookconfigurations"

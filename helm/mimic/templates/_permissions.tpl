@@ -41,6 +41,11 @@
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch]
+{{- if .Values.reconciler.evictMissing }}
+- apiGroups: [""]
+  resources: [pods/eviction]
+  verbs: [create]
+{{- end }}
 # What a MimicBackend consists of.
 - apiGroups: [apps]
   resources: [controllerrevisions]

@@ -10,7 +10,7 @@ from lightkube import AsyncClient, KubeConfig
 from lightkube.types import CascadeType, PatchType
 
 from mimic_operator.cluster.faults import Fault, fault_of
-from mimic_operator.cluster.kinds import KINDS, Kind, resource_of
+from mimic_operator.cluster.kinds import KINDS, POD, Kind, eviction, resource_of
 from mimic_operator.telemetry.spans import OFF, Spans
 
 CALL_SECONDS = 15.0
@@ -92,12 +92,20 @@ class Cluster:
         return made
 
     async def list(
-        self, kind: Kind, namespace: str | None, *, fields: dict[str, Any] | None = None, chunk: int = 500
+        self,
+        kind: Kind,
+        namespace: str | None,
+        *,
+        labels: dict[str, Any] | None = None,
+        fields: dict[str, Any] | None = None,
+        chunk: int = 500,
     ) -> AsyncIterator[Object]:
         """All of a kind, of one namespace or of all."""
         resource = resource_of(kind)
         with _faults(f"list {kind.plural}"):
-            found = self._lightkube.list(resource, namespace=namespace or "*", fields=fields, chunk_size=chunk)
+            found = self._lightkube.list(
+                resource, namespace=namespace or "*", labels=labels, fields=fields, chunk_size=chunk
+            )
             async for entry in found:
                 yield entry
 
@@ -127,6 +135,17 @@ class Cluster:
                 return False
             raise
         return True
+
+    async def evict(self, namespace: str, name: str, uid: str) -> None:
+        """Of the pod with this uid. A disruption budget that forbids it now is a Fault of reason `throttled`."""
+        manifest = {
+            "apiVersion": "policy/v1",
+            "kind": "Eviction",
+            "metadata": {"name": name, "namespace": namespace},
+            "deleteOptions": {"preconditions": {"uid": uid}},
+        }
+        with self._call("evict", POD, namespace, name):
+            await self._lightkube.create(eviction()(manifest), name, namespace=namespace)
 
     @contextmanager
     def _call(self, verb: str, kind: Kind, namespace: str | None, name: str) -> Iterator[None]:

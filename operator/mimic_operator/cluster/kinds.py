@@ -93,3 +93,16 @@ def resource_of(kind: Kind, status: bool = False) -> Any:
             resource=definition, parent=definition, plural=kind.plural, verbs=["get", "patch", "put"], action="status"
         )
     return type(kind.kind, (base, Generic), {"_api_info": info})
+
+
+@cache
+def eviction() -> Any:
+    """lightkube's class for the eviction of a pod."""
+    info = resource.ApiInfo(
+        resource=resource.ResourceDef("policy", "v1", "Eviction"),
+        parent=resource.ResourceDef("", "v1", "Pod"),
+        plural="pods",
+        verbs=["post"],
+        action="eviction",
+    )
+    return type("Eviction", (resource.NamespacedSubResource, Generic), {"_api_info": info})

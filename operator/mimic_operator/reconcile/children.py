@@ -11,12 +11,10 @@ from mimic_operator.cluster.kinds import KINDS, Kind
 from mimic_operator.reconcile.queue import Key
 from mimic_operator.reconcile.store import Store
 from mimic_operator.reconcile.workload import Ref
-from mimic_operator.resource.naming import GROUP, MANAGER, short_hash
+from mimic_operator.resource.naming import ANNOTATION_APPLIED, MANAGER, short_hash
 
 UNUSED_SECONDS = 60.0
 """A revision that nobody asks for is kept this long: a pod that was just admitted may not have been seen yet."""
-ANNOTATION_APPLIED = f"{GROUP}/applied-hash"
-"""On children: of the manifest that was applied."""
 Name = tuple[str, str]
 """Kind and name."""
 

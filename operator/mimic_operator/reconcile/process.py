@@ -16,8 +16,10 @@ from mimic_operator.cluster.metadata import MetadataReader
 from mimic_operator.errors import OperatorError
 from mimic_operator.reconcile import handlers
 from mimic_operator.reconcile.announce import Announcer
+from mimic_operator.reconcile.asking import Asking
 from mimic_operator.reconcile.children import Children
 from mimic_operator.reconcile.denied import Denied
+from mimic_operator.reconcile.missing import Missing
 from mimic_operator.reconcile.queue import Backoff, Key, Outcome, WorkQueue
 from mimic_operator.reconcile.reconciler import Reconciler
 from mimic_operator.reconcile.slots import Slots
@@ -103,6 +105,7 @@ class Process:
         self.watches = Watches(
             self.reader, self.store, around.clock, Backoff(around.random, most=30.0), settings.watch_namespaces
         )
+        self.asking = Asking(cluster, self.store, around.clock, around.random, self.queue.add)
         self.reconciler = Reconciler(
             cluster=cluster,
             store=self.store,
@@ -114,6 +117,7 @@ class Process:
             clock=around.clock,
             wall=around.wall,
             add=self.queue.add,
+            secret=self.asking.verdict,
         )
         self._show()
 
@@ -147,7 +151,9 @@ class Process:
             self.watches.run(),
             self._kopf(),
             self._reconcile(backends),
-            self._denied(),
+            self._listed(Denied(self._cluster, self.store, self._settings.watch_namespaces, self._around.wall).run),
+            self._listed(self.asking.run),
+            self._listed(self._missing().run),
         ]
         if self._settings.cert_mode == "self":
             tasks.append(self._trust().run())
@@ -177,10 +183,14 @@ class Process:
                 f"the cluster's MimicBackend is older than this operator, it lacks {named}: apply its CRD"
             )
 
-    async def _denied(self) -> None:
+    async def _listed(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Begins once all that is there has been seen."""
         for informer in self.watches.informers:
             await informer.listed.wait()
-        await Denied(self._cluster, self.store, self._settings.watch_namespaces, self._around.wall).run()
+        await work()
+
+    def _missing(self) -> Missing:
+        return Missing(self._cluster, self.store, self._around.clock, self._settings.evict_missing)
 
     def _trust(self) -> Trust:
         return Trust(

@@ -17,7 +17,7 @@ from mimic_operator.reconcile.queue import Key
 from mimic_operator.reconcile.revisions import Target, needed, stored_form, target_of
 from mimic_operator.reconcile.rollout import Before, Plan, Situation, Trail, Write, plan, written
 from mimic_operator.reconcile.slots import Slots
-from mimic_operator.reconcile.status import Injected, Observed, current_names, due, status_of
+from mimic_operator.reconcile.status import Injected, Observed, Verdict, current_names, due, status_of
 from mimic_operator.reconcile.store import ChildSeen, Entry, Store
 from mimic_operator.reconcile.workload import Ref, Workload, fields_to_apply, of_quota, read, seconds_of
 from mimic_operator.resource.backend import Backend
@@ -68,7 +68,7 @@ class Memory:
 
 @dataclass(slots=True)
 class Reconciler:
-    """clock: monotonic seconds. wall: Unix time. Each turn may raise Fault, and is then tried again."""
+    """clock: monotonic seconds. wall: Unix time. secret: its condition. A turn may raise Fault, and is tried again."""
 
     cluster: Cluster
     store: Store
@@ -80,6 +80,7 @@ class Reconciler:
     clock: Callable[[], float]
     wall: Callable[[], float]
     add: Callable[[Key], None]
+    secret: Callable[[Entry], Verdict]
     memories: dict[Key, Memory] = field(default_factory=dict)
     plans: dict[Key, Plan] = field(default_factory=dict)
 
@@ -324,6 +325,7 @@ class Reconciler:
             target=str(status.get("updateRevision") or ""),
             current=str(status.get("currentRevision") or ""),
             injected=self._injected(key, str(status.get("updateRevision") or "")),
+            secret=self.secret(entry),
         )
 
     def _observed(
@@ -344,6 +346,7 @@ class Reconciler:
             lost=self._lost(key),
             refused=self._refused(key),
             injected=self._injected(key, target.name),
+            secret=self.secret(entry),
             pods=deployment.counts if deployment is not None else None,
             selector=labels if shared else "",
         )

@@ -10,11 +10,8 @@ from mimic_operator.reconcile.store import ChildSeen, PodSeen
 from mimic_operator.reconcile.workload import Workload
 from mimic_operator.resource.backend import Backend
 from mimic_operator.resource.container import ProxyDefaults
-from mimic_operator.resource.naming import GROUP
+from mimic_operator.resource.naming import ANNOTATION_DEFAULTS
 from mimic_operator.resource.revision import Revision, revision_of
-
-ANNOTATION_DEFAULTS = f"{GROUP}/proxy-defaults"
-"""On ControllerRevisions: what the operator's settings said of proxies, to tell an upgrade from a change."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,9 +47,7 @@ class Injected:
         return self.current + self.outdated
 
 
-NOT_ASKED = Verdict(
-    "Unknown", "NotAsked", "the operator reads no Secret; the pods' /readyz tells whether they hold a token"
-)
+NOT_ASKED = Verdict("Unknown", "NotAsked", "no proxy runs that could be asked, and the operator itself reads no Secret")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

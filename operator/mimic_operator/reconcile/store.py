@@ -4,7 +4,7 @@ Every change says which backends it may concern; those are reconciled anew.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -267,11 +267,15 @@ class Store:
 
     def pods_of(self, key: Key) -> Iterator[PodSeen]:
         """Pods that name the backend, and if it is the default one those that name none; without those that end."""
-        pods: list[Iterable[PodSeen]] = [self.pods.get((key.namespace, key.name), {}).values()]
-        pods.append(self.pods.get((key.namespace, f"{key.namespace}/{key.name}"), {}).values())
+        return (pod for _, pod in self.named_pods_of(key))
+
+    def named_pods_of(self, key: Key) -> Iterator[tuple[str, PodSeen]]:
+        """The same, with their names."""
+        pods = [self.pods.get((key.namespace, key.name), {})]
+        pods.append(self.pods.get((key.namespace, f"{key.namespace}/{key.name}"), {}))
         if self.pods.get((key.namespace, None)) and self.default_backend(key.namespace) == key.name:
-            pods.append(self.pods[key.namespace, None].values())
-        return (pod for some in pods for pod in some if not pod.ending)
+            pods.append(self.pods[key.namespace, None])
+        return ((name, pod) for some in pods for name, pod in some.items() if not pod.ending)
 
     def near(self, key: Key) -> list[Ref]:
         """Workloads that the backend selects, and those that bear its fields, or whose fields nobody has read yet."""

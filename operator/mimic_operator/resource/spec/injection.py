@@ -97,5 +97,9 @@ class Rollout:
         600.0
     )
     restart_missing: Annotated[
-        bool, Flag("Restart workloads whose pods lack the sidecar although they ask for it.")
+        bool,
+        Flag(
+            "Evict pods that ask for the sidecar and lack it, one a minute. The operator must be allowed to: "
+            "reconciler.evictMissing of the chart."
+        ),
     ] = False

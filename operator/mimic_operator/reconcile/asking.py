@@ -1,0 +1,145 @@
+"""Asks proxies whether their secret is there: three pods for each backend and minute at most (decided case 23).
+
+The operator reads no Secret, so that this is how a missing one gets into the status.
+"""
+
+import asyncio
+import heapq
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx2
+import msgspec
+
+from mimic_operator.cluster.client import Cluster
+from mimic_operator.cluster.faults import Fault
+from mimic_operator.cluster.kinds import POD
+from mimic_operator.reconcile.queue import Key
+from mimic_operator.reconcile.readiness import (
+    MOST_PODS,
+    Answer,
+    Place,
+    answer_of,
+    chosen,
+    place_of,
+    told_before,
+    verdict_of,
+)
+from mimic_operator.reconcile.status import NOT_ASKED, Verdict
+from mimic_operator.reconcile.store import Entry, Store
+from mimic_operator.resource.naming import selector_of
+
+logger = logging.getLogger("mimic.secrets")
+
+LOOK_SECONDS = 1.0
+MOST_BACKENDS = 10
+"""So many in one look; with more than 600 backends each of them is asked for less often than each minute."""
+AGAIN_SECONDS = 60.0
+START_SECONDS = 15.0
+"""Pods that have no address yet were not asked, and are looked at again."""
+ANSWER_SECONDS = 3.0
+LONGEST_ANSWER = 65_536
+
+
+@dataclass(slots=True)
+class Asking:
+    """clock: monotonic seconds. random: [0, 1). changed: called with a backend whose verdict is another one."""
+
+    cluster: Cluster
+    store: Store
+    clock: Callable[[], float]
+    random: Callable[[], float]
+    changed: Callable[[Key], None]
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    """By the backend's uid; of one that was not asked for yet there is none."""
+    _due: dict[str, float] = field(default_factory=dict)
+
+    def verdict(self, entry: Entry) -> Verdict:
+        """The present one; before the first answer that of an earlier leader."""
+        return self.verdicts.get(entry.uid) or told_before(entry.status)
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        headers = {"accept": "application/json", "accept-encoding": "identity", "user-agent": "mimic-operator"}
+        # Connections to pods are not kept: a minute later it is another pod.
+        limits = httpx2.Limits(max_connections=MOST_BACKENDS * MOST_PODS, max_keepalive_connections=0)
+        async with httpx2.AsyncClient(
+            headers=headers, limits=limits, timeout=ANSWER_SECONDS, trust_env=False, follow_redirects=False
+        ) as http:
+            while True:
+                await self.look(http)
+                await asyncio.sleep(LOOK_SECONDS)
+
+    async def look(self, http: httpx2.AsyncClient) -> None:
+        """Asks for the backends whose time has come, the longest overdue first."""
+        now, there = self.clock(), {entry.uid for entry in self.store.entries.values()}
+        self._due = {uid: at for uid, at in self._due.items() if uid in there}
+        self.verdicts = {uid: verdict for uid, verdict in self.verdicts.items() if uid in there}
+        due: list[tuple[float, Key]] = []
+        for key, entry in self.store.entries.items():
+            if entry.backend is None or self._due.get(entry.uid, now) > now:
+                continue
+            if entry.mode == "Deployment" or any(pod.injected for pod in self.store.pods_of(key)):
+                due.append((self._due.get(entry.uid, float("-inf")), key))
+            else:
+                self._tell(key, entry, NOT_ASKED)
+        async with asyncio.TaskGroup() as group:
+            for _, key in heapq.nsmallest(MOST_BACKENDS, due):
+                group.create_task(self._ask_for(key, self.store.entries[key], http))
+
+    async def _ask_for(self, key: Key, entry: Entry, http: httpx2.AsyncClient) -> None:
+        self._due[entry.uid] = self.clock() + AGAIN_SECONDS
+        try:
+            pods = await self._pods(key, entry)
+        except Fault as fault:
+            logger.debug("Pods of %s could not be looked up: %s", key, fault, extra={"key": str(key)})
+            return
+        places = [place for pod in pods if (place := place_of(pod)) is not None]
+        if not places:
+            self._due[entry.uid] = self.clock() + START_SECONDS
+        answers = await asyncio.gather(*(ask(http, place) for place in places))
+        assert entry.backend is not None
+        secret = entry.backend.auth.secret_ref
+        self._tell(key, entry, verdict_of(answers, secret.name if secret is not None else ""))
+
+    def _tell(self, key: Key, entry: Entry, verdict: Verdict) -> None:
+        before, self.verdicts[entry.uid] = self.verdict(entry), verdict
+        if before == verdict:
+            return
+        if verdict.status == "False":
+            extra = {"key": str(key), "reason": verdict.reason}
+            logger.warning("The secret of %s: %s", key, verdict.message, extra=extra)
+        self.changed(key)
+
+    async def _pods(self, key: Key, entry: Entry) -> list[Mapping[str, Any]]:
+        """Some pods with a proxy of this backend, whole; nothing of them is kept. Raises Fault."""
+        most = 1 if self.verdict(entry).status == "True" else MOST_PODS
+        if entry.mode == "Deployment":
+            found: list[Mapping[str, Any]] = []
+            async for pod in self.cluster.list(POD, key.namespace, labels=selector_of(key.name), chunk=most):
+                found.append(pod)
+                if len(found) == most:
+                    break
+            return found
+        target = entry.status.get("updateRevision")
+        named = {name: pod.revision == target for name, pod in self.store.named_pods_of(key) if pod.injected}
+        names = chosen(named, most, [self.random() for _ in named])
+        fetched = await asyncio.gather(*(self.cluster.get(POD, key.namespace, name) for name in names))
+        return [pod for pod in fetched if pod is not None]
+
+
+async def ask(http: httpx2.AsyncClient, place: Place) -> Answer | None:
+    """None where no proxy answers there, in time and in its form."""
+    content = b""
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS), http.stream("GET", place.url) as response:
+            async for part in response.aiter_raw():
+                content += part
+                if len(content) > LONGEST_ANSWER:
+                    return None
+        return answer_of(msgspec.json.decode(content))
+    except (httpx2.HTTPError, TimeoutError, msgspec.DecodeError, UnicodeDecodeError) as error:
+        logger.debug("No answer at %s: %s", place.url, type(error).__name__)
+        return None
