@@ -55,6 +55,7 @@ def test_a_workload_that_is_selected_gets_the_proxy_by_a_rollout(namespace: Clus
     assert "initContainers" not in before["spec"]
     namespace.apply(backend(injection={"workloads": {"selector": {"matchLabels": {"team": "search"}}}}))
     eventually("all selected pods carry it", lambda: injected(namespace) == (1, 1))
+    namespace.settled("deployment/chat")
     judge(namespace.execute(namespace.pod("chat"), *ANSWERS))
 
 
