@@ -12,7 +12,7 @@ from e2e.cluster import ROOT, Manifest
 IMAGE = os.environ.get("MIMIC_E2E_APPLICATION_IMAGE", "mimic-example-python")
 """That of examples/kubernetes/python: any image with Python and the SDK does."""
 SCRIPTS = Path(__file__).parent / "app"
-IDLE = ("python", "-c", "import signal; signal.sigwait([signal.SIGTERM])")
+IDLE = ("python", "-c", "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit()); signal.pause()")
 LOAD = ("python", "/e2e/load.py")
 ANSWERS = ("python", "/e2e/answers.py")
 DEMO = "http://mimic-demo.mimic-system.svc"

@@ -29,6 +29,13 @@ def started(cluster: Cluster, app: str) -> bool:
     return "initContainers" in cluster.get("pod", cluster.pod(app))["spec"]
 
 
+def revision(cluster: Cluster, image: str) -> str:
+    """The backend's current revision, if it is one with this image."""
+    name: str = cluster.get("mimicbackend", "demo")["status"]["currentRevision"]
+    found = cluster.get("controllerrevision", name)["data"]["container"]["image"] == image
+    return name if found else ""
+
+
 def test_an_upgrade_a_rollback_an_uninstall_and_a_reinstall_disturb_no_running_pod(demo: Cluster, tmp_path: Path):
     demo.apply(deployment("chat", LOAD))
     demo.settled("deployment/chat")
@@ -37,7 +44,11 @@ def test_an_upgrade_a_rollback_an_uninstall_and_a_reinstall_disturb_no_running_p
         calls.goes_on()
         helm("upgrade", release.CHART, "--reset-then-reuse-values", *release.image_values(release.NEXT_IMAGE), "--wait")
         helm("test")
+        newer = eventually("a revision of the next image", lambda: revision(demo, release.NEXT_IMAGE))
         assert started(demo, "newer")
+        pod_of_newer = demo.get("pod", demo.pod("newer"))
+        assert pod_of_newer["metadata"]["annotations"]["mimic.dev/revision"] == newer
+        assert proxy_of(pod_of_newer)["image"] == release.NEXT_IMAGE
         assert proxy_of(demo.get("pod", pod))["image"] == release.IMAGE
         helm("rollback", "--wait")
         helm("test")

@@ -36,11 +36,13 @@ def target_of(
     """The revision that the spec asks for, in what of it is the user's.
 
     stored: the backend's ControllerRevisions by name. on_upgrade: whether a change of the operator's own restarts too.
+    Where nothing is selected it restarts nobody anyhow, and pods get the new one when their owners restart them.
     """
     newest = revision_of(backend, defaults)
     fresh = Target(newest.name, newest, defaults)
     wanted = str(status.get("updateRevision") or "")
-    if on_upgrade or wanted == newest.name or wanted not in stored:
+    restarts_nobody = backend.injection.workloads is None
+    if on_upgrade or restarts_nobody or wanted == newest.name or wanted not in stored:
         return fresh
     earlier = defaults_of(stored[wanted])
     if earlier is None:

@@ -1,0 +1,54 @@
+"""Which revision is wanted after an upgrade of the operator, whose proxies have another image from then on."""
+
+import json
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+
+from fakes.bad_backends import good
+from mimic_operator.reconcile.revisions import ANNOTATION_DEFAULTS, target_of
+from mimic_operator.reconcile.store import ChildSeen
+from mimic_operator.resource.backend import Backend, parse
+from mimic_operator.resource.container import ProxyDefaults
+from mimic_operator.resource.revision import revision_of
+
+OLD, NEW = ProxyDefaults(image="mimic:0.1.0"), ProxyDefaults(image="mimic:0.2.0")
+SELECTED = {"workloads": {"selector": {"matchLabels": {"team": "search"}}}}
+
+
+def backend(**spec: Any) -> Backend:
+    manifest = good("sidecar")
+    manifest["spec"] |= spec
+    return parse(manifest, strict=True)
+
+
+def image_after(before: Backend, now: Backend, *, on_upgrade: bool = False) -> str:
+    """The image that new pods get, once the operator of OLD is one of NEW. before: as OLD saw the backend last."""
+    name = revision_of(before, OLD).name
+    annotations = {ANNOTATION_DEFAULTS: json.dumps(asdict(OLD))}
+    stored = {name: ChildSeen("1", "uid", "2026-01-01T00:00:00Z", None, annotations, True)}
+    status = {"updateRevision": name, "observedGeneration": now.generation if now == before else now.generation - 1}
+    target = target_of(now, NEW, status=status, stored=stored, on_upgrade=on_upgrade)
+    assert target.made is not None
+    image: str = target.made.container["image"]
+    return image
+
+
+def test_selected_workloads_are_not_restarted_for_it():
+    selected = backend(injection=SELECTED)
+    assert image_after(selected, selected) == OLD.image
+
+
+@pytest.mark.parametrize("injection", [SELECTED, {}], ids=["selected", "labelled"])
+def test_they_are_where_the_operator_was_told_so(injection: dict[str, Any]):
+    assert image_after(backend(injection=injection), backend(injection=injection), on_upgrade=True) == NEW.image
+
+
+def test_a_change_that_restarts_them_anyhow_brings_it():
+    selected = backend(injection=SELECTED)
+    assert image_after(selected, backend(injection={**SELECTED, "readiness": "Token"})) == NEW.image
+
+
+def test_pods_that_carry_the_label_themselves_get_it_when_they_are_made_anew():
+    assert image_after(backend(), backend()) == NEW.image
