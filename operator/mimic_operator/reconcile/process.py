@@ -152,7 +152,6 @@ class Process:
             self._kopf(),
             self._reconcile(backends),
             self._listed(Denied(self._cluster, self.store, self._settings.watch_namespaces, self._around.wall).run),
-            self._listed(self.asking.run),
             self._listed(self._missing().run),
         ]
         if self._settings.cert_mode == "self":
@@ -235,13 +234,14 @@ class Process:
             group.create_task(self._resync())
 
     async def _open(self) -> None:
-        """Restarts may begin once every backend has had its first turn."""
+        """Restarts may begin once every backend has had its first turn; to ask proxies is not urgent before either."""
         start = self._around.clock()
         while not self.queue.idle():
             await asyncio.sleep(IDLE_LOOK_SECONDS)
         self.slots.start()
         seconds = round(self._around.clock() - start, 3)
         logger.info("Every MimicBackend was looked at", extra={"seconds": seconds})
+        await self.asking.run()
 
     async def _compare(self) -> None:
         while True:
