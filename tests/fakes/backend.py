@@ -236,8 +236,10 @@ class Backend:
         """Drop every connection and stop listening."""
         assert self._server is not None
         self._server.close()
-        self._drop(self.connections)
-        await asyncio.sleep(0)
+        # A connection that was accepted a moment ago shows itself some turns of the loop later.
+        for _ in range(5):
+            self._drop(self.connections)
+            await asyncio.sleep(0)
 
     async def __aenter__(self) -> Self:
         return self if self._server is not None else await self.start()
