@@ -1,13 +1,11 @@
 """`mimic-operator crd`: the CustomResourceDefinition as YAML."""
 
 import argparse
+import io
 
-import yaml
-
+from mimic_operator.manifest_files import write_manifests
 from mimic_operator.resource.crd import definition
 from mimic_operator.surroundings import Surroundings
-
-WIDTH = 120
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,12 +20,6 @@ def run(arguments: argparse.Namespace, surroundings: Surroundings) -> int:
 
 def definition_yaml() -> str:
     """The manifest; the same bytes each time."""
-    text: str = yaml.dump(definition(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=WIDTH)
-    return text
-
-
-class _Dumper(yaml.SafeDumper):
-    """What is said twice is written twice: aliases are hard to read and to compare."""
-
-    def ignore_aliases(self, data: object) -> bool:
-        return True
+    text = io.StringIO()
+    write_manifests([definition()], text)
+    return text.getvalue()

@@ -9,7 +9,21 @@ A message says what to write instead and never repeats a value: somebody may hav
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Literal, NamedTuple
+
+Reason = Literal[
+    "conflict",
+    "gone",
+    "throttled",
+    "forbidden",
+    "absent",
+    "invalid",
+    "unavailable",
+    "unreachable",
+    "timeout",
+    "internal",
+]
+"""Classes of what goes wrong with the API server, as metrics and logs call them; `internal` for defects too."""
 
 
 class Problem(NamedTuple):

@@ -1,6 +1,6 @@
-"""Manifests from files and pipes: YAML or JSON, several documents, Lists."""
+"""Manifests from files and pipes, YAML or JSON, several documents, Lists; and to them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -9,6 +9,14 @@ import yaml
 from mimic_operator.errors import InputError
 
 Manifest = dict[str, Any]
+LONGEST_LINE = 120
+
+
+class Plain(yaml.SafeDumper):
+    """What is said twice is written twice: aliases are hard to read and to compare."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        return True
 
 
 def read_manifests(file: str, source: TextIO) -> list[Manifest]:
@@ -25,6 +33,25 @@ def read_manifests(file: str, source: TextIO) -> list[Manifest]:
         where = f", line {mark.line + 1}" if mark is not None else ""
         raise InputError(f"{name} is no YAML{where}: {getattr(error, 'problem', None) or 'it is malformed'}") from None
     return [found for document in documents if document is not None for found in _flat(document, name)]
+
+
+def write_manifests(
+    manifests: Iterable[Mapping[str, Any]],
+    out: TextIO,
+    *,
+    explicit_start: bool = False,
+    dumper: type[yaml.SafeDumper] = Plain,
+) -> None:
+    """As YAML, keys in their order; the same bytes each time. explicit_start: `---` before the first one too."""
+    yaml.dump_all(
+        manifests,
+        out,
+        Dumper=dumper,
+        explicit_start=explicit_start,
+        sort_keys=False,
+        allow_unicode=True,
+        width=LONGEST_LINE,
+    )
 
 
 def _flat(document: Any, name: str) -> Iterator[Manifest]:

@@ -7,7 +7,7 @@ import yaml
 
 from mimic_operator.errors import InputError, InvalidBackend, Problem
 from mimic_operator.explain import explain
-from mimic_operator.manifest_files import Manifest, read_manifests
+from mimic_operator.manifest_files import Manifest, Plain, read_manifests, write_manifests
 from mimic_operator.reconcile.manifests import desired
 from mimic_operator.resource.backend import Backend, parse
 from mimic_operator.resource.container import ProxyDefaults, proxy_defaults
@@ -15,8 +15,6 @@ from mimic_operator.resource.naming import KIND
 from mimic_operator.resource.revision import revision_of
 from mimic_operator.settings import load
 from mimic_operator.surroundings import Surroundings
-
-LONGEST_LINE = 120
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,15 +42,7 @@ def run(arguments: argparse.Namespace, surroundings: Surroundings) -> int:
         surroundings.out.write("\n".join(explain(backend, revision_of(backend, defaults)) for backend in backends))
         return 0
     manifests = [manifest for backend in backends for manifest in _rendered(backend, defaults)]
-    yaml.dump_all(
-        manifests,
-        surroundings.out,
-        Dumper=_Dumper,
-        explicit_start=True,
-        sort_keys=False,
-        allow_unicode=True,
-        width=LONGEST_LINE,
-    )
+    write_manifests(manifests, surroundings.out, explicit_start=True, dumper=_Dumper)
     return 0
 
 
@@ -78,11 +68,8 @@ def _rendered(backend: Backend, defaults: ProxyDefaults) -> Iterator[Manifest]:
     yield from desired(backend, revision_of(backend, defaults))
 
 
-class _Dumper(yaml.SafeDumper):
-    """Files inside of manifests stay readable, and what is said twice is written twice."""
-
-    def ignore_aliases(self, data: object) -> bool:
-        return True
+class _Dumper(Plain):
+    """Files inside of manifests stay readable."""
 
 
 def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:

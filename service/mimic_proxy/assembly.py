@@ -105,7 +105,7 @@ def services_of(
     settings: Settings, telemetry: Telemetry, shared: Shared, pools: Pools, tokens: TokenSource
 ) -> Services:
     """What requests find that begin while these settings hold."""
-    translates = settings.dialect != "openai"
+    translates = settings.translates
     chat = parse_base(settings.chat_api_url, exact=translates)
     embeddings = parse_base(settings.embedding_api_url, exact=translates)
     places = {"chat": chat, "embeddings": embeddings}
@@ -151,11 +151,10 @@ def services_of(
 
 def models_backend(settings: Settings, services: Services, pools: Pools, timeout: float) -> Authorised | None:
     """Where the list of models is asked for, within so many seconds; None: no such place is known."""
-    base, name = services.backends["chat"].base, "CHAT_API_URL"
-    if services.translates:
-        if settings.envelope_models_url is None:
-            return None
-        base, name = parse_base(settings.envelope_models_url, exact=True), "ENVELOPE_MODELS_URL"
+    url, exact = settings.models_url, settings.translates
+    if url is None:
+        return None
+    base, name = parse_base(url, exact=exact), "ENVELOPE_MODELS_URL" if exact else "CHAT_API_URL"
     return Authorised(services, pools.of(base), base, name=name, timeout=timeout)
 
 

@@ -25,9 +25,8 @@ from mimic_proxy.tokens import explanation
 from mimic_proxy.tokens.token import AccessToken
 from mimic_proxy.web.models import WITHOUT_ROUTE, Models
 
-LONGEST_CHAT_SECONDS = 60.0
 LONGEST_WAIT_SECONDS = 60.0
-"""For the models call: a person waits for it."""
+"""For one call: a person waits for it."""
 LONGEST_QUOTE = 200
 LONGEST_EXPLANATION = 1000
 
@@ -76,17 +75,15 @@ class _ErrorBody(msgspec.Struct):
 
 def resolved_urls(settings: Settings) -> dict[str, str]:
     """What each kind of call asks, as it may be shown: method and URL, the values of queries hidden."""
-    exact = settings.dialect != "openai"
     places = [
         ("Chat completions", "POST", settings.chat_api_url, CHAT),
         ("Embeddings", "POST", settings.embedding_api_url, EMBEDDINGS),
     ]
-    models = settings.envelope_models_url if exact else settings.chat_api_url
-    if models is not None:
-        places.append(("Models", "GET", models, MODELS))
+    if settings.models_url is not None:
+        places.append(("Models", "GET", settings.models_url, MODELS))
     urls: dict[str, str] = {}
     for name, method, url, suffix in places:
-        base = parse_base(url, exact=exact)
+        base = parse_base(url, exact=settings.translates)
         place = (base.host_field + operation_target(base, suffix, b"")).decode("ascii")
         urls[name] = f"{method} {masked_url(f'{base.scheme}://{place}')}"
     if settings.grant not in WITHOUT_SERVICE and settings.token_url is not None:
@@ -123,7 +120,7 @@ async def check(mimic: Mimic, say: Say, model: str | None = None) -> bool:
 
 
 async def _try_models(mimic: Mimic, say: Say) -> bool:
-    if mimic.services.translates and mimic.settings.envelope_models_url is None:
+    if mimic.settings.models_url is None:
         if not mimic.settings.models:
             say("note  Models: neither MODELS nor ENVELOPE_MODELS_URL is set: callers see what has worked.")
         return True
@@ -138,9 +135,8 @@ async def _try_models(mimic: Mimic, say: Say) -> bool:
 
 
 async def _try_chat(mimic: Mimic, model: str, say: Say) -> bool:
-    seconds = min(limit for limit in (mimic.settings.total_timeout, LONGEST_CHAT_SECONDS) if limit)
     try:
-        answer = await probe.chat(mimic, model, seconds)
+        answer = await probe.chat(mimic, model, _patience(mimic))
     except MimicError as error:
         _fail(say, "Chat", error.message, _advice_on_backend(error, "CHAT_API_URL"))
         return False
@@ -209,9 +205,11 @@ def _told_once() -> Iterator[None]:
 
 def _models(mimic: Mimic) -> Models:
     """As the API port asks for them, but neither kept nor replaced by MODELS."""
-    limits = [seconds for seconds in (mimic.settings.total_timeout, LONGEST_WAIT_SECONDS) if seconds]
-    backend = mimic.models_backend(timeout=min(limits))
-    return Models(mimic.services, backend, fixed=(), cache_seconds=0.0)
+    return Models(mimic.services, mimic.models_backend(_patience(mimic)), fixed=(), cache_seconds=0.0)
+
+
+def _patience(mimic: Mimic) -> float:
+    return min(seconds for seconds in (mimic.settings.total_timeout, LONGEST_WAIT_SECONDS) if seconds)
 
 
 async def obtained(mimic: Mimic) -> AccessToken | MimicError:
@@ -257,7 +255,7 @@ def _judge(answer: Answer, settings: Settings, say: Say) -> bool:
 
 def _judge_missing(status: int, settings: Settings, say: Say) -> bool:
     """A backend without a list is a good one, and it looks just like a base whose path is wrong."""
-    if settings.dialect != "openai":
+    if settings.translates:
         url = resolved_urls(settings)["Models"]
         _fail(say, "Models", f"{url} answered {status}.", "Is ENVELOPE_MODELS_URL right? MODELS can name them instead.")
         return False

@@ -39,13 +39,10 @@ async def chat(mimic: Mimic, model: str, timeout: float) -> Translated:
     body = json.dumps({"model": model, "messages": [{"role": "user", "content": WORDS}], "max_tokens": 16}).encode()
     stamp = Stamp(services.new_trace()[:32], int(services.wall()))
     translation = services.dialect.translate(body, read_fields(body), stamp) if services.translates else None
-    given: Translated | None = None
 
-    def refused(answer: Answer) -> bool:
-        nonlocal given
+    def read(answer: Answer) -> Translated:
         status, plain = answer.fields.status, answer.plain(LARGEST_ANSWER_BYTES)
-        given = Translated(status, plain) if translation is None else translation.answer(status, plain)
-        return given.status == 401
+        return Translated(status, plain) if translation is None else translation.answer(status, plain)
 
     place = services.backends["chat"].base
     backend = Authorised(services, mimic.pools.of(place), place, name="CHAT_API_URL", timeout=timeout)
@@ -53,10 +50,10 @@ async def chat(mimic: Mimic, model: str, timeout: float) -> Translated:
     fields.passing += (b"content-type: application/json\r\n",)
     asked = BackendCall(unsampled(None, services.new_trace()))
     sent = body if translation is None else translation.body
-    await backend.ask(
-        b"POST", CHAT, fields, b"", asked, Tries(), body=sent, limit=LARGEST_ANSWER_BYTES, refused=refused
+    _, given = await backend.ask(
+        b"POST", CHAT, fields, b"", asked, Tries(), body=sent, limit=LARGEST_ANSWER_BYTES, read=read
     )
-    assert given is not None
+    assert given is not None, "`read` makes something of every answer"
     return given
 
 

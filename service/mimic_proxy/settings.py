@@ -338,6 +338,16 @@ class Settings:
     warnings: tuple[str, ...] = ()
     """Sentences for the log that do not stop the start; no setting."""
 
+    @property
+    def translates(self) -> bool:
+        """The backend does not speak as callers do, and each of its URLs is that of one call."""
+        return self.dialect != "openai"
+
+    @property
+    def models_url(self) -> str | None:
+        """Where the list of models is asked for; None: no such place is known."""
+        return self.envelope_models_url if self.translates else self.chat_api_url
+
     def __repr__(self) -> str:
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in redacted(self).items())})"
 

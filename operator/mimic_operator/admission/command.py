@@ -5,21 +5,17 @@ The manifests go to the standard output, the reasons to the error output, so tha
 """
 
 import argparse
-from typing import Any
-
-import yaml
 
 from mimic_operator.admission.choose import Place
 from mimic_operator.admission.inject import NATIVE_SINCE, Request
 from mimic_operator.admission.offline import Judged, describe, inject, world_of
 from mimic_operator.admission.outcomes import Verdict
-from mimic_operator.manifest_files import read_manifests
+from mimic_operator.manifest_files import read_manifests, write_manifests
 from mimic_operator.resource.container import proxy_defaults
 from mimic_operator.resource.naming import KIND
 from mimic_operator.settings import load
 from mimic_operator.surroundings import Surroundings
 
-LONGEST_LINE = 120
 DENIED = 1
 """Exit code: the cluster would refuse some of it."""
 
@@ -57,25 +53,12 @@ def run(arguments: argparse.Namespace, surroundings: Surroundings) -> int:
     world = world_of(backends, arguments.namespace, defaults)
     request = Request(place=Place(arguments.namespace), server=arguments.kubernetes)
     judged = [inject(each, world, request) for each in manifests]
-    _print([each.manifest for each in judged], surroundings)
+    write_manifests([each.manifest for each in judged], surroundings.out, explicit_start=len(judged) > 1)
     for each in judged:
         surroundings.err.writelines(f"{line}\n" for line in describe(each, explain=arguments.explain))
     if all(each.decision is None for each in judged):
         surroundings.err.write("There is no pod and no workload in it.\n")
     return DENIED if any(_is_denied(each) for each in judged) else 0
-
-
-def _print(manifests: list[dict[str, Any]], surroundings: Surroundings) -> None:
-    explicit = len(manifests) > 1
-    yaml.dump_all(
-        manifests,
-        surroundings.out,
-        Dumper=_Dumper,
-        explicit_start=explicit,
-        sort_keys=False,
-        allow_unicode=True,
-        width=LONGEST_LINE,
-    )
 
 
 def _is_denied(judged: Judged) -> bool:
@@ -87,10 +70,3 @@ def _version(text: str) -> tuple[int, int]:
     if not (major.isdigit() and minor.isdigit()):
         raise argparse.ArgumentTypeError("must be a version like 1.32")
     return int(major), int(minor)
-
-
-class _Dumper(yaml.SafeDumper):
-    """What is said twice is written twice."""
-
-    def ignore_aliases(self, data: object) -> bool:
-        return True

@@ -14,21 +14,16 @@ from mimic_operator.admission.reply import REPLY
 from mimic_operator.admission.review import Reviewer, operations, refusal
 from mimic_operator.admission.review import warnings as said
 from mimic_operator.admission.validate import judge
-from mimic_operator.cluster.connection import connection
+from mimic_operator.cluster.connection import IDENTITY, configure, connection
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.naming import GROUP, LABEL_COMPONENT, PLURAL, VERSION
 
 PODS, NAMESPACE_PODS, BACKENDS = "pods", "namespace-pods", "backends"
 """Paths of the webhook, and kopf's ids of the handlers."""
 PATHS = frozenset({PODS, NAMESPACE_PODS, BACKENDS})
-WATCH_SECONDS = 290
-"""Then a watch begins anew, with a list: whatever was lost comes."""
 IDLE_SECONDS = 0.05
-"""kopf has a task for each object that had an event; they end after so long, and a limit on them would be a queue."""
-REQUEST_SECONDS = 30.0
+"""Soon, since a limit on kopf's tasks would be a queue."""
 FORBIDDEN = 403
-IDENTITY: Any = "mimic"  # of a type that kopf keeps to itself
-"""For peering, which is off: kopf would make one of the user's name, and the user of a pod has none."""
 Serve = Callable[..., Any]
 
 
@@ -49,7 +44,7 @@ def registry_for(parts: Parts) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
 
     @kopf.on.startup(registry=registry, id="settings")
-    async def configure(settings: kopf.OperatorSettings, **_: object) -> None:
+    async def on_startup(settings: kopf.OperatorSettings, **_: object) -> None:
         _configure(settings, parts.serve)
 
     @kopf.on.login(registry=registry, id="login")
@@ -113,19 +108,10 @@ def _answer(registry: kopf.OperatorRegistry, parts: Parts) -> None:
 
 
 def _configure(settings: kopf.OperatorSettings, serve: Serve) -> None:
+    configure(settings, idle_seconds=IDLE_SECONDS)
     settings.admission.server = serve
     settings.admission.managed = None  # the chart owns the configurations
-    settings.posting.enabled = False
-    settings.scanning.disabled = True
-    settings.watching.server_timeout = WATCH_SECONDS
-    settings.watching.client_timeout = WATCH_SECONDS + 30
-    settings.watching.connect_timeout = 10
     settings.watching.label_selectors["apps", "v1", "controllerrevisions"] = LABEL_COMPONENT
-    settings.queueing.idle_timeout = IDLE_SECONDS
-    settings.networking.request_timeout = REQUEST_SECONDS
-    settings.persistence.finalizer = f"{GROUP}/unused"
-    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
-    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
 
 
 async def answering(registry: kopf.OperatorRegistry, namespaces: Sequence[str]) -> None:

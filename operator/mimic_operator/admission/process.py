@@ -36,10 +36,9 @@ from mimic_operator.surroundings import Surroundings
 from mimic_operator.telemetry.admissions import AdmissionMetrics
 from mimic_operator.telemetry.health import serving
 from mimic_operator.telemetry.logs import configure, logger
-from mimic_operator.telemetry.process import Telemetry, telemetry
+from mimic_operator.telemetry.process import Telemetry, run_to_its_end
 from mimic_operator.telemetry.spans import Spans
 
-OK, FAILED = 0, 1
 COMPARE_SECONDS = 60.0
 """The index against a list: what kopf did not hear of goes."""
 CHECK_SECONDS = 5.0
@@ -63,16 +62,7 @@ def run(arguments: argparse.Namespace, surroundings: Surroundings) -> int:
     settings = load(surroundings.environ, needed=AT_A_CLUSTER)
     config = cluster_config()
     configure(level=settings.log_level, style=settings.log_format, sink=surroundings.err.buffer)
-    try:
-        with telemetry("webhook", surroundings.environ) as shown:
-            asyncio.run(serve(settings, config, shown))
-    except OperatorError as error:
-        logger.error("The webhook ends: %s", error, extra={"reason": type(error).__name__})
-        return FAILED
-    except Exception:  # noqa: BLE001 - a defect's trace stands in a line like every other, and the container restarts
-        logger.exception("The webhook broke")
-        return FAILED
-    return OK
+    return run_to_its_end("webhook", surroundings.environ, lambda shown: asyncio.run(serve(settings, config, shown)))
 
 
 async def serve(settings: Settings, config: KubeConfig, shown: Telemetry) -> None:

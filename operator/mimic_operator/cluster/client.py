@@ -58,23 +58,21 @@ class Cluster:
         self, kind: Kind, namespace: str | None, name: str, patch: Mapping[str, Any], manager: str
     ) -> Object:
         """JSON merge patch (RFC 7396)."""
-        resource = resource_of(kind)
-        where: Any = {"namespace": namespace} if kind.namespaced else {}
-        with self._call("patch", kind, namespace, name):
-            made: Object = await self._lightkube.patch(
-                resource, name, dict(patch), patch_type=PatchType.MERGE, field_manager=manager, **where
-            )
-        return made
+        return await self._patch(kind, namespace, name, dict(patch), PatchType.MERGE, manager)
 
     async def change(
         self, kind: Kind, namespace: str | None, name: str, patch: Sequence[Mapping[str, Any]], manager: str
     ) -> Object:
         """JSON patch (RFC 6902); a test in it that does not hold is a Fault of reason `invalid`."""
-        resource = resource_of(kind)
+        return await self._patch(kind, namespace, name, [*patch], PatchType.JSON, manager)
+
+    async def _patch(
+        self, kind: Kind, namespace: str | None, name: str, patch: Object | list[Any], form: PatchType, manager: str
+    ) -> Object:
         where: Any = {"namespace": namespace} if kind.namespaced else {}
         with self._call("patch", kind, namespace, name):
             made: Object = await self._lightkube.patch(
-                resource, name, list(patch), patch_type=PatchType.JSON, field_manager=manager, **where
+                resource_of(kind), name, patch, patch_type=form, field_manager=manager, **where
             )
         return made
 

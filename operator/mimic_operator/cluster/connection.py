@@ -1,13 +1,38 @@
-"""kopf's credentials are lightkube's: one place decides which cluster it is."""
+"""How both processes run kopf. Its credentials are lightkube's: one place decides which cluster it is."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import kopf
 from lightkube import KubeConfig
 
+from mimic_operator.resource.naming import GROUP
+
+IDENTITY: Any = "mimic"  # of a type that kopf keeps to itself
+"""For peering, which is off: kopf would make one of the user's name, and the user of a pod has none."""
+WATCH_SECONDS = 290
+"""Then a watch begins anew, with a list: whatever was lost comes."""
+REQUEST_SECONDS = 30.0
 TOKEN_SECONDS = 600
 """After which a token's file is read again: the kubelet renews it."""
+
+
+def configure(settings: kopf.OperatorSettings, *, idle_seconds: float) -> None:
+    """Watches that end, and nothing written to anybody's objects.
+
+    idle_seconds: kopf has a task for each object that had an event; they end after so long.
+    """
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.watching.server_timeout = WATCH_SECONDS
+    settings.watching.client_timeout = WATCH_SECONDS + 30
+    settings.watching.connect_timeout = 10
+    settings.queueing.idle_timeout = idle_seconds
+    settings.networking.request_timeout = REQUEST_SECONDS
+    settings.persistence.finalizer = f"{GROUP}/unused"
+    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
+    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
 
 
 def connection(config: KubeConfig) -> kopf.ConnectionInfo:

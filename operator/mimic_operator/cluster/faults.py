@@ -1,23 +1,8 @@
 """What can go wrong with the API server, in classes that say what to do about it. Pure."""
 
 from collections.abc import Mapping, Sequence
-from typing import Literal
 
-from mimic_operator.errors import OperatorError
-
-Reason = Literal[
-    "conflict",
-    "gone",
-    "throttled",
-    "forbidden",
-    "absent",
-    "invalid",
-    "unavailable",
-    "unreachable",
-    "timeout",
-    "internal",
-]
-"""What metrics and logs call it."""
+from mimic_operator.errors import OperatorError, Reason
 
 
 class Fault(OperatorError):

@@ -8,15 +8,12 @@ import socket
 import time
 
 from mimic_operator.cluster.config import cluster_config
-from mimic_operator.errors import OperatorError
 from mimic_operator.reconcile.process import Machine
 from mimic_operator.reconcile.process import run as run_process
 from mimic_operator.settings import AT_A_CLUSTER, load
 from mimic_operator.surroundings import Surroundings
-from mimic_operator.telemetry.logs import configure, logger
-from mimic_operator.telemetry.process import telemetry
-
-OK, FAILED = 0, 1
+from mimic_operator.telemetry.logs import configure
+from mimic_operator.telemetry.process import run_to_its_end
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,13 +27,8 @@ def run(arguments: argparse.Namespace, surroundings: Surroundings) -> int:
     # Of a pod its name is unique; of two processes on one machine the number tells them apart.
     identity = f"{surroundings.environ.get('HOSTNAME') or socket.gethostname()}_{os.getpid()}"
     machine = Machine(identity=identity, clock=time.monotonic, wall=time.time, random=random.random)
-    try:
-        with telemetry("reconciler", surroundings.environ) as shown:
-            asyncio.run(run_process(settings, cluster_config(), machine, shown))
-    except OperatorError as error:
-        logger.error("The reconciler ends: %s", error, extra={"reason": type(error).__name__})
-        return FAILED
-    except Exception:  # noqa: BLE001 - a defect's trace stands in a line like every other, and the container restarts
-        logger.exception("The reconciler broke")
-        return FAILED
-    return OK
+    return run_to_its_end(
+        "reconciler",
+        surroundings.environ,
+        lambda shown: asyncio.run(run_process(settings, cluster_config(), machine, shown)),
+    )

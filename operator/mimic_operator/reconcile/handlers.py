@@ -12,17 +12,12 @@ from typing import Any
 import kopf
 from lightkube import KubeConfig
 
-from mimic_operator.cluster.connection import connection
+from mimic_operator.cluster.connection import IDENTITY, configure, connection
 from mimic_operator.reconcile.queue import Key
 from mimic_operator.resource.naming import GROUP, PLURAL, VERSION
 
 Seen = Callable[[Key, Mapping[str, Any] | None], None]
-WATCH_SECONDS = 290
 IDLE_SECONDS = 0.5
-"""kopf has a task for each object that had an event; they end after so long."""
-REQUEST_SECONDS = 30.0
-IDENTITY: Any = "mimic"  # of a type that kopf keeps to itself
-"""For peering, which is off: kopf would make one of the user's name, and the user of a pod has none."""
 
 
 def registry_for(seen: Seen, config: KubeConfig) -> kopf.OperatorRegistry:
@@ -30,8 +25,8 @@ def registry_for(seen: Seen, config: KubeConfig) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
 
     @kopf.on.startup(registry=registry, id="settings")
-    async def configure(settings: kopf.OperatorSettings, **_: object) -> None:
-        _configure(settings)
+    async def on_startup(settings: kopf.OperatorSettings, **_: object) -> None:
+        configure(settings, idle_seconds=IDLE_SECONDS)
 
     @kopf.on.login(registry=registry, id="login")
     async def login(**_: object) -> kopf.ConnectionInfo:
@@ -42,19 +37,6 @@ def registry_for(seen: Seen, config: KubeConfig) -> kopf.OperatorRegistry:
         seen(Key(namespace or "", name), None if event["type"] == "DELETED" else dict(body))
 
     return registry
-
-
-def _configure(settings: kopf.OperatorSettings) -> None:
-    settings.posting.enabled = False
-    settings.scanning.disabled = True
-    settings.watching.server_timeout = WATCH_SECONDS
-    settings.watching.client_timeout = WATCH_SECONDS + 30
-    settings.watching.connect_timeout = 10
-    settings.queueing.idle_timeout = IDLE_SECONDS
-    settings.networking.request_timeout = REQUEST_SECONDS
-    settings.persistence.finalizer = f"{GROUP}/unused"
-    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
-    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
 
 
 async def watching(seen: Seen, config: KubeConfig, namespaces: Sequence[str]) -> None:

@@ -8,7 +8,9 @@ docs/reference/injection.md, `kind` a kind of object.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
+
+from mimic_operator.errors import Reason
 
 Kind = Literal["counter", "gauge", "histogram"]
 
@@ -127,19 +129,7 @@ RECONCILER = (
 CATALOGUE = {metric.name: metric for metric in (*BOTH, *WEBHOOK, *RECONCILER)}
 """All of them, by name."""
 
-FAULTS = (
-    "conflict",
-    "gone",
-    "throttled",
-    "forbidden",
-    "absent",
-    "invalid",
-    "unavailable",
-    "unreachable",
-    "timeout",
-    "internal",
-)
-"""Classes of what goes wrong with the API server, and `internal` for defects too."""
+FAULTS: tuple[Reason, ...] = get_args(Reason)
 DEGRADATIONS = ("ProgressTimeout", "ReplicaFailure", "Contended", "SingleUseCredential")
 HALTED = ("ProgressTimeout", "ReplicaFailure")
 """Of these: the rollout stands still."""

@@ -1,6 +1,6 @@
-"""What one process tells of itself besides its log: metrics and spans."""
+"""What one process tells of itself: metrics, spans, and in the log why it ends."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -8,10 +8,15 @@ from typing import Literal
 
 from prometheus_client import CollectorRegistry
 
+from mimic_operator.errors import OperatorError
 from mimic_operator.telemetry.catalogue import SPANS
 from mimic_operator.telemetry.exporting import exporting
 from mimic_operator.telemetry.exposition import counter, process_registry
+from mimic_operator.telemetry.logs import logger
 from mimic_operator.telemetry.spans import Spans
+
+OK, FAILED = 0, 1
+Name = Literal["webhook", "reconciler"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +28,7 @@ class Telemetry:
 
 
 @contextmanager
-def telemetry(process: Literal["webhook", "reconciler"], environ: Mapping[str, str]) -> Iterator[Telemetry]:
+def telemetry(process: Name, environ: Mapping[str, str]) -> Iterator[Telemetry]:
     """For the life of the process; at its end the last spans are sent, for which it waits some seconds at most."""
     own = version("mimic")
     registry = process_registry(process, own)
@@ -34,3 +39,17 @@ def telemetry(process: Literal["webhook", "reconciler"], environ: Mapping[str, s
 
     with exporting(environ, service=f"mimic-{process}", version=own, exported=exported) as spans:
         yield Telemetry(registry, spans)
+
+
+def run_to_its_end(process: Name, environ: Mapping[str, str], work: Callable[[Telemetry], None]) -> int:
+    """The exit code; the log says why it is not 0."""
+    try:
+        with telemetry(process, environ) as shown:
+            work(shown)
+    except OperatorError as error:
+        logger.error("The %s ends: %s", process, error, extra={"reason": type(error).__name__})
+        return FAILED
+    except Exception:  # noqa: BLE001 - a defect's trace stands in a line like every other, and the container restarts
+        logger.exception("The %s broke", process)
+        return FAILED
+    return OK

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
+from mimic_proxy.dialects.base import Translated
 from mimic_proxy.errors import MimicError, UpstreamAuthFailed, UpstreamBadResponse
 from mimic_proxy.relay.call import Answer, call
 from mimic_proxy.relay.headers import RequestFields, head_end, head_start
@@ -28,9 +29,8 @@ class BackendCall:
         self.token_waits: tuple[TokenWait, ...] = ()
 
 
-def refused_by_status(answer: Answer) -> bool:
-    """The backend says so as HTTP does."""
-    return answer.fields.status == 401
+def as_it_came(answer: Answer) -> None:
+    """The backend speaks as the caller does."""
 
 
 class Authorised:
@@ -54,11 +54,12 @@ class Authorised:
         *,
         body: bytes | None = None,
         limit: int,
-        refused: Callable[[Answer], bool] = refused_by_status,
-    ) -> Answer:
-        """The whole answer to one call; a refused token is replaced once.
+        read: Callable[[Answer], Translated | None] = as_it_came,
+    ) -> tuple[Answer, Translated | None]:
+        """The whole answer to one call, and what `read` made of it; a refused token is replaced once.
 
-        suffix: path below the base. limit: bytes of the answer's body. Raises MimicError.
+        suffix: path below the base. limit: bytes of the answer's body. read: its status, if it makes anything of an
+        answer, says whether the token was refused. Raises MimicError.
         """
         services = self.services
         token = await self._token(None, 0.0, asked)
@@ -71,10 +72,11 @@ class Authorised:
                 tries.error_type = "other"
                 message = f"The backend answered with a redirect, which is not followed. Check {self.name}."
                 raise UpstreamBadResponse(message, error_type="other")
-            if not refused(answer):
+            made = read(answer)
+            if (answer.fields.status if made is None else made.status) != 401:
                 if answer.fields.status < 300:
                     services.tokens.accepted(token, services.clock())
-                return answer
+                return answer, made
             tries.error_type = "unauthorized"
             if not last:
                 tries.repeated("unauthorized", services.clock())

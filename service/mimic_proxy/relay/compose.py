@@ -99,14 +99,10 @@ class _Composition:
                 raise _Stop
 
     async def _call(self, index: int) -> Translated | None:
-        taken: Translated | None = None
+        def take(answer: Answer) -> Translated | None:
+            return self.embedding.take(index, answer.fields.status, answer.plain(LARGEST_ANSWER_BYTES))
 
-        def refused(answer: Answer) -> bool:
-            nonlocal taken
-            taken = self.embedding.take(index, answer.fields.status, answer.plain(LARGEST_ANSWER_BYTES))
-            return taken is not None and taken.status == 401
-
-        await self.backend.ask(
+        _, refusal = await self.backend.ask(
             b"POST",
             EMBEDDINGS,
             self.request.fields,
@@ -115,9 +111,9 @@ class _Composition:
             self.tries[index],
             body=self.embedding.bodies[index],
             limit=LARGEST_ANSWER_BYTES,
-            refused=refused,
+            read=take,
         )
-        return taken
+        return refusal
 
 
 def _first(group: BaseExceptionGroup[MimicError]) -> MimicError:

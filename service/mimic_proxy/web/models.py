@@ -17,7 +17,7 @@ import msgspec
 from mimic_proxy.dialects.base import Translated
 from mimic_proxy.errors import MimicError, ModelNotFound, UpstreamError
 from mimic_proxy.relay.answer import JSON_LINE
-from mimic_proxy.relay.authorised import Authorised, BackendCall
+from mimic_proxy.relay.authorised import Authorised, BackendCall, as_it_came
 from mimic_proxy.relay.body import UNREADABLE
 from mimic_proxy.relay.call import Answer
 from mimic_proxy.relay.headers import RequestFields, ResponseFields
@@ -28,7 +28,6 @@ WITHOUT_ROUTE = frozenset({404, 405, 501})
 LONGEST_LIST_BYTES = 16777216
 MOST_WORKED = 256
 WITHOUT_CALL = Answer(ResponseFields(404), b"")
-NOT_TRANSLATED = Translated(502, b"{}")
 
 logger = logging.getLogger("mimic.models")
 
@@ -183,22 +182,19 @@ class Models:
         asked.tries.forget()
         if self.backend is None:
             return Answer(ResponseFields(404), b"")
-        if not self.services.translates:
-            return await self.backend.ask(b"GET", suffix, fields, query, asked, asked.tries, limit=LONGEST_LIST_BYTES)
-        dialect, translated = self.services.dialect, NOT_TRANSLATED
-
-        def refused(answer: Answer) -> bool:
-            nonlocal translated
-            translated = dialect.models(answer.fields.status, answer.plain(LONGEST_LIST_BYTES)) or NOT_TRANSLATED
-            return translated.status == 401
-
-        answer = await self.backend.ask(
-            b"GET", suffix, fields, query, asked, asked.tries, limit=LONGEST_LIST_BYTES, refused=refused
+        read = self._translated if self.services.translates else as_it_came
+        answer, translated = await self.backend.ask(
+            b"GET", suffix, fields, query, asked, asked.tries, limit=LONGEST_LIST_BYTES, read=read
         )
+        if translated is None:
+            return answer
         shown = ResponseFields(translated.status)
         shown.request_id = answer.fields.request_id
         shown.lines = [JSON_LINE, *answer.fields.lines_beside_body]
         return Answer(shown, translated.body)
+
+    def _translated(self, answer: Answer) -> Translated | None:
+        return self.services.dialect.models(answer.fields.status, answer.plain(LONGEST_LIST_BYTES))
 
 
 def _is_named(entry: msgspec.Raw, name: str) -> bool:
