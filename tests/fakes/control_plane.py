@@ -127,6 +127,7 @@ class ControlPlane:
         if "kube-apiserver" not in self._running:
             self._launch("kube-apiserver", self._apiserver_flags())
         self._wait_for("/readyz", "ok")
+        self._wait_for_custom_resources()
         if self._controllers:
             for name, flags in self._controller_flags().items():
                 if not self._lives(name) and shutil.which(name, path=self._programs):
@@ -205,6 +206,15 @@ class ControlPlane:
                 tail = self._running["kube-apiserver"].tail
                 assert time.monotonic() < deadline, f"no {content} at {path} in {START_SECONDS} s:\n{tail()}"
                 time.sleep(0.1)
+
+    def _wait_for_custom_resources(self) -> None:
+        """What a restarted API server is ready before: for a moment it refuses the kinds of CRDs with 503."""
+        with self.http() as client:
+            definitions = client.get("/apis/apiextensions.k8s.io/v1/customresourcedefinitions").json()["items"]
+        for spec in (definition["spec"] for definition in definitions):
+            served = next(version["name"] for version in spec["versions"] if version["served"])
+            path = f"/apis/{spec['group']}/{served}/{spec['names']['plural']}"
+            self._wait_for(f"{path}?limit=1", f'"kind":"{spec["names"]["kind"]}List"')
 
     def _write_keys(self) -> None:
         folder = self.folder
