@@ -32,6 +32,7 @@ STOP_SECONDS = 3.0
 """Then it is killed: an API server waits a minute for those that watch."""
 _SERVICE_ADDRESS = "10.96.0.1"
 _SERVICE_NAMES = ("kubernetes", "kubernetes.default", "kubernetes.default.svc")
+_ASKED = "mutation.webhook.admission.k8s.io/round_"
 _NEEDED = ("etcd", "kube-apiserver")
 _USERS = {
     "admin": ("mimic-admin", "system:masters"),
@@ -186,6 +187,18 @@ class ControlPlane:
         """What was asked of the API server so far, by whom: audit events, without bodies, oldest first."""
         for line in self.audit_log.read_text("utf-8").splitlines():
             yield json.loads(line)
+
+    def webhooks_called(self, namespace: str) -> dict[str, set[str]]:
+        """Of each pod created there by name: which mutating webhooks the API server says that it asked."""
+        called: dict[str, set[str]] = {}
+        for event in self.audit():
+            about = event.get("objectRef", {})
+            if (event["verb"], about.get("resource"), about.get("namespace")) != ("create", "pods", namespace):
+                continue
+            notes = event.get("annotations", {})
+            rounds = [json.loads(text) for key, text in notes.items() if key.startswith(_ASKED)]
+            called[about["name"]] = {each["webhook"] for each in rounds}
+        return called
 
     # How it is made
 

@@ -99,13 +99,19 @@ def test_a_pod_that_came_out_goes_in_again_unchanged(served: Writer):
     assert twice.answer["spec"] == once.answer["spec"]
 
 
-def test_pods_that_ask_for_nothing_never_reach_the_webhook(served: Writer, webhook: Webhook):
+def test_pods_that_ask_for_nothing_never_reach_the_webhook(
+    served: Writer, webhook: Webhook, control_plane: ControlPlane
+):
     before = webhook.reviewed()
-    for labels in ({}, {"mimic.dev/inject": "false"}, {"mimic.dev/inject": "true", "mimic.dev/component": "proxy"}):
-        assert served.write(own(labels=labels)).proxies == []
-    assert webhook.reviewed() == before
-    assert served.write(own()).proxies
-    assert webhook.reviewed() == before + 1
+    assert served.write(own(name="asking")).proxies
+    assert webhook.reviewed() > before
+    silent = ({}, {"mimic.dev/inject": "false"}, {"mimic.dev/inject": "true", "mimic.dev/component": "proxy"})
+    for number, labels in enumerate(silent):
+        assert served.write(own(name=f"silent-{number}", labels=labels)).proxies == []
+    assert control_plane.webhooks_called(served.namespace) == {
+        "asking": {"pods.mimic.dev"},
+        **{f"silent-{number}": set() for number in range(len(silent))},
+    }
 
 
 DENIED = {
