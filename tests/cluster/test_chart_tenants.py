@@ -33,6 +33,10 @@ REFUSED: dict[str, dict[str, Any]] = {
     "the embeddings": {"embedding": {"url": "https://evil.example/v1"}},
     "the token service": {"auth": {"tokenURL": "https://evil.example/token", "secretRef": {"name": "corp"}}},
     "traces": {"proxy": {"telemetry": {"otlpEndpoint": "https://evil.example:4318"}}},
+    "the list of models": {
+        "dialect": {"type": "Envelope", "envelope": {"models": {"url": "https://evil.example/models"}}},
+        "embedding": {"url": "https://eu.models.example.com/v1"},
+    },
     "another image": {"proxy": {"image": {"repository": "evil.example/mimic"}}},
     "an image that begins alike": {"proxy": {"image": {"repository": "registry.example.com/mimic-evil"}}},
 }
