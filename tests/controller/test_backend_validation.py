@@ -7,6 +7,10 @@ import pytest
 from fakes.manifests import DEFAULTS, Manifest, backend, shared
 from mimic_operator.admission.choose import candidate
 from mimic_operator.admission.validate import judge
+from mimic_operator.explain import explain
+from mimic_operator.resource.backend import parse
+from mimic_operator.resource.cautions import WORDS, cautions
+from mimic_operator.resource.revision import revision_of
 
 DEFAULT = {"default": True}
 NEWER = {"image": {"tag": "2.0"}}
@@ -66,16 +70,65 @@ def test_what_reaches_the_pods_without_a_restart_is_no_news():
 
 
 def test_a_shared_proxy_restarts_by_itself():
-    old, new = shared(), shared()
+    guarded = {"networkPolicy": {"enabled": True}, "open": False}
+    old, new = shared(**guarded), shared(**guarded)
     new["spec"]["proxy"] = NEWER
     assert said(new, old)[1] == ("This change restarts the pods of the shared proxy, one after another.",)
 
 
 def test_refresh_tokens_beside_many_pods_and_a_suspension_are_warned_of():
-    assert "spends the same refresh token" in said(backend(auth=REFRESH))[1][0]
+    assert "several pods share one refresh token" in said(backend(auth=REFRESH))[1][0]
     assert said(backend(suspend=True))[1] == ("spec.suspend: nothing of this reaches a pod until it is false.",)
 
 
 def test_an_invalid_one_is_told_field_by_field():
     (warning,) = said(backend(chat={"url": "http://x.example"}))[1]
     assert warning.startswith("spec.chat.url must begin with https://")
+
+
+CAUTIONS = {
+    "NotVerified": (backend(tls={"verify": False}), "spec.tls.verify: "),
+    "PlainHttp": (backend(tls={"insecure": True}, chat={"url": "http://a"}), "spec.tls.insecure: "),
+    "Open": (shared(), "spec.deployment.open: "),
+    "RefreshTokenShared": (backend(auth=REFRESH), "spec.auth.singleUse: "),
+    "NoTokenStore": (
+        backend(auth={**REFRESH, "singleUse": True}, mode="Deployment", deployment={"open": True, "replicas": 1}),
+        "spec.auth.tokenStore: ",
+    ),
+    "DebugLogs": (backend(proxy={"logLevel": "DEBUG"}), "spec.proxy.logLevel: "),
+    "NoEffect": (backend(injection={"env": {"mode": "None", "extra": [{"name": "A"}]}}), "spec.injection.env.extra: "),
+    "Suspended": (backend(suspend=True), "spec.suspend: "),
+}
+
+
+def test_every_caution_has_a_case():
+    assert CAUTIONS.keys() == WORDS.keys()
+
+
+@pytest.mark.parametrize("word", CAUTIONS)
+def test_a_caution_is_an_admission_warning_and_a_line_of_the_explanation_alike(word: str):
+    given, path = CAUTIONS[word]
+    read = parse(given)
+    (caution,) = [each for each in cautions(read) if each.word == word]
+    assert f"{caution.path}: {caution.sentence}." in said(given)[1]
+    assert caution.path.startswith(path.removesuffix(": "))
+    shown = " ".join(explain(read, revision_of(read, DEFAULTS)).split())
+    assert f"Warning {caution.path}: {caution.sentence}" in shown
+    assert [each.word for each in cautions(parse(backend()))] == []
+
+
+@pytest.mark.parametrize(
+    ("field", "spec"),
+    [
+        ("spec.injection.port", {"injection": {"port": 9000}}),
+        ("spec.injection.adminPort", {"injection": {"adminPort": 9000}}),
+        ("spec.injection.native", {"injection": {"native": "Never"}}),
+        ("spec.injection.readiness", {"injection": {"readiness": "Token"}}),
+        ("spec.rollout", {"rollout": {"policy": "Manual"}}),
+    ],
+)
+def test_what_a_deployment_has_no_use_for_is_told(field: str, spec: dict[str, Any]):
+    central = shared()
+    central["spec"] |= spec
+    assert f"{field}: has no effect in mode Deployment." in said(central)[1]
+    assert said(backend(**spec))[1] == ()

@@ -7,6 +7,7 @@ from typing import Any
 from mimic_operator.admission.choose import Candidate, candidate
 from mimic_operator.errors import InvalidBackend
 from mimic_operator.resource.backend import Backend, parse
+from mimic_operator.resource.cautions import cautions
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.revision import revision_of
 
@@ -42,13 +43,8 @@ def _warnings(new: Mapping[str, Any], old: Mapping[str, Any] | None, defaults: P
         for path, sentence in invalid.problems:
             yield f"{path} {sentence}; pods keep the last good revision."
         return
-    if backend.suspend:
-        yield "spec.suspend: nothing of this reaches a pod until it is false."
-    if backend.mode == "Sidecar" and backend.auth.grant == "RefreshToken":
-        yield (
-            "spec.auth.grant: each sidecar spends the same refresh token; if the token service rotates them, set "
-            "singleUse, with mode Deployment and one replica."
-        )
+    for caution in cautions(backend):
+        yield f"{caution.path}: {caution.sentence}."
     if old is not None:
         yield from _restarts(backend, new, old, defaults)
 
