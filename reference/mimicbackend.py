@@ -92,8 +92,7 @@ def _rules() -> str:
         "",
     ]
     lines += ["| field | rule |", "| --- | --- |"]
-    offline = " (not by the API server; the condition ConfigValid tells)"
-    lines += [f"| `{rule.path}` | {_cell(rule.sentence)}{'' if rule.cel else offline} |" for rule in RULES]
+    lines += [f"| `{rule.path}` | {_cell(rule.sentence)} |" for rule in RULES]
     return "\n".join(lines) + "\n"
 
 

@@ -7,12 +7,21 @@ from typing import Any
 
 import httpx2
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
 
+from fakes.definition import installed
+from fakes.generated_backends import backends
+from fakes.injection import admit
 from fakes.kubernetes_examples import EXAMPLES, manifest_in
+from fakes.manifests import container, pod
+from mimic_operator.admission.choose import Place
+from mimic_operator.admission.inject import Request
 from mimic_operator.reconcile.manifests import desired
-from mimic_operator.resource.backend import parse
+from mimic_operator.resource.backend import Backend, parse
 from mimic_operator.resource.container import ProxyDefaults
+from mimic_operator.resource.naming import API_VERSION, KIND
 from mimic_operator.resource.revision import from_data, revision_of
+from mimic_operator.resource.shape import write_fields
 
 DEFAULTS = ProxyDefaults(image="registry.example.com/mimic:0.1.0")
 PLURALS = {
@@ -31,14 +40,17 @@ APPLY = {"content-type": "application/apply-patch+yaml"}
 def rendered(example: Path, namespace: str) -> list[dict[str, Any]]:
     manifest = manifest_in(example)
     manifest["metadata"] = {**manifest["metadata"], "namespace": namespace}
-    backend = parse(manifest, strict=True)
+    return objects_of(parse(manifest, strict=True))
+
+
+def objects_of(backend: Backend) -> list[dict[str, Any]]:
     # The kind of an operator that this API server has not got.
     return [each for each in desired(backend, revision_of(backend, DEFAULTS)) if each["kind"] != "PodMonitor"]
 
 
-def applied(admin: httpx2.Client, manifest: dict[str, Any]) -> httpx2.Response:
+def applied(admin: httpx2.Client, manifest: dict[str, Any], **more: str) -> httpx2.Response:
     place = PLURALS[manifest["kind"]].format(f"namespaces/{manifest['metadata']['namespace']}")
-    params = {"fieldManager": "mimic-operator", "force": "true", "fieldValidation": "Strict"}
+    params = {"fieldManager": "mimic-operator", "force": "true", "fieldValidation": "Strict", **more}
     return admin.patch(f"/{place}/{manifest['metadata']['name']}", params=params, headers=APPLY, json=manifest)
 
 
@@ -89,3 +101,47 @@ def test_a_stored_revision_comes_back_as_it_was(admin: httpx2.Client, namespace:
         if manifest["kind"] == "ControllerRevision":
             stored = applied(admin, manifest).json()
             assert from_data(stored["data"]) == from_data(json.loads(json.dumps(manifest["data"])))
+
+
+FEW = settings(
+    max_examples=40, deadline=None, phases=[Phase.explicit, Phase.generate], suppress_health_check=list(HealthCheck)
+)
+
+
+def written(backend: Backend, namespace: str) -> dict[str, Any]:
+    """The resource, without what Kubernetes alone can judge."""
+    spec: dict[str, Any] = write_fields(backend.spec)
+    if "deployment" in spec:
+        for field in ("affinity", "tolerations", "topologySpread"):
+            spec["deployment"].pop(field, None)
+        spec["deployment"]["networkPolicy"].pop("allowFrom", None)
+    metadata = {"name": backend.name, "namespace": namespace}
+    return {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}
+
+
+@pytest.fixture
+def served(admin: httpx2.Client, namespace: str) -> str:
+    """A namespace in a cluster that knows MimicBackends."""
+    installed(admin)
+    return namespace
+
+
+@FEW
+@given(backend=backends())
+def test_whatever_backend_is_accepted_so_are_its_objects_and_the_pods_that_get_it(
+    admin: httpx2.Client, served: str, backend: Backend
+):
+    manifest = written(backend, served)
+    place = f"/apis/mimic.dev/v1alpha1/namespaces/{served}/mimicbackends"
+    answer = admin.post(place, params={"dryRun": "All", "fieldValidation": "Strict"}, json=manifest)
+    assert answer.status_code == 201, answer.text
+    for each in objects_of(parse(manifest)):
+        each["metadata"].pop("ownerReferences", None)  # of a resource that is not there
+        answer = applied(admin, each, dryRun="All")
+        assert answer.status_code == 201, answer.text
+    for server in ((1, 31), (1, 35)):
+        asking = pod(container(), annotations={"mimic.dev/backend": backend.name})
+        found = admit(asking, manifest, request=Request(place=Place(served), server=server))
+        assert found.reason in ("Injected", "Pointed", "ClientKeyMissing", "NotReconciled"), found.decision.sentence
+        answer = admin.post(f"/api/v1/namespaces/{served}/pods", params={"dryRun": "All"}, json=found.pod)
+        assert answer.status_code == 201, answer.text

@@ -13,8 +13,8 @@ from mimic_operator.resource import places
 from mimic_operator.resource.backend import Backend
 from mimic_operator.resource.config import config_of
 from mimic_operator.resource.container import ProxyDefaults
+from mimic_operator.resource.owned import OWNED, is_owned
 from mimic_operator.resource.revision import Revision, revision_of
-from mimic_operator.resource.rules import OWNED
 from mimic_proxy.settings import NAMES, Settings, load
 
 DEFAULTS = ProxyDefaults(image="registry.example.com/mimic:0.1.0")
@@ -51,6 +51,19 @@ def test_proxy_accepts_what_is_rendered_for_any_backend(backend: Backend):
     found = assert_accepted(backend)
     assert found.chat_api_url == backend.chat.url
     assert found.grant.replace("_", "") == backend.auth.grant.lower()
+
+
+LEFT_TO_THE_USER = {"DRAIN_DELAY", "DRAIN_TIMEOUT", "MAX_BUFFERED_BYTES"}
+"""Rendered, and no field of the resource: `proxy.env` may say something else."""
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(backend=backends())
+def test_no_variable_of_a_resource_can_say_something_else_than_its_fields(backend: Backend):
+    rendered = {name.upper() for name in config_of(backend, memory_limit="256Mi")}
+    own = {entry["name"] for entry in revision_of(backend, DEFAULTS).container["env"]}
+    own -= {entry.name for entry in backend.proxy.env}
+    assert [name for name in (rendered | own) - LEFT_TO_THE_USER if not is_owned(name)] == []
 
 
 def test_no_variable_of_a_resource_can_bring_a_secret_into_the_open():

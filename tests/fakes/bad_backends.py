@@ -22,8 +22,6 @@ class Bad:
     what: str
     manifest: dict[str, Any]
     field: str
-    offline: bool
-    """The API server accepts it."""
 
 
 def good(base: str, name: str = "corp") -> dict[str, Any]:
@@ -45,7 +43,7 @@ def _made(entry: dict[str, Any]) -> Bad:
         for key in way:
             place = place[key]
         del place[last]
-    return Bad(entry["what"], manifest, entry["field"], entry.get("offline", False))
+    return Bad(entry["what"], manifest, entry["field"])
 
 
 TABLE = [_made(entry) for entry in yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text("utf-8"))]

@@ -10,7 +10,8 @@ from mimic_operator.resource.auth_rules import ASKING, CHOOSING, KEEPING
 from mimic_operator.resource.backend import Backend, parse
 from mimic_operator.resource.naming import API_VERSION, KIND
 from mimic_operator.resource.patterns import URL
-from mimic_operator.resource.quantity import Quantity
+from mimic_operator.resource.proxy_rules import LEAST_MEMORY_BYTES
+from mimic_operator.resource.quantity import Quantity, amount
 from mimic_operator.resource.shape import (
     Duration,
     Flag,
@@ -68,7 +69,8 @@ def of_kind(kind: Kind) -> st.SearchStrategy[Any]:
         case Table():
             return st.dictionaries(_keys(kind), of_kind(kind.of), max_size=SMALL)
         case Foreign():
-            return st.dictionaries(st.sampled_from(["a", "b-c"]), st.text(max_size=5) | st.integers(), max_size=2)
+            values = st.text(max_size=5) | st.integers()
+            return st.dictionaries(st.sampled_from(["a", "b-c"]), values, min_size=kind.least, max_size=2)
         case Section():
             section = of_section(kind.of)
             if kind.of is Requirement:
@@ -114,10 +116,10 @@ def _texts(kind: Text) -> st.SearchStrategy[str]:
 def _keys(table: Table) -> st.SearchStrategy[str]:
     if isinstance(table.of, Quantity):
         return st.sampled_from(["cpu", "memory", "ephemeral-storage"])
-    if table.keys is None:
+    if not table.keys:
         return st.sampled_from(["a", "b"])
-    named = st.from_regex(re.compile(table.keys.pattern, re.ASCII), fullmatch=True)
-    return named.filter(lambda key: len(key) <= 317 and table.keys is not None and table.keys.allows(key))
+    named = st.from_regex(re.compile(table.keys[0].pattern, re.ASCII), fullmatch=True)
+    return named.filter(lambda key: len(key) <= 317 and all(match.allows(key) for match in table.keys))
 
 
 def _mended_requirement(expression: dict[str, Any]) -> dict[str, Any]:
@@ -201,16 +203,22 @@ def _mend_injection(injection: dict[str, Any], shared: bool) -> None:
         injection.pop("workloads", None)
     if injection.get("containers", {}).get("include"):
         injection["containers"].pop("exclude", None)
-    for entry in injection.get("env", {}).get("extra", []):
-        entry.setdefault("name", "A")
+    env = injection.get("env", {})
+    if "extra" in env:
+        named = {entry.setdefault("name", "A"): entry for entry in env["extra"]}
+        env["extra"] = [entry for name, entry in named.items() if name not in env.get("names", ())]
 
 
 def _mend_proxy(proxy: dict[str, Any]) -> None:
     for entry in proxy.get("env", []):
         entry.setdefault("name", "A")
-    for entry in proxy.get("imagePullSecrets", []):
-        entry.setdefault("name", "registry")
-    proxy.get("resources", {}).pop("requests", None)
+    if "imagePullSecrets" in proxy:
+        secrets = {entry.setdefault("name", "registry"): entry for entry in proxy["imagePullSecrets"]}
+        proxy["imagePullSecrets"] = list(secrets.values())
+    resources = proxy.get("resources", {})
+    resources.pop("requests", None)
+    if amount(str(resources.get("limits", {}).get("memory", "64Mi"))) < LEAST_MEMORY_BYTES:
+        resources["limits"]["memory"] = "64Mi"
 
 
 def _mended_deployment(deployment: dict[str, Any], *, alone: bool) -> dict[str, Any]:

@@ -205,7 +205,7 @@ def client_key(pod: pods.Pod) -> tuple[str, str] | None:
     if text is None:
         return None
     secret, separator, key = text.partition("/")
-    if not OBJECT_NAME.allows(secret) or (separator and not DATA_KEY.allows(key)):
+    if not OBJECT_NAME.allows(secret) or (separator and not all(each.allows(key) for each in DATA_KEY)):
         raise ValueError("it holds the name of a Secret in the pod's namespace, NAME or NAME/KEY.")
     return secret, key or CLIENT_KEY
 

@@ -98,6 +98,9 @@ class Backend:
         return self.spec.proxy
 
 
+TOP = ("apiVersion", "kind", "metadata", "spec", "status")
+
+
 def parse(manifest: Mapping[str, Any], *, strict: bool = False) -> Backend:
     """Read one resource, as the API server gives it or as a file holds it.
 
@@ -112,6 +115,7 @@ def parse(manifest: Mapping[str, Any], *, strict: bool = False) -> Backend:
     metadata = metadata if isinstance(metadata, Mapping) else {}
     name = object_name("").read(metadata.get("name"), "metadata.name", problems)
     namespace = object_name("").read(metadata.get("namespace") or "default", "metadata.namespace", problems)
+    problems.extend(Problem(str(key), UNKNOWN) for key in manifest if key not in TOP)
     given = manifest.get("spec")
     if not isinstance(given, Mapping):
         raise InvalidBackend([*problems, Problem("spec", "is required")])

@@ -25,6 +25,8 @@ GRANTS: dict[Grant, str] = {
 ANY_ADDRESS = ["0.0.0.0", "::"]
 LOOPBACK = ["127.0.0.1", "::1"]
 DEFAULT_BODY_BYTES = 33_554_432
+MOST_BUFFERED_BYTES = 2**50
+"""A limit may be any number; a setting has 18 digits."""
 DRAIN_DELAY_SECONDS = 5
 """Until the Service's endpoints everywhere have forgotten a pod that ends."""
 DRAIN_SECONDS = 25
@@ -109,7 +111,7 @@ def _limits(backend: Backend, memory_limit: str) -> Config:
         "max_queue": limits.max_queue,
         "max_body_bytes": limits.max_body_bytes,
         # Bodies that wait may take a quarter of the memory, yet the largest one has to pass.
-        "max_buffered_bytes": max(int(amount(memory_limit) / 4), body),
+        "max_buffered_bytes": max(min(int(amount(memory_limit) / 4), MOST_BUFFERED_BYTES), body),
         "connect_timeout": timeouts.connect,
         "first_byte_timeout": timeouts.first_byte,
         "idle_timeout": timeouts.idle,

@@ -70,8 +70,7 @@ def schema() -> Schema:
     """The whole resource's schema."""
     spec: Schema = {"type": "object", "description": "What is wanted."} | fields_schema(Spec)
     for rule in RULES:
-        if rule.cel is not None:
-            _at(spec, rule.section).setdefault("x-kubernetes-validations", []).append(rule.as_cel())
+        _at(spec, rule.section).setdefault("x-kubernetes-validations", []).append(rule.as_cel())
     return {
         "type": "object",
         "description": "A language model backend, and how workloads reach it with a valid access token.",

@@ -26,17 +26,22 @@ URL = (
 _WORD = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 OBJECT_NAME = Match(rf"^{_WORD}(\.{_WORD})*$", "must be an object's name: lower case letters, digits, - and .")
 CONTAINER_NAME = Match(rf"^{_WORD}$", "must be a container's name: lower case letters, digits and -")
-DATA_KEY = Match("^[A-Za-z0-9._-]+$", "must be the key of a ConfigMap or Secret: letters, digits, - _ and .")
+_DATA_KEY = "must be the key of a ConfigMap or Secret: letters, digits, - _ and .; not . alone, nor .. in front"
+DATA_KEY = (Match("^[A-Za-z0-9._-]+$", _DATA_KEY), Match(r"^(\.$|\.\.)", _DATA_KEY, never=True))
+RESOURCE_NAME = Match("^(cpu|memory|ephemeral-storage)$", "must be cpu, memory or ephemeral-storage")
 PLAIN = Match(r"^[!-~]([ -~]*[!-~])?$", "must be printable ASCII without blanks at its ends")
 FIELD = Match("^[!-+.-<>-~-]+$", "must be a field's name: printable ASCII without blanks, commas and =")
 ENV_NAME = Match(r"^[A-Za-z_][A-Za-z0-9_]*$", "must be a variable's name: letters, digits and _")
-LABEL_KEY = Match(
-    r"^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?$",
-    "must be a label's key, as in app.kubernetes.io/name",
+_LABEL_KEY = "must be a label's key, as in app.kubernetes.io/name"
+LABEL_KEY = (
+    Match(rf"^({_WORD}(\.{_WORD})*/)?[A-Za-z0-9]([A-Za-z0-9_.-]{{0,61}}[A-Za-z0-9])?$", _LABEL_KEY),
+    Match("^[^/]{254}", _LABEL_KEY, never=True),
 )
 LABEL_VALUE = Match("^([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?)?$", "must be a label's value")
+_DOMAIN = "[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
+_COMPONENT = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
 IMAGE = Match(
-    r"^[a-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?(/[a-z0-9]([a-z0-9._-]*[a-z0-9])?)*$",
+    rf"^({_DOMAIN}(\.{_DOMAIN})*{_PORT}/)?{_COMPONENT}(/{_COMPONENT})*$",
     "must be registry and path without tag, as in registry.example.com/mimic",
 )
 TAG = Match("^[A-Za-z0-9_][A-Za-z0-9._-]*$", "must be an image's tag")
@@ -45,7 +50,7 @@ FIELD_NAME = Match(r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$", "must be the name of a head
 HEADER = (
     FIELD_NAME,
     Match(
-        "^(?i:host|connection|content-length|transfer-encoding|te|trailer|upgrade)$",
+        "^(?i:host|connection|content-length|transfer-encoding|te|trailer|upgrade|expect|keep-alive|proxy-connection)$",
         "must not be a header field that frames or routes the request",
         never=True,
     ),
@@ -62,8 +67,9 @@ SECRET_FORMAT = (
 )
 _POINTER = r"/([^~]|~[01])*|[^./][^.]*(\.[^.]+)*"
 _SAID = "must be keys joined by dots, as in data.content, or a JSON Pointer, as in /data/content"
-PLACES = (PLAIN, Match(rf"^({_POINTER})$", _SAID))
-DOCUMENT_PLACES = (PLAIN, Match(rf"^(\.|{_POINTER})$", _SAID))
+_NO_QUERY = Match(r"^(\$[.\[]|#/)", f"{_SAID}; no JSONPath and no fragment", never=True)
+PLACES = (PLAIN, Match(rf"^({_POINTER})$", _SAID), _NO_QUERY)
+DOCUMENT_PLACES = (PLAIN, Match(rf"^(\.|{_POINTER})$", _SAID), _NO_QUERY)
 TOKEN_TYPE = (
     Match(
         r"^(jwt|access_token|id_token|refresh_token|saml1|saml2|[A-Za-z][A-Za-z0-9+.-]*:[!-~]+)$",
@@ -73,7 +79,7 @@ TOKEN_TYPE = (
 AUDIENCE = (
     PLAIN,
     Match(
-        r"^(https?://)?kubernetes(\.default(\.svc(\.[a-z0-9.-]+)?)?)?(:[0-9]+)?/?$",
+        r"^(?i:(https?://)?kubernetes(\.default(\.svc(\.[a-z0-9.-]+)?)?)?\.?(:[0-9]+)?/?|k3s)$",
         "must not be the API server's: the token service could then act as the workload",
         never=True,
     ),

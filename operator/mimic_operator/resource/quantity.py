@@ -21,6 +21,13 @@ def amount(quantity: str) -> Decimal:
     return Decimal(number) * SCALE[quantity[len(number) :]]
 
 
+def cel_amount(field: str) -> str:
+    """A CEL expression for a thousand times the amount, as a double. CEL has quantities only since Kubernetes 1.30."""
+    scales = ", ".join(f"'{unit}': {float(scale * 1000)!r}" for unit, scale in SCALE.items())
+    text = f"string({field})"
+    return f"double({text}.find('^[0-9.]+')) * {{{scales}}}[{text}.find('[A-Za-z]*$')]"
+
+
 @dataclass(frozen=True, slots=True)
 class Quantity:
     """A field that holds a quantity, as a number or as text."""
@@ -29,7 +36,7 @@ class Quantity:
 
     def schema(self) -> dict[str, Any]:
         found = {"description": self.about, "anyOf": [{"type": "integer"}, {"type": "string"}]}
-        return found | {"pattern": PATTERN, "maxLength": 32, "x-kubernetes-int-or-string": True}
+        return found | {"pattern": PATTERN, "maxLength": 32, "minimum": 0, "x-kubernetes-int-or-string": True}
 
     def read(self, value: object, path: str, problems: list[Problem]) -> str:
         text = str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else ""

@@ -21,8 +21,7 @@ class Rule:
 
     section: tuple[str, ...]
     field: tuple[str, ...]
-    cel: str | None
-    """None where CEL of Kubernetes 1.29 cannot say it: such a resource is accepted, and ConfigValid tells."""
+    cel: str
     holds: Callable[[Any], bool]
     sentence: str
 
@@ -31,7 +30,6 @@ class Rule:
         return ".".join(("spec", *map(key_of, (*self.section, *self.field))))
 
     def as_cel(self) -> dict[str, str]:
-        assert self.cel is not None
         found = {"rule": self.cel, "message": self.sentence}
         return found | ({"fieldPath": "".join(f".{key_of(name)}" for name in self.field)} if self.field else {})
 

@@ -7,32 +7,20 @@ from typing import Any, cast
 
 from mimic_operator.errors import Problem
 from mimic_operator.resource.auth_rules import AUTH, RECIPE
-from mimic_operator.resource.quantity import amount
-from mimic_operator.resource.rule import Rule, words
+from mimic_operator.resource.proxy_rules import PROXY
+from mimic_operator.resource.rule import Rule
 from mimic_operator.resource.shape import key_of
 from mimic_operator.resource.spec import (
     AllowedNamespaces,
     Autoscaling,
     CaBundle,
     Deployment,
+    InjectedEnv,
     Injection,
-    Proxy,
     Spec,
 )
 
 DEFAULT_PORT, DEFAULT_ADMIN_PORT = 18480, 18481
-SECRETS = (
-    *("ACCESS_TOKEN", "AUTH_CODE", "CLIENT_KEYS", "CLIENT_SECRET"),
-    *("PRIVATE_KEY", "REFRESH_TOKEN", "SUBJECT_TOKEN"),
-)
-OWNED = (
-    *SECRETS,
-    *(f"{name}_FILE" for name in SECRETS),
-    *("ADMIN_HOST", "ADMIN_PORT", "ALLOWED_HOSTS", "CLIENT_ID", "HOST", "MIMIC_CONFIG", "PORT", "TMPDIR"),
-    *("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_RESOURCE_ATTRIBUTES", "OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"),
-    *("POD_NAME", "POD_NAMESPACE"),
-)
-"""Variables that no `proxy.env` may set."""
 
 
 def broken(spec: Spec, refused: Sequence[Problem]) -> Iterator[Problem]:
@@ -88,8 +76,8 @@ def _one_replica(spec: Spec) -> bool:
     return deployment is not None and deployment.autoscaling is None and deployment.replicas in (None, 0, 1)
 
 
-def _names_of(proxy: Proxy) -> set[str]:
-    return {entry.name for entry in proxy.env}
+def _extra_names(env: InjectedEnv) -> list[str]:
+    return [entry.name for entry in env.extra]
 
 
 def _selector_fits(allowed: AllowedNamespaces) -> bool:
@@ -144,43 +132,10 @@ URLS = (
         ("embedding", "url"), "!has(self.embedding) || ", lambda spec: spec.embedding.url if spec.embedding else None
     ),
     _https(("auth", "token_url"), "!has(self.auth.tokenURL) || ", lambda spec: spec.auth.token_url),
-)
-PROXY = (
-    Rule(
-        ("proxy",),
-        ("env",),
-        f"self.env.all(entry, !(entry.name in {words(OWNED)}))",
-        lambda proxy: not _names_of(proxy) & set(OWNED),
-        "sets what this resource has a field for, or a secret, which belongs into the Secret",
-    ),
-    Rule(
-        ("proxy",),
-        ("env",),
-        "self.env.all(entry, self.env.exists_one(other, other.name == entry.name))",
-        lambda proxy: len(_names_of(proxy)) == len(proxy.env),
-        "must not name a variable twice",
-    ),
-    Rule(
-        ("proxy",),
-        ("resources",),
-        None,
-        lambda proxy: (
-            not any(
-                amount(request) > amount(proxy.resources.limits.get(name, request))
-                for name, request in proxy.resources.requests.items()
-            )
-        ),
-        "must not request more than the limit",
-    ),
-    Rule(
-        (),
-        ("limits", "max_body_bytes"),
-        None,
-        lambda spec: (
-            spec.limits.max_body_bytes is None
-            or 4 * spec.limits.max_body_bytes <= amount(spec.proxy.resources.limits.get("memory", f"{2**40}"))
-        ),
-        "must fit four times into proxy.resources.limits.memory",
+    _https(
+        ("dialect", "envelope", "models", "url"),
+        "!has(self.dialect.envelope) || !has(self.dialect.envelope.models.url) || ",
+        lambda spec: spec.dialect.envelope.models.url if spec.dialect.envelope else None,
     ),
 )
 INJECTION = (
@@ -198,6 +153,22 @@ INJECTION = (
         "self.include.size() == 0 || self.exclude.size() == 0",
         lambda containers: not (containers.include and containers.exclude),
         "cannot stand beside include: what is not included is excluded",
+    ),
+)
+ENVIRONMENT = (
+    Rule(
+        ("injection", "env"),
+        ("extra",),
+        "self.extra.all(entry, self.extra.exists_one(other, other.name == entry.name))",
+        lambda env: len(set(_extra_names(env))) == len(env.extra),
+        "must not name a variable twice",
+    ),
+    Rule(
+        ("injection", "env"),
+        ("extra",),
+        "self.extra.all(entry, !(entry.name in self.names))",
+        lambda env: not set(_extra_names(env)) & set(env.names),
+        "names a variable that gets the base URL or the key: take it out of injection.env.names first",
     ),
 )
 TLS = (
@@ -249,4 +220,4 @@ DEPLOYMENT = (
         "must be set, or targetCPUUtilization; not both",
     ),
 )
-RULES = (*MODES, *URLS, *AUTH, *RECIPE, *PROXY, *INJECTION, *TLS, *DEPLOYMENT)
+RULES = (*MODES, *URLS, *AUTH, *RECIPE, *PROXY, *INJECTION, *ENVIRONMENT, *TLS, *DEPLOYMENT)

@@ -44,9 +44,9 @@ class Match:
         end = f"{self.pattern[:-1]}\\Z" if self.pattern.endswith("$") else self.pattern
         return (re.search(end, text) is None) == self.never
 
-    def rule(self) -> Schema:
+    def rule(self, of: str = "self") -> Schema:
         """The same as a CEL rule, so that the API server says the sentence and not the pattern."""
-        call = f'self.matches(r"{self.pattern}")'
+        call = f'{of}.matches(r"{self.pattern}")'
         return {"rule": f"!{call}" if self.never else call, "message": self.sentence}
 
 
@@ -225,24 +225,28 @@ class Table:
     about: str
     of: Kind
     most: int
-    keys: Match | None = None
+    keys: tuple[Match, ...] = ()
 
     def schema(self) -> Schema:
         found: Schema = {"type": "object", "description": self.about, "additionalProperties": self.of.schema()}
         found["maxProperties"] = self.most
-        if self.keys is not None:
-            every = f'self.all(key, key.size() <= 317 && key.matches(r"{self.keys.pattern}"))'
-            found["x-kubernetes-validations"] = [{"rule": every, "message": self.keys.sentence}]
+        rules = [match.rule("key") for match in self.keys]
+        if rules:
+            every = [{**each, "rule": f"self.all(key, key.size() <= 317 && {each['rule']})"} for each in rules]
+            found["x-kubernetes-validations"] = every
         return found
 
     def read(self, value: object, path: str, problems: list[Problem]) -> dict[str, Any]:
         if not isinstance(value, Mapping):
             return _wrong({}, path, problems, "must be a mapping")
+        value = {key: entry for key, entry in value.items() if entry is not None}  # the API server drops those
         if len(value) > self.most:
             return _wrong({}, path, problems, f"must have at most {self.most} entries")
-        named = all(isinstance(key, str) and len(key) <= 317 for key in value)
-        if not named or (self.keys is not None and not all(self.keys.allows(key) for key in value)):
-            return _wrong({}, path, problems, self.keys.sentence if self.keys else "must have texts as keys")
+        if not all(isinstance(key, str) and len(key) <= 317 for key in value):
+            return _wrong({}, path, problems, self.keys[0].sentence if self.keys else "must have texts as keys")
+        for match in self.keys:
+            if not all(map(match.allows, value)):
+                return _wrong({}, path, problems, match.sentence)
         return {key: self.of.read(entry, f"{path}.{key}", problems) for key, entry in value.items()}
 
     def write(self, value: Any) -> object:
@@ -254,12 +258,17 @@ class Foreign:
     """An object of Kubernetes' own, which is passed on as it is; the API server judges it where it is used."""
 
     about: str
+    least: int = 0
+    """How many fields it must have."""
 
     def schema(self) -> Schema:
-        return {"type": "object", "description": self.about, "x-kubernetes-preserve-unknown-fields": True}
+        found: Schema = {"type": "object", "description": self.about, "x-kubernetes-preserve-unknown-fields": True}
+        return found | ({"minProperties": self.least} if self.least else {})
 
     def read(self, value: object, path: str, problems: list[Problem]) -> dict[str, Any]:
-        return dict(value) if isinstance(value, Mapping) else _wrong({}, path, problems, "must be a mapping")
+        if not isinstance(value, Mapping):
+            return _wrong({}, path, problems, "must be a mapping")
+        return dict(value) if len(value) >= self.least else _wrong({}, path, problems, "must not be empty")
 
     def write(self, value: Any) -> object:
         return value

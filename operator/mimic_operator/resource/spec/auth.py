@@ -6,7 +6,6 @@ from typing import Annotated, Literal, get_args
 
 from mimic_operator.resource.patterns import (
     AUDIENCE,
-    FIELD_NAME,
     HEADER,
     PLACES,
     PLAIN,
@@ -66,7 +65,7 @@ class Assertion:
     key_id: Annotated[str | None, Text("The key's id (`kid`).", most=256, matches=(PLAIN,))] = None
     audience: Annotated[str | None, Text("To whom it is addressed; the token URL.", most=2048, matches=(PLAIN,))] = None
     lifetime: Annotated[float | None, Duration("For how long it is valid; 1m.", least=1, most=3600)] = None
-    claims: Annotated[Mapping[str, str], Table("Claims to add or replace.", VALUE, most=32, keys=PLAIN)] = field(
+    claims: Annotated[Mapping[str, str], Table("Claims to add or replace.", VALUE, most=32, keys=(PLAIN,))] = field(
         default_factory=dict
     )
 
@@ -96,11 +95,11 @@ class Recipe:
     refresh_as: Annotated[
         str | None, Text("The field for a refresh token; `refresh_token`.", most=128, matches=(PLAIN,))
     ] = None
-    fields: Annotated[Mapping[str, str], Table("Fields to add to the token request.", VALUE, most=32, keys=PLAIN)] = (
-        field(default_factory=dict)
-    )
+    fields: Annotated[
+        Mapping[str, str], Table("Fields to add to the token request.", VALUE, most=32, keys=(PLAIN,))
+    ] = field(default_factory=dict)
     headers: Annotated[
-        Mapping[str, str], Table("Header fields to add to it; no secrets.", VALUE, most=32, keys=FIELD_NAME)
+        Mapping[str, str], Table("Header fields to add to it; no secrets.", VALUE, most=32, keys=HEADER)
     ] = field(default_factory=dict)
     pointers: Annotated[Pointers | None, Section("Where the answer holds what is needed.", Pointers)] = None
     assertion: Annotated[Assertion | None, Section("What PrivateKeyJwt signs.", Assertion)] = None

@@ -26,9 +26,9 @@ class EnvelopeRequest:
         str | None,
         Text("Where the caller's body is put; sent as it is if left out.", most=256, matches=DOCUMENT_PLACES),
     ] = None
-    rename: Annotated[Mapping[str, str], Table("Other names of top-level fields.", FIELD_NAME, most=32, keys=FIELD)] = (
-        field(default_factory=dict)
-    )
+    rename: Annotated[
+        Mapping[str, str], Table("Other names of top-level fields.", FIELD_NAME, most=32, keys=(FIELD,))
+    ] = field(default_factory=dict)
     add: Annotated[Mapping[str, Any] | None, Foreign("Fields that every request gets besides; no secrets.")] = None
     history: Annotated[
         Literal["OpenAI", "Flat"] | None, OneOf("How earlier tool calls are sent; OpenAI.", ("OpenAI", "Flat"))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from mimic_operator.resource.patterns import DIGEST, IMAGE, TAG
+from mimic_operator.resource.patterns import DIGEST, IMAGE, RESOURCE_NAME, TAG
 from mimic_operator.resource.quantity import Quantity
 from mimic_operator.resource.shape import Flag, Fraction, Items, OneOf, Section, Table, Text, Whole
 from mimic_operator.resource.spec.references import EnvVar, SecretName, web_address
@@ -29,12 +29,14 @@ class Image:
 class Resources:
     """Requests and limits by resource name; what is left out takes the operator's defaults."""
 
-    requests: Annotated[Mapping[str, str], Table("What the scheduler reserves.", Quantity("An amount."), most=8)] = (
-        field(default_factory=dict)
-    )
-    limits: Annotated[Mapping[str, str], Table("What the container may use.", Quantity("An amount."), most=8)] = field(
-        default_factory=dict
-    )
+    requests: Annotated[
+        Mapping[str, str],
+        Table("What the scheduler reserves.", Quantity("An amount."), most=8, keys=(RESOURCE_NAME,)),
+    ] = field(default_factory=dict)
+    limits: Annotated[
+        Mapping[str, str],
+        Table("What the container may use.", Quantity("An amount."), most=8, keys=(RESOURCE_NAME,)),
+    ] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ def object_name(about: str) -> Text:
 
 
 LABELS: Kind = Text("The label's value.", most=63, least=0, matches=(LABEL_VALUE,))
-FOREIGN_ITEM: Kind = Foreign("As in Kubernetes.")
+FOREIGN_ITEM: Kind = Foreign("As in Kubernetes.", least=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class SecretName:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyOf:
     name: Annotated[str, object_name("Name of the object, in the same namespace.")]
-    key: Annotated[str, Text("The key in it.", matches=(DATA_KEY,))]
+    key: Annotated[str, Text("The key in it.", matches=DATA_KEY)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from mimic_operator.resource.spec.references import LABELS
 class Requirement:
     """One expression of a label selector (Kubernetes, LabelSelectorRequirement)."""
 
-    key: Annotated[str, Text("A label's key.", most=317, matches=(LABEL_KEY,))]
+    key: Annotated[str, Text("A label's key.", most=317, matches=LABEL_KEY)]
     operator: Annotated[
         Literal["In", "NotIn", "Exists", "DoesNotExist"],
         OneOf("How the label is compared.", ("In", "NotIn", "Exists", "DoesNotExist")),
