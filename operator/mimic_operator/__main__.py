@@ -7,6 +7,7 @@ Exit codes: 0 ended well, 1 ended unexpectedly or the answer is no, 2 wrong usag
 """
 
 import argparse
+import errno
 import importlib
 import os
 import sys
@@ -59,6 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
     except BrokenPipeError:
         # Whoever reads, as in `| head`, has seen enough; nothing more can be written, at exit neither.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        sys.stderr.write(f"mimic-operator: the output cannot be written: {error.strerror}\n")
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
 

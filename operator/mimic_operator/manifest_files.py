@@ -10,6 +10,19 @@ from mimic_operator.errors import InputError
 
 Manifest = dict[str, Any]
 LONGEST_LINE = 120
+MOST_NODES = 2_000_000
+DEEPEST = 200
+UNDER_WAY = -1
+
+
+class Loader(yaml.CSafeLoader):
+    """Times stay the text that they are for Kubernetes. In C, since a file may hold all of a namespace."""
+
+
+Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:timestamp"]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 class Plain(yaml.SafeDumper):
@@ -24,7 +37,12 @@ def read_manifests(file: str, source: TextIO) -> list[Manifest]:
     name = "the standard input" if file == "-" else file
     try:
         text = source.read() if file == "-" else Path(file).read_text("utf-8-sig")
-        documents = list(yaml.safe_load_all(text))
+        if _is_too_deep(text):
+            raise InputError(f"{name} is nested too deeply: more than {DEEPEST} levels")
+        documents = list(yaml.load_all(text, Loader))
+        weights: dict[int, int] = {}
+        if sum(_weight(document, weights) for document in documents) > MOST_NODES:
+            raise InputError(f"{name} is too large: with its aliases written out it has over {MOST_NODES:,} values")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise InputError(f"{name} cannot be read: {reason}") from None
@@ -57,11 +75,43 @@ def write_manifests(
 def _flat(document: Any, name: str) -> Iterator[Manifest]:
     if not isinstance(document, dict) or not isinstance(document.get("kind"), str):
         raise InputError(f"{name} holds something that is no Kubernetes manifest: each needs a kind")
-    if document["kind"] != "List":
+    if not isinstance(document.get("metadata") or {}, dict):
+        raise InputError(f"{name} holds a {document['kind']} whose metadata is no mapping")
+    kind = document["kind"].removesuffix("List")
+    if kind == document["kind"] or (kind and "items" not in document):
         yield document
         return
     items = document.get("items") or []
     if not isinstance(items, list):
-        raise InputError(f"{name} holds a List whose items are no list")
+        raise InputError(f"{name} holds a {document['kind']} whose items are no list")
+    # The API's own lists, PodList and the like, say only once what their items are.
+    said = {"apiVersion": document.get("apiVersion"), "kind": kind} if kind else {}
     for item in items:
-        yield from _flat(item, name)
+        yield from _flat({**said, **item} if isinstance(item, dict) else item, name)
+
+
+def _is_too_deep(text: str) -> bool:
+    """libyaml would overflow the stack while it builds what is nested 10,000 times."""
+    depth = 0
+    for event in yaml.parse(text, Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            return True
+    return False
+
+
+def _weight(value: object, known: dict[int, int]) -> int:
+    """How many values it holds with its aliases written out: some lines of YAML can stand for billions.
+
+    known: by identity. Raises YAMLError for what holds itself.
+    """
+    if not isinstance(value, (dict, list)):
+        return 1
+    if (found := known.get(id(value))) is not None:
+        if found == UNDER_WAY:
+            raise yaml.constructor.ConstructorError(None, None, "it holds itself")
+        return found
+    known[id(value)] = UNDER_WAY
+    inner = value.values() if isinstance(value, dict) else value
+    known[id(value)] = 1 + sum(_weight(each, known) for each in inner)
+    return known[id(value)]

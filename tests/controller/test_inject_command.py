@@ -14,6 +14,11 @@ IMAGE = "registry.example.com/mimic:1.0.0"
 KINDS = ["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job", "CronJob", "Pod"]
 
 
+BILLIONS = "a0: &a0 [x]\n" + "".join(
+    f"a{number}: &a{number} [{', '.join([f'*a{number - 1}'] * 10)}]\n" for number in range(1, 12)
+)
+
+
 def workload(kind: str, template: Manifest, **labels: str) -> Manifest:
     found: Manifest = {"apiVersion": "apps/v1", "kind": kind, "metadata": {"name": "web", "labels": labels}}
     inner = {"spec": {"template": {"metadata": template["metadata"], "spec": template["spec"]}}}
@@ -131,6 +136,13 @@ def test_once_is_enough_offline_too(shell: Shell):
         ("[1]", "manifest"),
         ("kind: Pod\nspec: 5\n", "a Pod in it is malformed"),
         ("kind: Deployment\nspec: []\n", "a Deployment in it is malformed"),
+        ("kind: Deployment\nspec: {template: 5}\n", "a Deployment in it is malformed: spec.template.spec is required"),
+        ("kind: Pod\nmetadata: x\n", "a Pod whose metadata is no mapping"),
+        ("kind: PodList\nitems: 5\n", "a PodList whose items are no list"),
+        ("kind: Pod\nmetadata: {labels: {mimic.dev/inject: true}}\nspec: {containers: [{name: a}]}\n", "must be text"),
+        ("{" * 20_000, "nested too deeply"),
+        ("kind: ConfigMap\ndata: &a {b: *a}\n", "it holds itself"),
+        (BILLIONS, "too large: with its aliases written out"),
     ],
 )
 def test_a_file_that_is_no_manifest_is_named(shell: Shell, text: str, says: str):
@@ -151,3 +163,26 @@ def test_a_file_that_is_not_there_and_a_wrong_backend_are_no_crash(shell: Shell)
 
 def test_nothing_to_inject_is_said(shell: Shell):
     assert "There is no pod and no workload in it." in shell.run(shell.write("b.yaml", backend()))[2]
+
+
+def test_several_files_are_one_stream(shell: Shell):
+    files = [shell.write(f"{name}.yaml", workload("Job", pod(owner=None))) for name in ("a", "b")]
+    code, found, _ = shell.run(*files, "--backend", shell.write("c.yaml", backend()), "--namespace", "shop")
+    assert (code, len(found)) == (0, 2)
+
+
+def test_a_list_of_the_api_says_once_what_its_items_are(shell: Shell):
+    item = {key: value for key, value in pod(owner=None).items() if key not in ("apiVersion", "kind")}
+    given = {"apiVersion": "v1", "kind": "PodList", "items": [item]}
+    code, (found,), _ = shell.run(
+        shell.write("all.yaml", given), "--backend", shell.write("b.yaml", backend()), "--namespace", "shop"
+    )
+    assert (code, found["kind"], found["apiVersion"]) == (0, "Pod", "v1")
+    assert IMAGE in images(found)
+
+
+def test_times_stay_the_text_that_they_are(shell: Shell):
+    text = "kind: ConfigMap\nmetadata: {creationTimestamp: 2026-01-01T00:00:00Z}\ndata: {day: 2026-01-01}\n"
+    found = shell.run("-", source=text)[1][0]
+    assert found["metadata"]["creationTimestamp"] == "2026-01-01T00:00:00Z"
+    assert found["data"] == {"day": "2026-01-01"}

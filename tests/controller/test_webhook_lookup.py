@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fakes.manifests import DEFAULTS, Manifest, backend, pod, shared
+from fakes.manifests import DEFAULTS, Manifest, backend, container, pod, shared
 from mimic_operator.admission.index import Index, Name
 from mimic_operator.admission.lookup import Lookup
 from mimic_operator.admission.outcomes import Verdict
@@ -120,6 +120,14 @@ async def test_a_backend_of_another_namespace_is_asked_for_by_name():
     assert await world.reason(pod(annotations={"mimic.dev/backend": "platform/central"})) == "NotReconciled"
 
 
+@pytest.mark.parametrize("name", ["../../other/controllerrevisions/x", "x?watch=1", "a/b", "x" * 300, "%2e%2e"])
+async def test_nothing_of_a_pod_that_is_no_name_gets_into_a_request(name: str):
+    world = World(Server(), backend(status=CURRENT))
+    assert await world.reason(pod(annotations={"mimic.dev/revision": name})) == "BadAnnotation"
+    assert await world.reason(pod(annotations={"mimic.dev/backend": f"{name}//"})) == "BadAnnotation"
+    assert {kind for kind, *_ in world.server.asked} == {"Namespace"}
+
+
 async def test_what_is_not_there_is_not_there():
     assert await World(Server()).reason() == "NoBackend"
     assert await World(Server(), backend(status=CURRENT)).reason() == "RevisionMissing"
@@ -146,6 +154,17 @@ async def test_the_budget_ends_a_review_that_waits():
     found = await World(Slow(), backend(status=CURRENT)).reviewer.pod(pod(), "shop", "label", dry_run=False)
     assert found.reason == "Undecided"
     assert "within 0.2 s" in found.sentence
+
+
+async def test_what_is_no_pod_is_named_and_nothing_of_it_is_logged(caplog: pytest.LogCaptureFixture):
+    world = World(Server(), backend(status=CURRENT), stored(backend()))
+    for wrong in ({}, {"spec": 5}, pod(volumes="planted"), pod(container(env={"A": {"planted": 1}}))):
+        denied = await world.reviewer.pod(wrong, "shop", "label", dry_run=False)
+        assert (denied.reason, denied.verdict) == ("Malformed", Verdict.DENIED)
+        volunteered = await world.reviewer.pod(wrong, "shop", "namespace", dry_run=False)
+        assert volunteered.verdict is Verdict.WARNED
+        assert "planted" not in denied.sentence
+    assert caplog.text == ""
 
 
 async def test_a_defect_is_logged_and_its_text_goes_to_nobody(caplog: pytest.LogCaptureFixture):

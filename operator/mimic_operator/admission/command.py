@@ -22,13 +22,18 @@ DENIED = 1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own arguments."""
-    parser.add_argument("file", metavar="FILE", help="manifests of pods or workloads; - is the standard input")
+    parser.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help="manifests of pods or workloads (YAML or JSON, several documents and Lists too); - is the standard input",
+    )
     parser.add_argument(
         "--backend",
         action="append",
         default=[],
         metavar="FILE",
-        help="MimicBackends, besides those in FILE; may be given several times",
+        help="MimicBackends, besides those in the files; may be given several times",
     )
     parser.add_argument("--namespace", default="default", help="of manifests that name none (default: default)")
     parser.add_argument(
@@ -47,7 +52,7 @@ def run(arguments: argparse.Namespace, surroundings: Surroundings) -> int:
     Raises InputError for a file that cannot be read, InvalidBackend for a backend that cannot be used.
     """
     defaults = proxy_defaults(load(surroundings.environ))
-    manifests = read_manifests(arguments.file, surroundings.source)
+    manifests = [each for file in arguments.files for each in read_manifests(file, surroundings.source)]
     more = [each for file in arguments.backend for each in read_manifests(file, surroundings.source)]
     backends = [each for each in (*manifests, *more) if each["kind"] == KIND]
     world = world_of(backends, arguments.namespace, defaults)

@@ -11,6 +11,7 @@ from mimic_operator.admission.choose import Candidate, Place, candidate
 from mimic_operator.admission.inject import Decision, Request, decide
 from mimic_operator.admission.outcomes import Verdict
 from mimic_operator.admission.patch import Operation, patch
+from mimic_operator.admission.pod_shape import malformed, malformed_metadata
 from mimic_operator.errors import InputError
 from mimic_operator.resource import naming
 from mimic_operator.resource.backend import Backend, parse
@@ -68,6 +69,8 @@ def inject(document: Manifest, world: World, request: Request) -> Judged:
     kind = str(document.get("kind"))
     if kind not in TEMPLATES:
         return Judged(document)
+    if wrong := malformed_metadata(document.get("metadata")):
+        raise _no_pod(kind, wrong)
     metadata = document.get("metadata") or {}
     namespace = str(metadata.get("namespace") or request.place.name)
     place = request.place if namespace == request.place.name else Place(namespace)
@@ -104,23 +107,17 @@ def describe(judged: Judged, *, explain: bool) -> Iterator[str]:
 
 def _pod_in(whole: Manifest) -> Manifest:
     """The pod, or the template of one, in a document that may be changed."""
-    found = whole
+    found, path = whole, ".".join(TEMPLATES[whole["kind"]])
     for key in TEMPLATES[whole["kind"]]:
-        found = found.setdefault(key, {}) if isinstance(found, dict) else found
-    if not _is_a_pod(found):
-        raise InputError(f"a {whole['kind']} in it is malformed: its pod needs a spec with a list of named containers")
-    found.setdefault("metadata", {})
+        found = (found.get(key) or {}) if isinstance(found, dict) else found
+    if wrong := malformed(found, path=path):
+        raise _no_pod(whole["kind"], wrong)
+    found["metadata"] = found.get("metadata") or {}
     return found
 
 
-def _is_a_pod(found: object) -> bool:
-    """Whether it has the shape that decisions rely on; the API server judges the rest."""
-    if not isinstance(found, dict) or not isinstance(found.get("spec"), dict):
-        return False
-    lists = [found["spec"].get(field) or [] for field in ("containers", "initContainers")]
-    if not all(isinstance(each, list) for each in lists) or not lists[0]:
-        return False
-    return all(isinstance(each, dict) and isinstance(each.get("name"), str) for each in (*lists[0], *lists[1]))
+def _no_pod(kind: str, wrong: str) -> InputError:
+    return InputError(f"a {kind} in it is malformed: {wrong}")
 
 
 def _select(pod: Manifest, labels: Mapping[str, str], namespace: str, world: World) -> None:
@@ -132,12 +129,13 @@ def _select(pod: Manifest, labels: Mapping[str, str], namespace: str, world: Wor
         and each.injection.workloads is not None
         and each.injection.workloads.selector.matches(labels)
     ]
-    given = pod["metadata"].setdefault("labels", {})
+    given = pod["metadata"].get("labels") or {}
     if not found or naming.LABEL_INJECT in given:
         return
     chosen = min(found, key=lambda each: (each.created, each.name))
-    given |= {naming.LABEL_INJECT: "true", naming.LABEL_MANAGED: "true"}
-    pod["metadata"].setdefault("annotations", {}).setdefault(naming.ANNOTATION_BACKEND, chosen.name)
+    pod["metadata"]["labels"] = {**given, naming.LABEL_INJECT: "true", naming.LABEL_MANAGED: "true"}
+    said = pod["metadata"].get("annotations") or {}
+    pod["metadata"]["annotations"] = {naming.ANNOTATION_BACKEND: chosen.name, **said}
 
 
 def _owner(kind: str) -> Manifest:

@@ -53,6 +53,7 @@ OUTCOMES = {
     **_outcomes(
         Verdict.WARNED,
         Windows="Windows pods start without the proxy: its image is for Linux.",
+        MirrorPod="Mirror pods stay as they are: they show a static pod, which the kubelet runs from its file.",
         BackendGone="The pod starts without the proxy: the backend {backend}, for which the operator labelled its "
         "workload, is gone. The operator takes the label off.",
     ),
@@ -85,6 +86,7 @@ OUTCOMES = {
         "controllers try again. If it lasts, look at its conditions and at the reconciler.",
         RevisionMissing="The revision {revision} of the MimicBackend {backend} is gone. Remove the annotation "
         "mimic.dev/revision from the pod template, and pods get the current one.",
+        Malformed="This is no pod of Kubernetes: {problem}.",
         Undecided="Mimic's webhook could not decide: {problem}. Controllers try again.",
         Failed="Mimic's webhook broke over this pod; its log says where. Controllers try again.",
     ),
@@ -117,7 +119,7 @@ REMARKS = {
         Remark(
             "JobNeverEnds",
             True,
-            "This Job does not end by itself: a plain sidecar goes on when the application has finished. POST "
+            "This pod would not end by itself: a plain sidecar goes on when the application has finished. POST "
             "http://127.0.0.1:{admin_port}/quit at its end, or use native sidecars (Kubernetes 1.29, "
             "spec.injection.native: Always).",
         ),
@@ -140,6 +142,11 @@ REMARKS = {
         Remark("GeneratedName", False, "The pod's name is generated after this decision; Events name its owner."),
         Remark("DryRun", False, "A dry run: nothing is recorded."),
         Remark("Guaranteed", False, "The pod is of the class Guaranteed: the proxy's requests equal its limits."),
+        Remark(
+            "PodResources",
+            False,
+            "The pod's own resources hold for the proxy too, which has no {names} of its own.",
+        ),
         Remark(
             "UnknownKey",
             True,

@@ -12,6 +12,7 @@ from mimic_operator.admission.inject import Decision, Door, Request, decide, end
 from mimic_operator.admission.lookup import Lookup
 from mimic_operator.admission.outcomes import Verdict
 from mimic_operator.admission.patch import patch
+from mimic_operator.admission.pod_shape import malformed
 from mimic_operator.cluster.faults import Fault
 
 logger = logging.getLogger("mimic.admission")
@@ -29,6 +30,8 @@ class Reviewer:
 
     async def pod(self, pod: Mapping[str, Any], namespace: str, door: Door, dry_run: bool) -> Decision:
         """Never raises: what cannot be decided is a decision, too."""
+        if wrong := malformed(pod):
+            return softened(end("Malformed", problem=wrong), door)
         try:
             async with asyncio.timeout(self.budget_seconds):
                 known = await self.lookup.know(pod, namespace)

@@ -113,7 +113,7 @@ def parse(manifest: Mapping[str, Any], *, strict: bool = False) -> Backend:
         problems.append(Problem("kind", f"must be {KIND}, with apiVersion {API_VERSION}"))
     metadata = manifest.get("metadata")
     metadata = metadata if isinstance(metadata, Mapping) else {}
-    name = object_name("").read(metadata.get("name"), "metadata.name", problems)
+    name = object_name("").read(metadata.get("name") or "", "metadata.name", problems)
     namespace = object_name("").read(metadata.get("namespace") or "default", "metadata.namespace", problems)
     problems.extend(Problem(str(key), UNKNOWN) for key in manifest if key not in TOP)
     given = manifest.get("spec")
@@ -129,7 +129,7 @@ def parse(manifest: Mapping[str, Any], *, strict: bool = False) -> Backend:
         namespace=namespace,
         name=name,
         uid=str(metadata.get("uid") or ""),
-        generation=int(metadata.get("generation") or 0),
+        generation=generation if isinstance(generation := metadata.get("generation"), int) else 0,
         created=str(metadata.get("creationTimestamp") or ""),
         spec=spec,
     )
