@@ -23,6 +23,13 @@ KEYED = shared(clientAuth={"keysSecretRef": {"name": "keys"}}, open=False)
 FINANCE = {"from": "Selector", "selector": {"matchLabels": {"team": "finance"}}}
 
 
+def on_nodes(*systems: str) -> dict[str, Any]:
+    """Affinity to nodes of one of these operating systems."""
+    wanted = [{"key": "kubernetes.io/os", "operator": "In", "values": [system]} for system in systems]
+    terms = [{"matchExpressions": [each]} for each in wanted]
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}}
+
+
 def wants(name: str, **more: str) -> dict[str, str]:
     return {"mimic.dev/backend": name, **more}
 
@@ -77,8 +84,16 @@ CASES = {
     ),
     "no label": Case("NotOptedIn", pod(labels={"app": "web"}), says='mimic.dev/inject is not "true"'),
     "the label says no": Case("NotOptedIn", pod(labels={"mimic.dev/inject": "false"})),
+    "the label says yes": Case("NotOptedIn", pod(labels={"mimic.dev/inject": "yes"}), says='is not "true"'),
+    "the label says True": Case("NotOptedIn", pod(labels={"mimic.dev/inject": "True"})),
     "Windows by name": Case("Windows", pod(os={"name": "windows"}), says="its image is for Linux"),
     "Windows by node": Case("Windows", pod(nodeSelector={"kubernetes.io/os": "windows"})),
+    "Windows by an older label": Case("Windows", pod(nodeSelector={"beta.kubernetes.io/os": "windows"})),
+    "Windows by affinity": Case("Windows", pod(affinity=on_nodes("windows", "windows"))),
+    "Windows or Linux by affinity": Case("Injected", pod(affinity=on_nodes("windows", "linux"))),
+    "a static pod": Case(
+        "MirrorPod", pod(annotations={"kubernetes.io/config.mirror": "x"}), says="the kubelet runs from its file"
+    ),
     "a labelled workload's backend went": Case(
         "BackendGone", pod(labels=MANAGED, annotations=wants("gone")), (), "the backend gone"
     ),
@@ -115,6 +130,14 @@ CASES = {
         "ClientKeyMissing", pod(annotations=wants("platform/central")), (KEYED,), "mimic.dev/client-key-secret"
     ),
     "a name that is none": Case("BadAnnotation", pod(annotations=wants("a/b/c")), says="NAME or NAMESPACE/NAME"),
+    "a name in capitals": Case("BadAnnotation", pod(annotations=wants("Corp"))),
+    "a name with blanks": Case("BadAnnotation", pod(annotations=wants(" corp "))),
+    "a name that is too long": Case("BadAnnotation", pod(annotations=wants("a" * 254))),
+    "a revision that is a path": Case(
+        "BadAnnotation",
+        pod(annotations={"mimic.dev/revision": "../../platform/controllerrevisions/mimic-central-1"}),
+        says="mimic.dev/revision is not understood: it holds a revision's name",
+    ),
     "an empty name": Case("BadAnnotation", pod(annotations=wants("")), says="mimic.dev/backend is not understood"),
     "a secret's name that is none": Case(
         "BadAnnotation",
@@ -180,7 +203,7 @@ def test_a_pod_that_only_its_namespace_volunteered_is_never_denied(case: Case):
 
 
 def test_every_word_is_met_by_a_case():
-    beyond = {"AlreadyInjected", "Undecided", "Failed"}  # tested below, and with the process
+    beyond = {"AlreadyInjected", "Malformed", "Undecided", "Failed"}  # tested below, and with the process
     assert {case.word for case in CASES.values()} == set(OUTCOMES) - beyond
 
 
@@ -212,3 +235,21 @@ def test_an_invalid_or_suspended_backend_still_gives_its_last_good_revision(spec
     assert found.reason == "Injected"
     (told,) = [each.sentence for each in found.decision.remarks if each.word == "StaleBackend"]
     assert state in told
+
+
+def test_a_revision_of_another_backend_is_none():
+    other = revision_of(parse(SPARE), DEFAULTS)
+    found = admit(pod(annotations=wants("corp", **{"mimic.dev/revision": other.name})), CORP, SPARE)
+    assert found.reason == "RevisionMissing"
+
+
+def test_a_backend_that_was_a_sidecar_once_still_serves_its_own_namespace_alone():
+    old = revision_of(parse(backend("central", namespace="platform")), DEFAULTS)
+    pinned = {"mimic.dev/revision": old.name}
+    elsewhere = admit(pod(annotations=wants("platform/central", **pinned)), shared(), revisions=[old])
+    assert elsewhere.reason == "OtherNamespace"
+    at_home = Request(place=Place("platform"))
+    here = admit(pod(annotations=wants("central", **pinned)), shared(), revisions=[old], request=at_home)
+    assert here.reason == "Injected"
+    on_the_host = pod(annotations=wants("central", **pinned), hostNetwork=True)
+    assert admit(on_the_host, shared(), revisions=[old], request=at_home).reason == "HostNetwork"

@@ -39,6 +39,7 @@ def test_always_replaces_in_place_and_none_leaves_all():
     given = container(env={"OPENAI_API_KEY": "sk", "X": "1"})
     always = admit(pod(given), backend(injection={"env": {"mode": "Always"}}))
     assert always.container("web")["env"][:2] == [{"name": "OPENAI_API_KEY", "value": "mimic"}, given["env"][1]]
+    given["env"].append({"name": "HTTP_PROXY", "value": "http://proxy:3128"})
     none = admit(pod(given), backend(injection={"env": {"mode": "None"}}))
     assert none.container("web") == given
 
@@ -150,10 +151,16 @@ def test_a_plain_one_is_never_the_first_container_and_drains_before_it_ends():
     assert "InitContainersUnserved" in found.words
 
 
+ENDING = [pod(owner="Job"), pod(owner="Workflow", restartPolicy="Never"), pod(owner=None, restartPolicy="OnFailure")]
+
+
 @pytest.mark.parametrize(("request_", "warned"), [(OLD, True), (Request(place=SHOP), False)])
-def test_a_job_is_warned_of_a_plain_sidecar_that_goes_on(request_: Request, warned: bool):
-    found = admit(pod(owner="Job"), CORP, request=request_)
-    assert ("JobNeverEnds" in found.words) is warned
+@pytest.mark.parametrize("given", ENDING, ids=["Job", "Workflow", "bare"])
+def test_what_is_meant_to_end_is_warned_of_a_plain_sidecar_that_goes_on(
+    given: dict[str, Any], request_: Request, warned: bool
+):
+    assert ("JobNeverEnds" in admit(given, CORP, request=request_).words) is warned
+    assert "JobNeverEnds" not in admit(pod(restartPolicy="Always"), CORP, request=request_).words
 
 
 USES = {
@@ -214,6 +221,36 @@ def test_one_cpu_is_a_thousand_millicores():
     assert "Guaranteed" in admit(pod(mixed), CORP).words
 
 
+def test_an_exponent_is_an_amount_too():
+    same = container(resources={"requests": {"cpu": "1e0", "memory": "1e9"}, "limits": {"cpu": 1, "memory": "1000M"}})
+    assert "Guaranteed" in admit(pod(same), CORP).words
+
+
+def test_a_proxy_that_asks_for_more_cpu_keeps_it_in_a_guaranteed_pod():
+    greedy = backend(proxy={"resources": {"requests": {"cpu": "500m"}}})
+    found = admit(pod(container(resources={"limits": FULL})), greedy)
+    assert found.container()["resources"]["limits"]["cpu"] == "500m"
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        ({"limits": {"cpu": "1", "memory": "128Mi"}}, {"requests": {}, "limits": {}}),
+        ({"requests": {"cpu": "50m"}}, {"requests": {"memory": "96Mi"}, "limits": {"memory": "256Mi"}}),
+    ],
+)
+def test_the_resources_of_a_whole_pod_hold_for_the_proxy_too(given: dict[str, Any], left: dict[str, Any]):
+    found = admit(pod(container(resources={"limits": FULL}), resources=given), CORP)
+    assert found.container()["resources"] == left
+    assert "PodResources" in found.words
+    assert "Guaranteed" not in found.words
+
+
+@pytest.mark.parametrize("port", ["\u00b2", "9" * 5000, "http", ""], ids=["power", "long", "name", "empty"])
+def test_a_port_that_is_no_number_is_no_port(port: str):
+    assert admit(pod(container(livenessProbe={"httpGet": {"port": port}})), CORP).reason == "Injected"
+
+
 def test_streams_end_within_the_grace_of_the_pod():
     short = admit(pod(terminationGracePeriodSeconds=10), CORP)
     assert short.env("mimic-proxy")["DRAIN_TIMEOUT"] == "7"
@@ -270,6 +307,15 @@ def test_a_mesh_leaves_the_admin_port_alone(request_: Request, given: dict[str, 
     assert again.pod["metadata"]["annotations"][key] == "18481, 9000"
 
 
+def test_the_ports_that_a_namespace_keeps_out_of_linkerd_stay_out():
+    key = "config.linkerd.io/skip-inbound-ports"
+    place = Place("shop", {}, {"linkerd.io/inject": "enabled", key: "9000"})
+    found = admit(pod(), CORP, request=Request(place=place)).pod["metadata"]["annotations"]
+    assert found[key] == "9000,18481"
+    own = admit(pod(annotations={key: "1"}), CORP, request=Request(place=place)).pod["metadata"]["annotations"]
+    assert own[key] == "1,18481"
+
+
 def test_without_a_mesh_no_mesh_is_told_anything():
     found = admit(
         pod(annotations={"sidecar.istio.io/inject": "false"}),
@@ -319,6 +365,36 @@ def test_a_misspelt_annotation_gets_a_suggestion():
     (told,) = [each.sentence for each in found.decision.remarks if each.word == "UnknownKey"]
     assert told.startswith("Annotation mimic.dev/bakcend is unknown to this version of Mimic")
     assert told.endswith("Did you mean mimic.dev/backend?")
+
+
+@pytest.mark.parametrize(
+    ("given", "remedy"),
+    [
+        ({"annotations": {"mimic.dev/inject": "true"}}, "Set it as a label."),
+        ({"labels": {"mimic.dev/inject": "true", "mimic.dev/backend": "corp"}}, "Set it as an annotation."),
+        ({"annotations": {"mimic.dev/port": "9000"}}, "spec.injection.port of the MimicBackend chooses it."),
+        ({"annotations": {"mimic.dev/template-hash": "x"}}, "Mimic writes it itself."),
+        ({"labels": {"mimic.dev/inject": "true", "mimic.dev/injection": "enabled"}}, "on pods it is mimic.dev/inject."),
+        ({"annotations": {"mimic.dev/colour": "red"}}, ""),
+    ],
+)
+def test_a_key_in_the_wrong_place_is_told_where_it_belongs(given: dict[str, Any], remedy: str):
+    found = admit(pod(**given), CORP)
+    (told,) = [each for each in found.decision.remarks if each.word == "UnknownKey"]
+    assert told.told
+    assert told.sentence.endswith(remedy)
+
+
+def test_what_the_webhook_wrote_itself_is_no_unknown_key():
+    busy = pod(container(ports=[{"containerPort": 18480}]))
+    again = admit(admit(busy, CORP).pod, CORP)
+    assert again.reason == "AlreadyInjected"
+    assert "UnknownKey" not in again.words
+
+
+def test_an_annotation_never_tells_another_port_than_the_proxy_s():
+    found = admit(pod(annotations={"mimic.dev/port": "9000"}), CORP)
+    assert found.pod["metadata"]["annotations"]["mimic.dev/port"] == "18480"
 
 
 def test_a_dry_run_is_remarked():

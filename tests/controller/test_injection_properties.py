@@ -71,6 +71,8 @@ class Maker:
         if self.rarely():
             spec["imagePullSecrets"] = [{"name": "pull"}]
         if self.rarely():
+            spec["resources"] = {"limits": {self.random.choice(["cpu", "memory"]): "1Gi"}}
+        if self.rarely():
             spec["terminationGracePeriodSeconds"] = self.random.choice([0, 5, 300])
         owner = self.random.choice([None, "ReplicaSet", "Job"])
         return pod(*main, init=init, annotations=annotations or None, owner=owner, **spec)

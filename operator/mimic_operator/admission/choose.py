@@ -8,7 +8,7 @@ from mimic_operator.admission import pods
 from mimic_operator.admission.outcomes import OUTCOMES, Outcome
 from mimic_operator.errors import InvalidBackend
 from mimic_operator.resource.backend import parse
-from mimic_operator.resource.naming import ANNOTATION_BACKEND
+from mimic_operator.resource.naming import ANNOTATION_BACKEND, ANNOTATION_REVISION
 from mimic_operator.resource.patterns import OBJECT_NAME
 from mimic_operator.resource.spec import AllowedNamespaces
 
@@ -91,9 +91,14 @@ def named_backend(pod: pods.Pod, namespace: str) -> tuple[str, str] | None:
         return None
     where, separator, name = text.rpartition("/")
     found = (where if separator else namespace, name)
-    if not all(OBJECT_NAME.allows(part) and len(part) <= 253 for part in found):
+    if not all(is_name(part) for part in found):
         raise ValueError("it holds the name of a MimicBackend, NAME or NAMESPACE/NAME.")
     return found
+
+
+def is_name(text: str) -> bool:
+    """Whether an object can have it; whatever else comes from a pod must not get into a path of the API."""
+    return len(text) <= 253 and OBJECT_NAME.allows(text)
 
 
 def choose(pod: pods.Pod, place: Place, candidates: Sequence[Candidate]) -> Candidate | Refusal:
@@ -102,6 +107,9 @@ def choose(pod: pods.Pod, place: Place, candidates: Sequence[Candidate]) -> Cand
         named = named_backend(pod, place.name)
     except ValueError as wrong:
         return refuse("BadAnnotation", annotation=ANNOTATION_BACKEND, remedy=wrong)
+    if not is_name(pods.annotations(pod).get(ANNOTATION_REVISION) or "none"):
+        remedy = "it holds a revision's name, which the operator writes. Remove it, and pods get the current one."
+        return refuse("BadAnnotation", annotation=ANNOTATION_REVISION, remedy=remedy)
     if named is None:
         return _unnamed(place, candidates)
     own = sorted(found.name for found in candidates if found.namespace == place.name)

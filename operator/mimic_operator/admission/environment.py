@@ -64,6 +64,8 @@ def change(container: Container, told: Told) -> Change:
     """What is to be changed; nothing if it was changed before. Entries that the user has set stay as they are,
     unless `Always` was asked for, and NO_PROXY, which keeps what it holds.
     """
+    if told.env.mode == "None":
+        return Change({}, (), ())
     present = {entry["name"]: position for position, entry in enumerate(container.get("env") or ())}
     replaced: dict[int, Entry] = {}
     added: list[Entry] = []
@@ -88,8 +90,6 @@ def change(container: Container, told: Told) -> Change:
 
 
 def _wanted(told: Told) -> Iterator[Entry]:
-    if told.env.mode == "None":
-        return
     for name in told.env.names:
         if not _is_key(name):
             yield {"name": name, "value": told.url}
@@ -128,7 +128,7 @@ def _extend_no_proxy(
     longer = {
         position: {**after[position], "value": value}
         for position in found
-        if position not in unknown and (value := _extended(after[position].get("value", ""), told.hosts)) is not None
+        if position not in unknown and (value := _extended(after[position].get("value") or "", told.hosts)) is not None
     }
     for position, entry in longer.items():
         if position < len(env):
@@ -143,7 +143,7 @@ def _extend_no_proxy(
 
 def _is_opaque(entry: Entry) -> bool:
     """Whether nobody but the kubelet knows the value."""
-    return "valueFrom" in entry or "$(" in entry.get("value", "")
+    return "valueFrom" in entry or "$(" in (entry.get("value") or "")
 
 
 def _extended(value: str, hosts: Sequence[str]) -> str | None:

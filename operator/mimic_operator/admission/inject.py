@@ -1,17 +1,17 @@
 """One decision on one pod: whether it gets the proxy, why, and in which shape. Nothing is changed here, see `patch`."""
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import urlsplit
 
 from mimic_operator.admission import pods
-from mimic_operator.admission.choose import Candidate, Place, Refusal, choose, refuse
+from mimic_operator.admission.choose import Candidate, Place, Refusal, choose, is_name, refuse
 from mimic_operator.admission.environment import LOOPBACK, Remarked, Told, change, lacks_key, remark
+from mimic_operator.admission.keys import unknown_keys
 from mimic_operator.admission.outcomes import OUTCOMES, Outcome, Verdict
 from mimic_operator.resource import naming
-from mimic_operator.resource.patterns import DATA_KEY, OBJECT_NAME
+from mimic_operator.resource.patterns import DATA_KEY
 from mimic_operator.resource.revision import Revision
 
 NATIVE_SINCE = (1, 32)
@@ -27,16 +27,6 @@ CLIENT_KEY = "OPENAI_API_KEY"
 
 Door = Literal["label", "namespace"]
 """What brought the pod here: its own label (denies what cannot be), or its namespace's (never denies)."""
-KNOWN_LABELS = (naming.LABEL_INJECT, naming.LABEL_MANAGED, naming.LABEL_COMPONENT, naming.LABEL_BACKEND)
-KNOWN_ANNOTATIONS = (
-    naming.ANNOTATION_BACKEND,
-    naming.ANNOTATION_REVISION,
-    naming.ANNOTATION_RETRY_AT,
-    naming.ANNOTATION_CLIENT_KEY_SECRET,
-    naming.ANNOTATION_CONFIG_HASH,
-    naming.ANNOTATION_TEMPLATE_HASH,
-    naming.ANNOTATION_PORT,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +53,12 @@ class Fit:
     port: int
     admin_port: int
     guaranteed: bool
+    pod_resources: tuple[str, ...]
+    """What the pod's own resources say for all of its containers together: the proxy then says nothing of it."""
     drain_seconds: int
     meshes: tuple[str, ...]
+    skipped_ports: Mapping[str, str]
+    """By annotation of a mesh: what holds for the pod where it says nothing itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,12 +111,14 @@ def _decide(pod: pods.Pod, request: Request, candidates: Sequence[Candidate], re
         return end("AlreadyInjected")
     if pods.is_windows(pod):
         return end("Windows")
+    if pods.is_mirror(pod):
+        return end("MirrorPod")
     chosen = choose(pod, request.place, candidates)
     if isinstance(chosen, Refusal):
         return _refused(pod, chosen)
     if chosen.mode == "Sidecar" and pods.spec(pod).get("hostNetwork"):
         return replace(end("HostNetwork"), backend=chosen.full_name)
-    revision = _revision(pod, chosen, revisions)
+    revision = _revision(pod, request.place, chosen, revisions)
     if isinstance(revision, Refusal):
         return replace(_refused(pod, revision), backend=chosen.full_name)
     fit = _fit(pod, request, chosen, revision)
@@ -155,15 +151,26 @@ def _refused(pod: pods.Pod, refusal: Refusal) -> Decision:
     return Decision(outcome=outcome, verdict=outcome.verdict, sentence=refusal.sentence)
 
 
-def _revision(pod: pods.Pod, chosen: Candidate, revisions: Revisions) -> Revision | Refusal:
+def _revision(pod: pods.Pod, place: Place, chosen: Candidate, revisions: Revisions) -> Revision | Refusal:
+    """One of the chosen backend alone, whatever the pod's annotation names."""
     name = wanted_revision(pod, chosen)
-    if name and (found := revisions(chosen.namespace, name)) is not None:
-        return found
+    found = revisions(chosen.namespace, name) if name else None
+    if found is not None and found.backend == chosen.name:
+        return found if found.mode == "Deployment" else _beside(pod, place, chosen, found)
     if name:
         return refuse("RevisionMissing", revision=name, backend=chosen.full_name)
     if chosen.problem:
         return refuse("InvalidBackend", backend=chosen.full_name, problem=chosen.problem)
     return refuse("SuspendedBackend" if chosen.suspended else "NotReconciled", backend=chosen.full_name)
+
+
+def _beside(pod: pods.Pod, place: Place, chosen: Candidate, revision: Revision) -> Revision | Refusal:
+    """A sidecar's revision, which a backend that was one once still has: what held for it then holds now."""
+    if pods.spec(pod).get("hostNetwork"):
+        return refuse("HostNetwork")
+    if place.name != chosen.namespace:
+        return refuse("OtherNamespace", backend=chosen.full_name, namespace=place.name)
+    return revision
 
 
 def _fit(pod: pods.Pod, request: Request, chosen: Candidate, revision: Revision) -> Fit | Refusal:
@@ -194,8 +201,10 @@ def _fit(pod: pods.Pod, request: Request, chosen: Candidate, revision: Revision)
         port=ports[0],
         admin_port=ports[1],
         guaranteed=sidecar and pods.is_guaranteed(pod),
+        pod_resources=pods.resources_of_all(pod) if sidecar else (),
         drain_seconds=_drain_seconds(pod),
         meshes=tuple(sorted(pods.meshes(pod, request.place.labels, request.place.annotations))) if sidecar else (),
+        skipped_ports=pods.inherited_ports(request.place.annotations),
     )
 
 
@@ -205,7 +214,7 @@ def client_key(pod: pods.Pod) -> tuple[str, str] | None:
     if text is None:
         return None
     secret, separator, key = text.partition("/")
-    if not OBJECT_NAME.allows(secret) or (separator and not all(each.allows(key) for each in DATA_KEY)):
+    if not is_name(secret) or (separator and not all(each.allows(key) for each in DATA_KEY)):
         raise ValueError("it holds the name of a Secret in the pod's namespace, NAME or NAME/KEY.")
     return secret, key or CLIENT_KEY
 
@@ -297,6 +306,8 @@ def _of_fit(pod: pods.Pod, fit: Fit) -> Iterator[Remarked]:
         yield remark("JobNeverEnds", admin_port=fit.admin_port)
     if fit.guaranteed:
         yield remark("Guaranteed")
+    if fit.pod_resources:
+        yield remark("PodResources", names=" and ".join(fit.pod_resources))
     if fit.drain_seconds < DRAIN_SECONDS:
         yield remark("ShortGrace", seconds=fit.drain_seconds)
     for mesh in fit.meshes:
@@ -306,8 +317,7 @@ def _of_fit(pod: pods.Pod, fit: Fit) -> Iterator[Remarked]:
 def _circumstances(pod: pods.Pod, request: Request, found: Decision) -> Iterator[Remarked]:
     if found.reason == "NotOptedIn":
         return
-    yield from _unknown_keys("Label", pods.labels(pod), KNOWN_LABELS)
-    yield from _unknown_keys("Annotation", pods.annotations(pod), KNOWN_ANNOTATIONS)
+    yield from unknown_keys(pod, injected=found.reason == "AlreadyInjected")
     if found.fit is not None and found.fit.sidecar and pods.controller(pod) is None:
         yield remark("BarePod")
     if pods.metadata(pod).get("generateName") and not pods.metadata(pod).get("name"):
@@ -316,10 +326,3 @@ def _circumstances(pod: pods.Pod, request: Request, found: Decision) -> Iterator
         yield remark("NamespaceEntry")
     if request.dry_run:
         yield remark("DryRun")
-
-
-def _unknown_keys(where: str, given: Mapping[str, str], known: Sequence[str]) -> Iterator[Remarked]:
-    for key in sorted(given):
-        if key.startswith(f"{naming.GROUP}/") and key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            yield remark("UnknownKey", where=where, key=key, remedy=f"Did you mean {near[0]}?" if near else "")

@@ -9,6 +9,7 @@ from mimic_operator.admission.environment import change
 from mimic_operator.admission.inject import DRAIN_SECONDS, Decision, Fit
 from mimic_operator.resource import naming
 from mimic_operator.resource.container import at_ports, guaranteed, native, plain
+from mimic_operator.resource.quantity import amount
 
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 GUARANTEED_CPU = "250m"
@@ -35,9 +36,12 @@ def sidecar(fit: Fit) -> dict[str, Any]:
     """The proxy's container as it stands in the pod."""
     made = at_ports(fit.revision.container, fit.port, fit.admin_port)
     if fit.guaranteed:
-        limits = made["resources"].setdefault("limits", {})
-        limits.setdefault("cpu", GUARANTEED_CPU)
+        limits, requests = made["resources"].setdefault("limits", {}), made["resources"].get("requests", {})
+        limits.setdefault("cpu", max(GUARANTEED_CPU, requests.get("cpu", "0"), key=amount))
         made = guaranteed(made)
+    for amounts in made["resources"].values():
+        for name in fit.pod_resources:
+            amounts.pop(name, None)
     if fit.drain_seconds < DRAIN_SECONDS and all(entry["name"] != "DRAIN_TIMEOUT" for entry in made["env"]):
         made["env"].append({"name": "DRAIN_TIMEOUT", "value": str(fit.drain_seconds)})
     return native(made) if fit.native else plain(made)
@@ -72,7 +76,7 @@ def _wanted_annotations(pod: pods.Pod, decision: Decision, fit: Fit) -> Iterator
     yield naming.ANNOTATION_REVISION, revision.name
     yield naming.ANNOTATION_TEMPLATE_HASH, revision.hash
     yield naming.ANNOTATION_CONFIG_HASH, revision.config_hash
-    if fit.port != revision.port:
+    if fit.port != revision.port or naming.ANNOTATION_PORT in given:
         yield naming.ANNOTATION_PORT, str(fit.port)
     if DEFAULT_CONTAINER not in given and pods.containers(pod):
         yield DEFAULT_CONTAINER, pods.containers(pod)[0]["name"]
@@ -82,7 +86,8 @@ def _wanted_annotations(pod: pods.Pod, decision: Decision, fit: Fit) -> Iterator
         yield "prometheus.io/path", "/metrics"
     for mesh in fit.meshes:
         key = MESH_ANNOTATIONS[mesh]
-        listed = [part.strip() for part in given.get(key, "").split(",") if part.strip()]
+        before = given.get(key, fit.skipped_ports.get(key, ""))
+        listed = [part.strip() for part in before.split(",") if part.strip()]
         if str(fit.admin_port) not in listed:
             yield key, ",".join([*listed, str(fit.admin_port)])
 

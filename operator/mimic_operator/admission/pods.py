@@ -1,6 +1,8 @@
 """What the decision has to know of a pod, read from its manifest as the API server sends it (core/v1, PodSpec)."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from mimic_operator.resource.quantity import amount
@@ -16,6 +18,10 @@ MESH_CONTAINERS = (
     "linkerd-init",
     "linkerd-network-validator",
 )
+_OS_LABELS = ("kubernetes.io/os", "beta.kubernetes.io/os")
+_LINKERD_PORTS = "config.linkerd.io/skip-inbound-ports"
+_EXPONENT = re.compile("[0-9.]{1,20}[eE][+-]?[0-9]{1,2}")
+_DIGITS = re.compile("[0-9]{1,5}")
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 
 
@@ -65,10 +71,26 @@ def leading_sidecars(pod: Pod) -> int:
 
 
 def is_windows(pod: Pod) -> bool:
-    """By spec.os, or by the label of the nodes it wants."""
+    """By spec.os, or by the labels of the nodes it can run on."""
     named = (spec(pod).get("os") or {}).get("name")
-    wanted = (spec(pod).get("nodeSelector") or {}).get("kubernetes.io/os")
-    return "windows" in (named, wanted)
+    selector = spec(pod).get("nodeSelector") or {}
+    nodes = (spec(pod).get("affinity") or {}).get("nodeAffinity") or {}
+    required = nodes.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
+    terms = required.get("nodeSelectorTerms") or ()
+    by_affinity = bool(terms) and all(map(_wants_windows, terms))
+    return "windows" in (named, *(selector.get(label) for label in _OS_LABELS)) or by_affinity
+
+
+def _wants_windows(term: Mapping[str, Any]) -> bool:
+    return any(
+        each.get("key") in _OS_LABELS and each.get("operator") == "In" and each.get("values") == ["windows"]
+        for each in term.get("matchExpressions") or ()
+    )
+
+
+def is_mirror(pod: Pod) -> bool:
+    """Of a static pod: it only shows what the kubelet runs from a file (Kubernetes, static pods)."""
+    return "kubernetes.io/config.mirror" in annotations(pod)
 
 
 def controller(pod: Pod) -> Mapping[str, Any] | None:
@@ -80,7 +102,8 @@ def controller(pod: Pod) -> Mapping[str, Any] | None:
 def is_of_a_job(pod: Pod) -> bool:
     """Whether the pod is meant to end by itself."""
     owner = controller(pod)
-    return owner is not None and owner.get("kind") == "Job"
+    is_job = owner is not None and owner.get("kind") == "Job"
+    return is_job or spec(pod).get("restartPolicy") in ("Never", "OnFailure")
 
 
 def used_ports(pod: Pod) -> dict[int, str]:
@@ -104,14 +127,21 @@ def _ports_of(container: Container) -> Iterator[int]:
             port = ((handler or {}).get(kind) or {}).get("port")
             if isinstance(port, int):  # a name is that of a declared port
                 yield port
-            elif isinstance(port, str) and port.isdigit():
+            elif isinstance(port, str) and _DIGITS.fullmatch(port):
                 yield int(port)
 
 
+def resources_of_all(pod: Pod) -> tuple[str, ...]:
+    """Names of what the pod itself limits or requests for its containers together (KEP-2837), in order."""
+    given = spec(pod).get("resources") or {}
+    return tuple(sorted({**(given.get("requests") or {}), **(given.get("limits") or {})}))
+
+
 def is_guaranteed(pod: Pod) -> bool:
-    """Whether the kubelet would call it Guaranteed as it stands (Kubernetes, quality of service classes)."""
+    """Whether the kubelet would call it Guaranteed by its containers (Kubernetes, quality of service classes); where
+    the pod has resources of its own, the class is theirs."""
     found = list(every_container(pod))
-    return bool(found) and all(_has_equal_resources(container) for container in found)
+    return bool(found) and not resources_of_all(pod) and all(_has_equal_resources(container) for container in found)
 
 
 def _has_equal_resources(container: Container) -> bool:
@@ -125,9 +155,14 @@ def _has_equal_resources(container: Container) -> bool:
 
 def _same(one: object, other: object) -> bool:
     try:
-        return amount(str(one)) == amount(str(other))
-    except ValueError:  # exponents, which are rare: only the same text is the same amount
+        return _amount(str(one)) == _amount(str(other))
+    except (ValueError, ArithmeticError):
         return str(one) == str(other)
+
+
+def _amount(text: str) -> Decimal:
+    """Exponents too, which a resource of ours cannot have."""
+    return Decimal(text) if _EXPONENT.fullmatch(text) else amount(text)
 
 
 def meshes(pod: Pod, namespace_labels: Mapping[str, str], namespace_annotations: Mapping[str, str]) -> set[str]:
@@ -146,3 +181,8 @@ def meshes(pod: Pod, namespace_labels: Mapping[str, str], namespace_annotations:
     if "linkerd-proxy" in names or linkerd in ("enabled", "ingress"):
         found.add("linkerd")
     return found
+
+
+def inherited_ports(namespace_annotations: Mapping[str, str]) -> dict[str, str]:
+    """What a mesh takes from the namespace as long as the pod has no such annotation itself, by annotation."""
+    return {key: namespace_annotations[key] for key in (_LINKERD_PORTS,) if key in namespace_annotations}

@@ -151,6 +151,7 @@ WARNED: dict[str, Manifest] = {
     "BarePod": own(owner=None, name="bare"),
     "UnknownKey": own(annotations={"mimic.dev/bakcend": "corp"}),
     "Windows": own(os={"name": "windows"}),
+    "MirrorPod": own(annotations={"kubernetes.io/config.mirror": "x"}, nodeName="node"),
     "BackendGone": own(
         labels={"mimic.dev/inject": "true", "mimic.dev/managed": "true"}, annotations={"mimic.dev/backend": "gone"}
     ),
@@ -162,7 +163,7 @@ def test_what_somebody_should_know_comes_as_a_warning(word: str, served: Writer)
     found = served.write(WARNED[word])
     assert found.status == 201, found.message
     assert word in found.words
-    assert bool(found.proxies) == (word not in ("Windows", "BackendGone"))
+    assert bool(found.proxies) == (word not in ("Windows", "MirrorPod", "BackendGone"))
 
 
 @pytest.mark.parametrize(
@@ -226,6 +227,29 @@ def test_a_guaranteed_pod_stays_guaranteed(served: Writer):
     full = {"cpu": "1", "memory": "1Gi"}
     found = served.write(own(container(resources={"limits": full})))
     assert found.answer["status"]["qosClass"] == "Guaranteed"
+
+
+SMALL = {"cpu": "50m", "memory": "64Mi"}
+
+
+def test_a_pod_with_resources_of_its_own_is_still_valid_and_of_its_class(served: Writer):
+    """Less than the proxy would ask for, as pods may have since Kubernetes 1.34."""
+    found = served.write(own(resources={"limits": SMALL}), dry_run=True)
+    assert (found.status, found.proxies) == (201, ["mimic-proxy"]), found.message
+    if "resources" not in found.answer["spec"]:
+        pytest.skip("this API server knows no resources of pods")
+    assert "PodResources" in found.words
+    assert found.answer["status"]["qosClass"] == "Guaranteed"
+
+
+def test_a_revision_is_looked_up_by_a_name_and_never_by_a_path(served: Writer, admin: httpx2.Client):
+    other = f"{served.namespace}-other"
+    admin.post("/api/v1/namespaces", json={"metadata": {"name": other}}).raise_for_status()
+    foreign = created(admin, backend("foreign"), other)
+    path = f"../../{other}/controllerrevisions/{foreign.name}"
+    found = served.write(own(annotations={"mimic.dev/revision": path}))
+    assert (found.status, found.proxies) == (403, [])
+    assert "Mimic, BadAnnotation: " in found.message
 
 
 def test_two_defaults_are_refused_when_written_and_named_when_met(
