@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from mimic_operator.admission.incoming import read_review
 from mimic_operator.admission.reply import REPLY, Reply
 
 logger = logging.getLogger("mimic.admission")
@@ -102,19 +103,17 @@ class Server:
     async def _serve(self, request: web.Request) -> web.Response:
         handler = request.match_info["handler"]
         if handler not in self._handlers:
-            raise web.HTTPNotFound(text=f"there is no webhook {handler!r}")
+            raise web.HTTPNotFound(text="there is no such webhook")
+        review = await read_review(request, handler)
         begun = self._clock()
-        try:
-            review = msgspec.json.decode(await request.read())
-        except msgspec.DecodeError:
-            raise web.HTTPBadRequest(text="the body is no JSON") from None
-        if not isinstance(review, dict) or not isinstance(review.get("request"), dict):
-            raise web.HTTPBadRequest(text="the body is no AdmissionReview")
         reply = Reply()
         token = REPLY.set(reply)
         try:
             with self._traced(handler, request.headers, reply):
                 answer = await self._review(review, webhook=handler, headers=dict(request.headers))
+        except Exception:
+            logger.exception("A review broke before it was decided")
+            raise web.HTTPInternalServerError(text="the webhook broke over this review; its log says where") from None
         finally:
             REPLY.reset(token)
         _merge(answer, reply)

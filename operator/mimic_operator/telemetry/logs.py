@@ -26,8 +26,9 @@ CHATTY = (
     "kopf.activities",
     "kopf.objects",
 )
-WRONG_HERE = ("kopf._core.reactor.running",)
-"""Warns that it has no signals, which it is not to have, and tells as an error what is told once more by us."""
+WRONG_HERE = ("aiohttp.server", "kopf._core.reactor.running")
+"""The one shows a traceback, with what was sent, for each caller that speaks no HTTP. The other warns that it has no
+signals, which it is not to have, and tells as an error what is told once more by us."""
 LONGEST = 2048
 """Characters of a text in a line: an API server's error may hold a whole object."""
 LogFormat = Literal["json", "console"]
