@@ -1,15 +1,21 @@
 """The page of all settings: complete, and as the settings are."""
 
+import ast
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from mimic_operator import reconcile
+from mimic_operator.admission.outcomes import OUTCOMES, REMARKS
+from mimic_operator.reconcile.rollout import Phase
 from mimic_operator.resource import naming
+from mimic_operator.resource.cautions import WORDS as CAUTIONS
 from mimic_proxy.configuration import grants
 from mimic_proxy.configuration.presets import PRESETS
 from mimic_proxy.settings import READERS, SECRETS
-from reference import names, settings
+from reference import injection, names, settings
 
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "settings.md"
 
@@ -38,6 +44,36 @@ def test_every_label_and_annotation_of_the_operator_is_on_the_page_of_names() ->
     declared = {value for name, value in vars(naming).items() if name.startswith(("LABEL_", "ANNOTATION_"))}
     lines = [line.split("`")[1] for line in names.page().splitlines() if line.startswith(f"| `{naming.GROUP}/")]
     assert set(lines) == declared
+
+
+def test_every_word_of_an_admission_and_every_caution_is_on_its_page() -> None:
+    """The pages themselves are made anew by `make check`; here stands what must be on them."""
+    words = {*OUTCOMES, *REMARKS}
+    for page in (injection.page(), names.page()):
+        rows = {line.split("|")[1].strip(" `") for line in page.splitlines() if line.startswith("| ")}
+        assert words <= rows
+    rows = {line.split("|")[1].strip(" `") for line in names.page().splitlines() if line.startswith("| ")}
+    assert set(CAUTIONS) <= rows
+
+
+def test_every_condition_s_reason_is_on_the_page_and_none_that_nobody_gives() -> None:
+    told = {reason.strip() for _, _, reasons in names.CONDITIONS for reason in reasons.split(",")}
+    told = {reason for reason in told if reason.isalpha()}  # a sentence is none
+    given, spoken = reasons_in_code()
+    assert given <= told, "a reason of a condition has no row in reference/names.py"
+    assert told <= spoken | set(get_args(Phase)), "a reason is on the page that no code gives"
+
+
+def reasons_in_code() -> tuple[set[str], set[str]]:
+    """Reasons that conditions are made with, and all texts of the reconciler's modules."""
+    given, spoken = set(), set()
+    for file in Path(reconcile.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                spoken.add(node.value)
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("Verdict", "Stuck"):
+                given |= {each.value for each in node.args[1:2] if isinstance(each, ast.Constant)}
+    return given, spoken
 
 
 def test_labels_and_annotations_are_declared_in_one_place() -> None:
