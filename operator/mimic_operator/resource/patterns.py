@@ -30,6 +30,11 @@ _DATA_KEY = "must be the key of a ConfigMap or Secret: letters, digits, - _ and 
 DATA_KEY = (Match("^[A-Za-z0-9._-]+$", _DATA_KEY), Match(r"^(\.$|\.\.)", _DATA_KEY, never=True))
 RESOURCE_NAME = Match("^(cpu|memory|ephemeral-storage)$", "must be cpu, memory or ephemeral-storage")
 PLAIN = Match(r"^[!-~]([ -~]*[!-~])?$", "must be printable ASCII without blanks at its ends")
+SHOWN = Match(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x84\x86-\x9f]",
+    "must not hold control characters, which server-side apply does not take",
+    never=True,
+)
 FIELD = Match("^[!-+.-<>-~-]+$", "must be a field's name: printable ASCII without blanks, commas and =")
 ENV_NAME = Match(r"^[A-Za-z_][A-Za-z0-9_]*$", "must be a variable's name: letters, digits and _")
 _LABEL_KEY = "must be a label's key, as in app.kubernetes.io/name"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from mimic_operator.resource.patterns import LABEL_KEY
+from mimic_operator.resource.patterns import LABEL_KEY, SHOWN
 from mimic_operator.resource.shape import Flag, Foreign, Items, OneOf, Section, Table, Text, Whole
 from mimic_operator.resource.spec.references import FOREIGN_ITEM, LABELS, SecretName, object_name
 from mimic_operator.resource.spec.selector import LabelSelector
@@ -48,7 +48,12 @@ class Service:
     port: Annotated[int, Whole("The Service's port.", 1, 65_535)] = 80
     annotations: Annotated[
         Mapping[str, str],
-        Table("Annotations of the Service.", Text("A value.", most=1024, least=0), most=32, keys=LABEL_KEY),
+        Table(
+            "Annotations of the Service.",
+            Text("A value.", most=1024, least=0, matches=(SHOWN,)),
+            most=32,
+            keys=LABEL_KEY,
+        ),
     ] = field(default_factory=dict)
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from mimic_operator.resource.patterns import DATA_KEY, ENV_NAME, LABEL_VALUE, OBJECT_NAME, URL
+from mimic_operator.resource.patterns import DATA_KEY, ENV_NAME, LABEL_VALUE, OBJECT_NAME, SHOWN, URL
 from mimic_operator.resource.shape import Foreign, Kind, Text
 
 
@@ -35,4 +35,4 @@ class KeyOf:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvVar:
     name: Annotated[str, Text("The variable.", matches=(ENV_NAME,))]
-    value: Annotated[str, Text("Its value.", most=4096, least=0)] = ""
+    value: Annotated[str, Text("Its value.", most=4096, least=0, matches=(SHOWN,))] = ""
