@@ -1,7 +1,9 @@
 """What the webhook knows, and what it asks for."""
 
 import asyncio
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from fakes.manifests import DEFAULTS, Manifest, backend, container, pod, shared
 from mimic_operator.admission.index import Index, Name
 from mimic_operator.admission.lookup import Lookup
 from mimic_operator.admission.outcomes import Verdict
-from mimic_operator.admission.review import Reviewer, operations, warnings
+from mimic_operator.admission.review import BUDGET_SECONDS, Reviewer, operations, warnings
 from mimic_operator.cluster.faults import Fault
 from mimic_operator.reconcile.manifests import controller_revision
 from mimic_operator.resource.backend import parse
@@ -154,6 +156,12 @@ async def test_the_budget_ends_a_review_that_waits():
     found = await World(Slow(), backend(status=CURRENT)).reviewer.pod(pod(), "shop", "label", dry_run=False)
     assert found.reason == "Undecided"
     assert "within 0.2 s" in found.sentence
+
+
+def test_the_budget_ends_before_the_api_server_gives_up_whatever_the_chart_is_told():
+    schema = json.loads((Path(__file__).parents[2] / "helm" / "mimic" / "values.schema.json").read_text("utf-8"))
+    shortest = schema["properties"]["webhook"]["properties"]["timeoutSeconds"]["minimum"]
+    assert shortest > BUDGET_SECONDS
 
 
 async def test_what_is_no_pod_is_named_and_nothing_of_it_is_logged(caplog: pytest.LogCaptureFixture):
