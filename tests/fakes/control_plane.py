@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from lightkube import Client, KubeConfig
 
-from fakes.mimic import free_port
+from fakes.free_ports import free_port
 from fakes.tools import REQUIRED
 
 ASSETS = "KUBEBUILDER_ASSETS"

@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import yaml
 
-from fakes.mimic import free_port
+from fakes.free_ports import free_port
 from fakes.tools import tool
 
 START_SECONDS = 20.0

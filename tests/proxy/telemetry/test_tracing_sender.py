@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fakes.collector import Collector, Reply
-from fakes.mimic import free_port
+from fakes.free_ports import free_port
 from mimic_proxy.telemetry.tracing.sender import Sender
 from mimic_proxy.telemetry.tracing.settings import OTLP
 

@@ -8,7 +8,8 @@ import pytest
 
 from fakes.backend import Backend, Script
 from fakes.caller import STREAM_BODY, Caller, ask, chat, request
-from fakes.mimic import Mimic, Start, free_port
+from fakes.free_ports import free_port
+from fakes.mimic import Mimic, Start
 from fakes.replies import LAST_CHUNK, STORY, answer, chunk, event, hang, held, in_turn, ok, reply, stream_head
 from fakes.scrape import Scrape, Series, attempt, events, exchange, key, one, times, total, unsent, usage, web
 from fakes.token_service import REFUSAL, TokenService
