@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -19,8 +18,9 @@ import httpx2
 import trustme
 from prometheus_client.parser import text_string_to_metric_families
 
+from fakes.free_ports import free_port
 from fakes.manifests import DEFAULTS, Manifest
-from fakes.mimic import free_port
+from fakes.processes import Process, imported, started
 from mimic_operator.reconcile.manifests import controller_revision
 from mimic_operator.resource.backend import parse
 from mimic_operator.resource.revision import Revision, revision_of
@@ -30,6 +30,8 @@ START_SECONDS = 30.0
 REGISTRATION = "/apis/admissionregistration.k8s.io/v1"
 MERGE = {"content-type": "application/merge-patch+json"}
 EXCLUDED = {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", "mimic-system"]}
+
+imported("mimic_operator.admission.process")
 
 
 def absent(key: str) -> Manifest:
@@ -58,7 +60,7 @@ class Webhook:
             "METRICS_PORT": str(self.metrics_port),
             **settings,
         }
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
 
     @property
     def pid(self) -> int:
@@ -78,11 +80,7 @@ class Webhook:
             fresh.replace(self.folder / name)
 
     def start(self, ready: bool = True) -> "Webhook":
-        with self.log.open("ab") as log:
-            command = [sys.executable, "-m", "mimic_operator", "webhook"]
-            self._process = subprocess.Popen(
-                command, env=self._environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+        self._process = started("mimic_operator", "webhook", self.log.parent, self._environ, self.log)
         if ready:
             self.until(lambda: self.probe("readyz")[0] == 200)
         return self
