@@ -107,7 +107,7 @@ class Reconciler:
             return False
 
 
-def eventually(look: Callable[[], T], why: Callable[[], object] = lambda: "", seconds: float = 20.0) -> T:
+def eventually(look: Callable[[], T], why: Callable[[], object] = lambda: "", seconds: float = 40.0) -> T:
     """The first true answer of `look`. Raises AssertionError after `seconds`, with what `why` says then."""
     deadline = time.monotonic() + seconds
     while True:

@@ -78,7 +78,7 @@ def test_makes_its_certificate_and_restores_the_trust_in_it_at_once(
         entries = installed.get(where).json()["webhooks"]
         entries[1]["clientConfig"].pop("caBundle")
         assert installed.patch(where, json={"webhooks": entries}, headers=MERGE).is_success
-        eventually(lambda: bundle(installed, configuration) == data["ca.crt"], operator.log.read_text, 5)
+        eventually(lambda: bundle(installed, configuration) == data["ca.crt"], operator.log.read_text)
         expiry = leaf.not_valid_after_utc.timestamp()
         shown = re.search(
             r"^mimic_operator_certificate_expiry_timestamp_seconds (\S+)$", operator.metrics(), re.MULTILINE
