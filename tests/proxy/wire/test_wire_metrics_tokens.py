@@ -139,8 +139,8 @@ async def test_a_refresh_before_the_expiry(tokens: TokenService, start: Start) -
 
 async def test_an_expiry_while_the_token_service_is_down(tokens: TokenService, start: Start) -> None:
     tokens.lifetime = 1
-    async with start() as mimic:
-        tokens.script = reply(answer(500, b"down"))
+    tokens.script = in_turn(tokens.issue, reply(answer(500, b"down")))
+    async with start(ready=False) as mimic:
 
         def expected(now: Scrape) -> Series:
             early, late = (refreshes(now, "http_error", trigger) for trigger in ("proactive", "expired"))
