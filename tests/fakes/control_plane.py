@@ -115,6 +115,12 @@ class ControlPlane:
         return f"https://127.0.0.1:{self._port}"
 
     @property
+    def minor(self) -> int:
+        """Of the Kubernetes version: 35 of 1.35."""
+        with self.http() as client:
+            return int(client.get("/version").json()["minor"].rstrip("+"))
+
+    @property
     def ca_pem(self) -> bytes:
         """Signs the API server's certificate, and those of the users."""
         return self._authority.cert_pem.bytes()
