@@ -6,6 +6,7 @@ from typing import Any
 
 from mimic_operator.reconcile.rollout import Plan, Trail
 from mimic_operator.reconcile.workload import Ref
+from mimic_operator.resource.hot import Kept
 
 
 @dataclass(slots=True)
@@ -22,6 +23,10 @@ class Memory:
     reported_at: float = float("-inf")
     plan: Plan | None = None
     """Of the last turn."""
+    kept: dict[str, tuple[str, Kept | None]] = field(default_factory=dict)
+    """Older revisions by name, each with the resourceVersion at which it was read; None where it cannot be read."""
+    frozen: set[str] = field(default_factory=set)
+    """Those that cannot have the newest configuration, which was said of them."""
 
     def at(self, generation: int) -> None:
         """With another spec, what was lost to somebody before counts no more: it is tried again."""

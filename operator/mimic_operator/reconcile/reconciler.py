@@ -1,19 +1,20 @@
 """One backend brought in line, whatever has happened: look, decide, write, report."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from mimic_operator.cluster.client import Cluster
-from mimic_operator.cluster.kinds import BACKEND, CONTROLLER_REVISION
+from mimic_operator.cluster.kinds import BACKEND
 from mimic_operator.reconcile.announce import Announcer
 from mimic_operator.reconcile.children import KIND_BY_NAME, Children
+from mimic_operator.reconcile.keeping import Keeping
 from mimic_operator.reconcile.looking import NO_PLACE, Looking
 from mimic_operator.reconcile.manifests import desired
 from mimic_operator.reconcile.memory import Memory
 from mimic_operator.reconcile.queue import Key
 from mimic_operator.reconcile.reporting import Named, Reporting
-from mimic_operator.reconcile.revisions import Target, needed, stored_form, target_of
+from mimic_operator.reconcile.revisions import Target, as_kept, needed, stored_form, target_of
 from mimic_operator.reconcile.rollout import Situation
 from mimic_operator.reconcile.slots import Slots
 from mimic_operator.reconcile.status import Verdict
@@ -21,7 +22,7 @@ from mimic_operator.reconcile.store import ChildSeen, Entry, Store
 from mimic_operator.reconcile.writing import Writing
 from mimic_operator.resource.backend import Backend
 from mimic_operator.resource.container import ProxyDefaults
-from mimic_operator.resource.revision import Revision, from_data
+from mimic_operator.resource.revision import Revision
 
 RELEASE_LOOK_SECONDS = 2.0
 """Workloads that were released are no backend's any more, so no event of theirs leads here."""
@@ -46,11 +47,13 @@ class Reconciler:
     secret: Callable[[Entry], Verdict]
     memories: dict[Key, Memory] = field(default_factory=dict)
     _looking: Looking = field(init=False)
+    _keeping: Keeping = field(init=False)
     _writing: Writing = field(init=False)
     _reporting: Reporting = field(init=False)
 
     def __post_init__(self) -> None:
         self._looking = Looking(self.cluster, self.store, self.clock, self.wall)
+        self._keeping = Keeping(self.cluster, self.store, self.children)
         self._writing = Writing(self.cluster, self.store, self.slots, self._looking, self.announcer, self.clock)
         self._reporting = Reporting(self.cluster, self._looking, self.secret, self.clock, self.wall)
 
@@ -71,21 +74,27 @@ class Reconciler:
     # A backend that is there
 
     async def _with(self, key: Key, entry: Entry, backend: Backend, memory: Memory) -> float | None:
-        target, revision = await self._target(key, entry, backend, memory)
-        wanted = _wanted(backend, revision)
+        status = memory.reported if memory.reported is not None else entry.status
+        target, revision = await self._target(key, backend, status, memory)
         if ("ControllerRevision", revision.name) not in self.store.children.get(key, {}):
             await self.children.apply(key, [stored_form(backend, revision, target.defaults)])
+        wanted = [] if target.kept else _wanted(backend, revision)
         await self.children.apply(key, wanted)
+        current = str(entry.status.get("currentRevision") or "")
+        older = self._live(key, {current}) - {target.name} | ({target.name} if target.kept else set())
+        frozen = await self._keeping.bring(key, backend, older, memory)
         memory.at(entry.generation)
         free = self.slots.free()
         situation = self._looking.situation(key, entry, backend, target.name, memory, free)
         planned = await self._writing.carry_out(key, situation, memory)
-        current = str(entry.status.get("currentRevision") or "")
-        stored = self.store.children.get(key, {})
-        if planned.ended or not current or ("ControllerRevision", current) not in stored:
+        there = current in self._stored(key) or self._keeping.remembered(current, memory) is not None
+        if planned.ended or not there:
             current = target.name
-        swept = await self._sweep(key, wanted, {current, target.name})
-        named = Named(target.name, current, target.waiting)
+        live = self._live(key, {current, target.name})
+        swept = await self.children.sweep(
+            key, {(each["kind"], each["metadata"]["name"]) for each in wanted}, live, KIND_BY_NAME
+        )
+        named = Named(target.name, current, target.waiting, frozen)
         observed = self._reporting.observed(key, entry, backend, planned, named, revision)
         again = [planned.again, swept, await self._reporting.report(key, entry, observed, memory)]
         if memory.released:
@@ -94,29 +103,27 @@ class Reconciler:
             again.append(NEXT_WRITE_SECONDS)
         return min((seconds for seconds in again if seconds is not None), default=None)
 
-    async def _target(self, key: Key, entry: Entry, backend: Backend, memory: Memory) -> tuple[Target, Revision]:
-        children = self.store.children.get(key, {})
-        stored: dict[str, ChildSeen] = {
-            name: child for (kind, name), child in children.items() if kind == "ControllerRevision"
-        }
-        status = memory.reported if memory.reported is not None else entry.status
+    async def _target(
+        self, key: Key, backend: Backend, status: Mapping[str, Any], memory: Memory
+    ) -> tuple[Target, Revision]:
+        stored = self._stored(key)
         target = target_of(backend, self.defaults, status=status, stored=stored, on_upgrade=self.on_upgrade)
-        if target.made is not None:
-            return target, target.made
-        manifest = await self.cluster.get(CONTROLLER_REVISION, key.namespace, target.name)
-        try:
-            kept = from_data((manifest or {})["data"])
-        except (KeyError, TypeError):
-            fresh = target_of(backend, self.defaults, status={}, stored={}, on_upgrade=True)
-            assert fresh.made is not None
-            return fresh, fresh.made
-        return target, kept
+        if target.made is None:
+            kept = await self._keeping.read(key, target.name, memory)
+            unchanged = status.get("observedGeneration") == backend.generation
+            target = as_kept(target, kept, backend, self.defaults, unchanged=unchanged)
+        assert target.made is not None
+        return target, target.made
 
-    async def _sweep(self, key: Key, manifests: Sequence[Mapping[str, Any]], named: set[str]) -> float | None:
-        wanted = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in manifests}
+    def _stored(self, key: Key) -> dict[str, ChildSeen]:
+        """Its ControllerRevisions by name."""
+        children = self.store.children.get(key, {})
+        return {name: child for (kind, name), child in children.items() if kind == "ControllerRevision"}
+
+    def _live(self, key: Key, names: set[str]) -> set[str]:
+        """Revisions that somebody may still ask for."""
         mine = [detail for detail in self._looking.near(key) if detail.fields.backend == key.name]
-        live = needed(named, self.store.pods_of(key), mine)
-        return await self.children.sweep(key, wanted, live, KIND_BY_NAME)
+        return needed(names, self.store.pods_of(key), mine)
 
     # A backend that is not there
 

@@ -1,6 +1,6 @@
 """What a turn tells: the status of its backend, written where it differs from what stands there."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -24,6 +24,7 @@ class Named:
     name: str
     current: str
     waiting: str
+    frozen: Sequence[str]
 
 
 @dataclass(slots=True)
@@ -66,6 +67,7 @@ class Reporting:
             target=target.name,
             current=target.current,
             waiting=target.waiting,
+            frozen=target.frozen,
             plan=planned,
             lost=self.looking.lost(key),
             refused=self.looking.refused(key),
