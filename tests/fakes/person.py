@@ -37,15 +37,19 @@ class Cluster:
             "metadata": {"labels": {"app": name}},
             "spec": {"containers": [{"name": "web", "image": "web"}], "terminationGracePeriodSeconds": 0},
         }
-        singular = {"deployments": "Deployment", "statefulsets": "StatefulSet", "cronjobs": "CronJob"}[kind]
+        if kind == "daemonsets":
+            pods["spec"]["tolerations"] = [{"operator": "Exists"}]
+        singulars = {"deployments": "Deployment", "statefulsets": "StatefulSet"}
+        singulars |= {"daemonsets": "DaemonSet", "cronjobs": "CronJob"}
         metadata = {"name": name, "labels": {"ai": "yes"} if labels is None else labels}
         if kind == "cronjobs":
             pods["spec"]["restartPolicy"] = "Never"
             inner: dict[str, Any] = {"schedule": "0 0 1 1 *", "jobTemplate": {"spec": {"template": pods}}}
         else:
-            inner = {"replicas": 2, "selector": {"matchLabels": {"app": name}}, "template": pods, **spec}
+            replicas = {} if kind == "daemonsets" else {"replicas": 2}
+            inner = {**replicas, "selector": {"matchLabels": {"app": name}}, "template": pods, **spec}
         group = "batch/v1" if kind == "cronjobs" else "apps/v1"
-        manifest = {"apiVersion": group, "kind": singular, "metadata": metadata, "spec": inner}
+        manifest = {"apiVersion": group, "kind": singulars[kind], "metadata": metadata, "spec": inner}
         answer = self.http.post(f"/apis/{group}/namespaces/{self.namespace}/{kind}", json=manifest)
         assert answer.status_code == 201, answer.text
 

@@ -85,6 +85,7 @@ class Looking:
             leaving=self.leaving(key, memory),
             carrying=self._carrying(key, owned, target),
             trails=memory.trails,
+            refused=memory.refused(target, self.clock()),
             before=Before(
                 phase=str((status.get("rollout") or {}).get("phase") or ""),
                 target=str(status.get("updateRevision") or ""),

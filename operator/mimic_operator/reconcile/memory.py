@@ -8,6 +8,22 @@ from mimic_operator.reconcile.rollout import Plan, Trail
 from mimic_operator.reconcile.workload import Ref
 from mimic_operator.resource.hot import Kept
 
+REFUSED_SECONDS = 60.0
+"""After which what was refused is tried again: somebody may have changed a policy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A write that the API server refused. target: of the write. at: monotonic seconds."""
+
+    target: str | None
+    sentence: str
+    at: float
+
+    def again(self, now: float) -> float:
+        """Seconds until it is tried again."""
+        return self.at + REFUSED_SECONDS - now
+
 
 @dataclass(slots=True)
 class Memory:
@@ -16,6 +32,8 @@ class Memory:
     trails: Mapping[str, Trail] = field(default_factory=dict)
     released: dict[Ref, str] = field(default_factory=dict)
     """Workloads whose fields were taken off and that have not settled yet, with their uid."""
+    refusals: dict[str, Refusal] = field(default_factory=dict)
+    """By the workload's uid."""
     uid: str = ""
     generation: int = 0
     reported: Mapping[str, Any] | None = None
@@ -29,7 +47,18 @@ class Memory:
     """Those that cannot have the newest configuration, which was said of them."""
 
     def at(self, generation: int) -> None:
-        """With another spec, what was lost to somebody before counts no more: it is tried again."""
+        """With another spec, what was lost or refused before counts no more: it is tried again."""
         if self.generation != generation:
             self.generation = generation
+            self.refusals = {}
             self.trails = {uid: replace(trail, losses=()) for uid, trail in self.trails.items()}
+
+    def refused(self, target: str, now: float) -> dict[str, str]:
+        """What is not to be tried again yet, with what was said of writing the target, or of a release."""
+        found = self.refusals.items()
+        return {uid: each.sentence for uid, each in found if each.target in (target, None) and each.again(now) > 0}
+
+    def retry(self, now: float) -> float | None:
+        """Seconds after which something that was refused is tried again."""
+        waiting = [left for each in self.refusals.values() if (left := each.again(now)) > 0]
+        return min(waiting, default=None)

@@ -96,7 +96,8 @@ class Reconciler:
         )
         named = Named(target.name, current, target.waiting, frozen)
         observed = self._reporting.observed(key, entry, backend, planned, named, revision)
-        again = [planned.again, swept, await self._reporting.report(key, entry, observed, memory)]
+        reported = await self._reporting.report(key, entry, observed, memory)
+        again = [planned.again, swept, reported, memory.retry(self.clock())]
         if memory.released:
             again.append(RELEASE_LOOK_SECONDS)
         if planned.writes:
@@ -138,8 +139,15 @@ class Reconciler:
             if workload.applied and other != key and other not in self.store.entries:
                 self.add(other)
         leaving = self._looking.leaving(key, memory)
+        now = self.clock()
         situation = Situation(
-            now=self.clock(), backend=key.name, target=NO_PLACE, revised=0.0, leaving=leaving, trails=memory.trails
+            now=now,
+            backend=key.name,
+            target=NO_PLACE,
+            revised=0.0,
+            leaving=leaving,
+            trails=memory.trails,
+            refused=memory.refused(NO_PLACE, now),
         )
         planned = await self._writing.carry_out(key, situation, memory)
         if not memory.released and not planned.trails and not self._looking.leaving(key, memory):

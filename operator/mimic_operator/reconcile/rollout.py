@@ -8,7 +8,8 @@ A workload restarts when its pod template changes, so what is written to it is d
 3. A moving workload that makes no progress for `progress_timeout`, or whose pods cannot be made, halts the rollout:
    nothing else is begun until it has settled or there is another target.
 4. Workloads on which a written template restarts nothing (paused, OnDelete, ...) neither block nor halt.
-5. What is deselected is released in the same way: the operator's fields are taken off, one workload after another.
+5. A workload that cannot be written (its user's policy refuses it, or it was invalid before) is passed over and told.
+6. What is deselected is released in the same way: the operator's fields are taken off, one workload after another.
 """
 
 from collections.abc import Mapping, Sequence
@@ -65,6 +66,8 @@ class Situation:
     """Workloads that bear the backend's fields, or did, and shall not any more."""
     carrying: Mapping[str, int] = field(default_factory=dict)
     trails: Mapping[str, Trail] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Workloads whose last write was refused, by uid, with what was said."""
     before: Before = Before()
 
 
@@ -85,6 +88,14 @@ class Stuck:
     sentence: str
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """What cannot be written."""
+
+    workload: Workload
+    sentence: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     phase: Phase
@@ -95,6 +106,7 @@ class Plan:
     pending: tuple[Workload, ...]
     stuck: tuple[Stuck, ...]
     contended: tuple[Workload, ...]
+    refused: tuple[Refused, ...]
     opted_out: tuple[Workload, ...]
     unfit: tuple[Workload, ...]
     unsteady: tuple[Workload, ...]
@@ -133,6 +145,7 @@ def plan(situation: Situation) -> Plan:
         pending=pending,
         stuck=stuck,
         contended=tuple(sorted_out.contended),
+        refused=tuple(Refused(workload, situation.refused[workload.uid]) for workload in sorted_out.refused),
         opted_out=tuple(sorted_out.opted_out),
         unfit=tuple(sorted_out.unfit),
         unsteady=tuple(workload for workload in sorted_out.candidates if _unsteady(workload, situation)),
@@ -152,6 +165,7 @@ class _Sorted:
     candidates: list[Workload] = field(default_factory=list)
     releases: list[Workload] = field(default_factory=list)
     contended: list[Workload] = field(default_factory=list)
+    refused: list[Workload] = field(default_factory=list)
     opted_out: list[Workload] = field(default_factory=list)
     unfit: list[Workload] = field(default_factory=list)
 
@@ -163,7 +177,7 @@ def _sort(situation: Situation) -> _Sorted:
     for workload in sorted(situation.leaving, key=lambda entry: entry.ref):
         trail = situation.trails.get(workload.uid)
         if workload.applied:
-            found.releases.append(workload)
+            (found.refused if workload.uid in situation.refused else found.releases).append(workload)
         elif trail is not None and trail.target is None and not workload.rolled and workload.standing is None:
             found.moving.append(workload)
             found.trails[workload.uid] = _progressed(trail, workload, situation.now)
@@ -179,7 +193,7 @@ def _sort_owned(workload: Workload, situation: Situation, found: _Sorted) -> Non
     elif trail is not None and len(trail.losses) >= LOSSES:
         found.contended.append(workload)
     elif workload.fields != fields_for(situation.backend, situation.target):
-        found.candidates.append(workload)
+        (found.refused if workload.uid in situation.refused else found.candidates).append(workload)
     elif workload.standing is not None:
         found.pending.append(workload)
     else:

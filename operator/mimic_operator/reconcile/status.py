@@ -187,6 +187,9 @@ def _degraded(observed: Observed) -> Verdict:
     plan, backend = observed.plan, observed.backend
     if plan is not None and plan.stuck:
         return Verdict("True", plan.stuck[0].reason, _some([stuck.sentence for stuck in plan.stuck], "; "))
+    if plan is not None and plan.refused:
+        said = [f"{refused.workload.ref} cannot be written: {refused.sentence}" for refused in plan.refused]
+        return Verdict("True", "Refused", _some(said, "; "))
     if plan is not None and plan.contended:
         said = [f"{workload.ref}" for workload in plan.contended]
         return Verdict(

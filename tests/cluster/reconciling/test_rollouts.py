@@ -126,10 +126,9 @@ def test_an_image_that_does_not_start_halts_at_the_first_workload_and_a_fix_resu
         cluster.workload(name)
     cluster.backend(proxy=image("1"), **spec)
     old = settled(cluster, operator)
-    kubelet.broken = {"none yet"}
+    kubelet.fine = {old}
     cluster.backend(proxy=image("broken"), **spec)
     broken = eventually(lambda: (found := cluster.status()["updateRevision"]) != old and found, operator.log.read_text)
-    kubelet.broken = {broken}
     eventually(lambda: cluster.phase() == "Halted", lambda: (cluster.status(), operator.log.read_text()), 40)
     seen = cluster.seen()
     assert conditions(seen)["Degraded"] == ("True", "ProgressTimeout")
@@ -152,6 +151,7 @@ def test_an_image_that_does_not_start_halts_at_the_first_workload_and_a_fix_resu
     eventually(lambda: len(pods()) == 4)
     assert set(pods()) == {old}
 
+    kubelet.fine = None
     cluster.backend(proxy=image("2"), **spec)
     fixed = settled(cluster, operator)
     assert [cluster.revision(name) for name in ("a", "b", "c")] == [fixed] * 3
