@@ -270,8 +270,8 @@ def _rollouts() -> Row:
             Panel(
                 title="Degraded backends by reason",
                 description="ProgressTimeout, ReplicaFailure: a rollout stands still. Refused: a workload cannot be "
-                "written. Contended: somebody takes our fields off again. SingleUseCredential: sidecars would use up the "
-                "secret.",
+                "written. Contended: somebody takes our fields off again. SingleUseCredential: sidecars would use up "
+                "the secret.",
                 queries=(Query(total(pick(DEGRADED.name), "reason"), "{{reason}}"),),
                 unit="short",
                 stacked=True,
