@@ -1,5 +1,6 @@
 """What a turn looks at: the workloads that matter to one backend, fetched where they have changed."""
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,8 @@ from mimic_operator.reconcile.store import Entry, Store
 from mimic_operator.reconcile.workload import Ref, Workload, of_quota, read, seconds_of
 from mimic_operator.resource.backend import Backend
 
+AT_ONCE = 8
+"""So many are fetched together: a backend may have hundreds of workloads."""
 NO_PLACE = "no backend"
 """Stands for the target where workloads are only released."""
 
@@ -29,13 +32,12 @@ class Looking:
 
     async def refresh(self, key: Key, memory: Memory) -> None:
         """Fetches the workloads that matter and have changed."""
-        for ref in self.store.unread(key):
-            await self._fetch(ref)
-        for ref in list(memory.released):
-            await self._fetch(ref)
-        for ref, seen in list(self.store.workloads.get(key.namespace, {}).items()):
+        wanted = [*self.store.unread(key), *memory.released]
+        for ref, seen in self.store.workloads.get(key.namespace, {}).items():
             if seen.child_of == key.name and getattr(self.store.details.get(ref), "version", "") != seen.version:
-                await self._fetch(ref)
+                wanted.append(ref)
+        for start in range(0, len(wanted), AT_ONCE):
+            await asyncio.gather(*(self._fetch(ref) for ref in wanted[start : start + AT_ONCE]))
 
     async def _fetch(self, ref: Ref) -> None:
         manifest = await self.cluster.get(KIND_BY_NAME[ref.kind], ref.namespace, ref.name)
@@ -69,7 +71,7 @@ class Looking:
         """All that a plan depends on. target: name of the revision that workloads are to carry."""
         claims = self.store.claims.get(key.namespace, {}).values()
         owned = [workload for workload in self.near(key) if owner_of(workload, claims) == key.name]
-        rollout, status = backend.rollout, entry.status
+        rollout, status = backend.rollout, memory.told(entry.status)
         stored = self.store.children.get(key, {}).get(("ControllerRevision", target))
         return Situation(
             now=self.clock(),

@@ -38,6 +38,8 @@ class Memory:
     generation: int = 0
     reported: Mapping[str, Any] | None = None
     """The status as it was written last."""
+    reported_version: str = ""
+    """The backend's resourceVersion that this led to."""
     reported_at: float = float("-inf")
     plan: Plan | None = None
     """Of the last turn."""
@@ -62,3 +64,18 @@ class Memory:
         """Seconds after which something that was refused is tried again."""
         waiting = [left for each in self.refusals.values() if (left := each.again(now)) > 0]
         return min(waiting, default=None)
+
+    def told(self, seen: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The status as the operator means it. seen: what stands there, all that a new leader has."""
+        return self.reported if self.reported is not None else seen
+
+    def standing(self, seen: Mapping[str, Any], version: str) -> Mapping[str, Any]:
+        """The status that stands there. seen: at `version`, which may be from before it was written last."""
+        if self.reported is None or _later(version, self.reported_version):
+            return seen
+        return self.reported
+
+
+def _later(version: str, other: str) -> bool:
+    """Resource versions are numbers that grow (KEP-5504)."""
+    return version.isdecimal() and other.isdecimal() and int(version) > int(other)

@@ -68,19 +68,20 @@ class Reconciler:
             memory = self.memories[key] = Memory(uid=entry.uid)
             self.children.forget(key)
         if entry.backend is None:
-            return await self._reporting.report(key, entry, self._reporting.observed_invalid(key, entry), memory)
+            observed = self._reporting.observed_invalid(key, entry, memory)
+            return await self._reporting.report(key, entry, observed, memory)
         return await self._with(key, entry, entry.backend, memory)
 
     # A backend that is there
 
     async def _with(self, key: Key, entry: Entry, backend: Backend, memory: Memory) -> float | None:
-        status = memory.reported if memory.reported is not None else entry.status
+        status = memory.told(entry.status)
         target, revision = await self._target(key, backend, status, memory)
         if ("ControllerRevision", revision.name) not in self.store.children.get(key, {}):
             await self.children.apply(key, [stored_form(backend, revision, target.defaults)])
         wanted = [] if target.kept else _wanted(backend, revision)
         await self.children.apply(key, wanted)
-        current = str(entry.status.get("currentRevision") or "")
+        current = str(status.get("currentRevision") or "")
         older = self._live(key, {current}) - {target.name} | ({target.name} if target.kept else set())
         frozen = await self._keeping.bring(key, backend, older, memory)
         memory.at(entry.generation)

@@ -37,8 +37,8 @@ class Reporting:
     clock: Callable[[], float]
     wall: Callable[[], float]
 
-    def observed_invalid(self, key: Key, entry: Entry) -> Observed:
-        status = entry.status
+    def observed_invalid(self, key: Key, entry: Entry, memory: Memory) -> Observed:
+        status = memory.told(entry.status)
         return Observed(
             generation=entry.generation,
             mode=entry.mode,
@@ -55,9 +55,8 @@ class Reporting:
         self, key: Key, entry: Entry, backend: Backend, planned: Plan, target: Named, revision: Revision
     ) -> Observed:
         shared = backend.mode == "Deployment"
-        deployment = (
-            self.looking.store.details.get(Ref(key.namespace, "Deployment", child_name(key.name))) if shared else None
-        )
+        own = Ref(key.namespace, "Deployment", child_name(key.name))
+        deployment = self.looking.store.details.get(own) if shared else None
         labels = ",".join(f"{name}={value}" for name, value in sorted(selector_of(key.name).items()))
         return Observed(
             generation=entry.generation,
@@ -79,7 +78,7 @@ class Reporting:
 
     async def report(self, key: Key, entry: Entry, observed: Observed, memory: Memory) -> float | None:
         """Writes the status if it differs; the seconds after which to write it if only counters do."""
-        before = memory.reported if memory.reported is not None else entry.status
+        before = memory.standing(entry.status, entry.version)
         now = datetime.fromtimestamp(self.wall(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         wanted = status_of(observed, before, now)
         wait = due(wanted, before, self.clock() - memory.reported_at)
@@ -87,6 +86,7 @@ class Reporting:
             return wait
         metadata = {"name": key.name, "namespace": key.namespace, "uid": entry.uid}
         manifest = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "status": wanted}
-        await self.cluster.apply(manifest, manager=MANAGER_STATUS, force=True, status=True)
+        made = await self.cluster.apply(manifest, manager=MANAGER_STATUS, force=True, status=True)
         memory.reported, memory.reported_at = wanted, self.clock()
+        memory.reported_version = made["metadata"]["resourceVersion"]
         return None

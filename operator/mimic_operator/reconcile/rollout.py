@@ -134,8 +134,9 @@ def plan(situation: Situation) -> Plan:
     stuck = tuple(found for workload in sorted_out.moving if (found := _stuck(workload, situation, sorted_out.trails)))
     writes, waits = ((), False) if situation.suspended else _writes(situation, sorted_out, halted=bool(stuck))
     pending = tuple(sorted_out.pending)
+    owned = {workload.uid for workload in situation.owned}
     usable = [*sorted_out.settled, *pending, *sorted_out.moving, *sorted_out.candidates]
-    usable = [workload for workload in usable if workload in situation.owned]
+    usable = [workload for workload in usable if workload.uid in owned]
     return Plan(
         phase=_phase(situation, sorted_out, halted=bool(stuck), selected=bool(usable)),
         writes=writes,
@@ -149,7 +150,7 @@ def plan(situation: Situation) -> Plan:
         opted_out=tuple(sorted_out.opted_out),
         unfit=tuple(sorted_out.unfit),
         unsteady=tuple(workload for workload in sorted_out.candidates if _unsteady(workload, situation)),
-        done=sum(1 for workload in (*sorted_out.settled, *pending) if workload in situation.owned),
+        done=sum(1 for workload in (*sorted_out.settled, *pending) if workload.uid in owned),
         total=len(usable),
         waits=waits,
         again=_again(situation, sorted_out),
@@ -259,8 +260,9 @@ def _writes(situation: Situation, found: _Sorted, *, halted: bool) -> tuple[tupl
     fields = fields_for(situation.backend, situation.target)
     wanted = [workload for workload in found.candidates if _wanted(workload, situation)]
     at_once = [each for each in (*wanted, *found.releases) if each.standing not in (None, "Partitioned")]
-    turn = _turn(situation, found, [each for each in wanted if each not in at_once])
-    turn += [each for each in found.releases if each not in at_once]
+    written = {each.uid for each in at_once}
+    turn = _turn(situation, found, [each for each in wanted if each.uid not in written])
+    turn += [each for each in found.releases if each.uid not in written]
     own = 0 if halted else max(0, situation.max_unavailable - len(found.moving))
     released = {workload.uid for workload in found.releases}
     chosen = [*at_once, *turn[: min(own, situation.free)]]
@@ -272,7 +274,8 @@ def _turn(situation: Situation, found: _Sorted, wanted: Sequence[Workload]) -> l
     """Their order: first what waits for a fix; what was unsteady before only when all else is done."""
     first = [workload for workload in wanted if _waits_for_fix(workload, situation)]
     last = [workload for workload in wanted if _unsteady(workload, situation)]
-    turn = [*first, *(workload for workload in wanted if workload not in first and workload not in last)]
+    apart = {workload.uid for workload in (*first, *last)}
+    turn = [*first, *(workload for workload in wanted if workload.uid not in apart)]
     return turn if turn or found.moving or found.releases else last
 
 
