@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -289,10 +291,9 @@ def test_release_takes_everything_off_while_the_operator_runs(
     assert {name: cluster.get("deployments", name)["spec"]["template"] for name in ("a", "b")} == before
 
 
-def test_pods_that_were_refused_while_the_webhook_was_away_are_tried_again(
-    cluster: Cluster, control_plane: ControlPlane, operator: Reconciler, kubelet: Kubelet, tmp_path: Path
-):
-    """Nobody listens at the address that the configuration names; then the configuration goes."""
+@contextmanager
+def webhook_away(cluster: Cluster) -> Iterator[None]:
+    """Nobody listens at the address that the configuration names, until the block is left."""
     configurations = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
     webhook = {
         "name": "pods.mimic.dev",
@@ -310,13 +311,37 @@ def test_pods_that_were_refused_while_the_webhook_was_away_are_tried_again(
         "webhooks": [webhook],
     }
     assert cluster.http.post(configurations, json=manifest).status_code == 201
-    cluster.workload("web", labels={})
-
-    def retried():
-        return cluster.get("deployments", "web")["metadata"].get("annotations", {}).get("mimic.dev/retry-at")
-
     try:
-        eventually(retried, operator.log.read_text, 60)
+        yield
     finally:
         cluster.http.delete(f"{configurations}/{cluster.namespace}")
+
+
+def test_pods_that_were_refused_while_the_webhook_was_away_are_tried_again(
+    cluster: Cluster, operator: Reconciler, kubelet: Kubelet
+):
+    with webhook_away(cluster):
+        cluster.workload("web", labels={})
+
+        def retried():
+            return cluster.get("deployments", "web")["metadata"].get("annotations", {}).get("mimic.dev/retry-at")
+
+        eventually(retried, operator.log.read_text, 60)
     eventually(lambda: len(cluster.get("pods", group="v1")["items"]) == 2, operator.log.read_text, 60)
+
+
+def test_pods_of_a_job_that_were_refused_come_without_anybodys_doing(cluster: Cluster):
+    """The reason for which Jobs are not touched: no operator runs here."""
+    pods = {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "a"}]}}
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "once"}, "spec": {"template": pods}}
+
+    def refused() -> bool:
+        events = cluster.get("events", group="v1")["items"]
+        return any(each["reason"] == "FailedCreate" and "pods.mimic.dev" in each["message"] for each in events)
+
+    with webhook_away(cluster):
+        where = cluster.path("jobs", "", "batch/v1").rstrip("/")
+        assert cluster.http.post(where, json=job).status_code == 201
+        eventually(refused)
+        assert cluster.get("pods", group="v1")["items"] == []
+    eventually(lambda: len(cluster.get("pods", group="v1")["items"]) == 1, seconds=30)
