@@ -91,8 +91,9 @@ def test_a_label_that_its_user_sets_to_no_stands_even_after_ours(
     no = {"spec": {"template": {"metadata": {"labels": {"mimic.dev/inject": "false"}}}}}
     cluster.patch(f"{cluster.path('deployments', 'web')}?fieldManager=person", no)
     eventually(lambda: "opted out: Deployment/web" in cluster.status()["rollout"].get("message", ""))
-    cluster.backend(proxy=image("2"), **SELECTING)
-    settled(cluster, operator)
+    changed = cluster.backend(proxy=image("2"), **SELECTING)["metadata"]["generation"]
+    eventually(lambda: cluster.status()["observedGeneration"] == changed, operator.log.read_text)
+    assert cluster.phase() == "Idle"
     assert template(cluster, "web")["metadata"]["labels"]["mimic.dev/inject"] == "false"
 
 
