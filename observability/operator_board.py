@@ -269,8 +269,9 @@ def _rollouts() -> Row:
             ),
             Panel(
                 title="Degraded backends by reason",
-                description="ProgressTimeout, ReplicaFailure: a rollout stands still. Contended: somebody takes our "
-                "fields off again. SingleUseCredential: sidecars would use up the secret.",
+                description="ProgressTimeout, ReplicaFailure: a rollout stands still. Refused: a workload cannot be "
+                "written. Contended: somebody takes our fields off again. SingleUseCredential: sidecars would use up "
+                "the secret.",
                 queries=(Query(total(pick(DEGRADED.name), "reason"), "{{reason}}"),),
                 unit="short",
                 stacked=True,

@@ -92,7 +92,11 @@ CONDITIONS = (
     ("Available", "the Deployment serves", "Available, Unavailable, NoDeployment"),
     ("Progressing", "workloads take a change", ", ".join((*get_args(Phase), "NotPlanned"))),
     ("Insecure", "something is less safe than it could be", "Secure, PlainHttp, NotVerified, Open, Invalid"),
-    ("Degraded", "somebody has to act", "AsExpected, ReplicaFailure, ProgressTimeout, Contended, SingleUseCredential"),
+    (
+        "Degraded",
+        "somebody has to act",
+        "AsExpected, ReplicaFailure, ProgressTimeout, Refused, Contended, SingleUseCredential",
+    ),
 )
 
 

@@ -158,6 +158,14 @@ def test_stops_after_the_third_loss_within_ten_minutes():
     assert names(plan(situation(bare, trails={"a": long_ago}))) == ["a"]
 
 
+def test_what_cannot_be_written_is_told_and_holds_nobody_up():
+    refused = {"a": "a policy says no", "c": "a policy says no"}
+    found = plan(situation(workload("a"), workload("b"), leaving=[workload("c")], refused=refused))
+    assert (names(found), found.total) == (["b"], 1)
+    assert [(each.workload.ref.name, each.sentence) for each in found.refused] == list(refused.items())
+    assert plan(situation(workload("a", NEW), refused=refused)).refused == ()
+
+
 def test_a_new_target_is_no_loss():
     (write,) = plan(situation(workload("a"), trails={"a": Trail(target=OLD, since=0.0, mark=())})).writes
     assert written(write, 100.0, None, workload("a", NEW)).losses == ()

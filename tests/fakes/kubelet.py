@@ -15,10 +15,15 @@ LOOK_SECONDS = 0.1
 
 
 class Kubelet:
-    """In one namespace, until the block is left. broken: revisions whose pods never become ready."""
+    """In one namespace, until the block is left.
+
+    fine: of pods with a revision only those of these ever become ready; None is all. stuck: values of the label `app`
+    whose pods never do.
+    """
 
     def __init__(self, http: httpx2.Client, namespace: str) -> None:
-        self.broken: set[str] = set()
+        self.fine: set[str] | None = None
+        self.stuck: set[str] = set()
         self.idle = False
         """It does nothing at all."""
         self.plain = False
@@ -53,7 +58,9 @@ class Kubelet:
         wants = metadata.get("labels", {}).get(LABEL_INJECT) == "true" and not self.plain
         if wants and ANNOTATION_TEMPLATE_HASH not in annotations:
             self._patch(path, {"metadata": {"annotations": {ANNOTATION_TEMPLATE_HASH: "played"}}})
-        broken = annotations.get("mimic.dev/revision") in self.broken
+        revision = annotations.get("mimic.dev/revision")
+        broken = self.fine is not None and revision is not None and revision not in self.fine
+        broken = broken or metadata.get("labels", {}).get("app") in self.stuck
         ready = {each["type"]: each["status"] for each in pod.get("status", {}).get("conditions", ())}.get("Ready")
         if not broken and ready != "True":
             condition = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}

@@ -47,7 +47,8 @@ class Index:
         """There is one. None if it is not ours, or written by a newer operator."""
         name = Name(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
         self._touch("ControllerRevision", name)
-        encoded = msgspec.json.encode(manifest.get("data") or {})
+        data = manifest.get("data") or {}
+        encoded = msgspec.json.encode({key: value for key, value in data.items() if key != "spec"})
         found = _read(encoded)
         if found is not None:
             self._revisions[name] = encoded

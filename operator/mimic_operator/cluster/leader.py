@@ -53,6 +53,9 @@ def seen(lease: dict[str, Any], before: Seen, now: float) -> Seen:
     return replace(fresh, since=before.since) if fresh.version == before.version else fresh
 
 
+RELEASE_TRIES = 3
+
+
 class Election:
     """One candidate. `acquire` returns once it leads, `hold` once it does not any more."""
 
@@ -97,13 +100,18 @@ class Election:
 
     async def release(self) -> None:
         """Lets another take it at once; for an end in good order."""
-        try:
-            lease = await self._cluster.get(LEASE, self._namespace, self._name)
-            if lease is not None and (lease.get("spec") or {}).get("holderIdentity") == self._identity:
-                lease["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": self._now()}
-                await self._cluster.replace(LEASE, lease)
-        except Fault as fault:
-            logger.warning("The Lease could not be released: %s", fault)
+        for left in reversed(range(RELEASE_TRIES)):
+            try:
+                lease = await self._cluster.get(LEASE, self._namespace, self._name)
+                if lease is not None and (lease.get("spec") or {}).get("holderIdentity") == self._identity:
+                    lease["spec"] |= {"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": self._now()}
+                    await self._cluster.replace(LEASE, lease)
+                return
+            except Fault as fault:
+                # A renewal that was cancelled on its way may still arrive.
+                if fault.reason != "conflict" or not left:
+                    logger.warning("The Lease could not be released: %s", fault)
+                    return
 
     async def _try(self) -> bool:
         """One attempt to take or renew it; a conflict means that another was faster."""

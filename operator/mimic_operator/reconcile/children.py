@@ -15,6 +15,7 @@ from mimic_operator.resource.naming import ANNOTATION_APPLIED, MANAGER, short_ha
 
 UNUSED_SECONDS = 60.0
 """A revision that nobody asks for is kept this long: a pod that was just admitted may not have been seen yet."""
+OF_REVISIONS = ("ControllerRevision", "ConfigMap")
 Name = tuple[str, str]
 """Kind and name."""
 
@@ -72,7 +73,7 @@ class Children:
         }
         unused = self._unused.setdefault(key, {})
         revised = {name for kind, name in there if kind == "ControllerRevision"}
-        surplus = there - wanted - {(kind, name) for kind, name in there if name in revisions and name in revised}
+        surplus = there - wanted - {(kind, name) for kind, name in there if kind in OF_REVISIONS and name in revisions}
         for used in unused.keys() - surplus:
             del unused[used]
         now, again = self.clock(), None

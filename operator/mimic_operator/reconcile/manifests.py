@@ -55,7 +55,7 @@ def controller_revision(backend: Backend, revision: Revision) -> Manifest:
     each edit of the backend, so age is told by creationTimestamp.
     """
     head = _head(backend, "apps/v1", "ControllerRevision", revision.name)
-    return {**head, "revision": 1, "data": to_data(revision)}
+    return {**head, "revision": 1, "data": to_data(revision, backend.spec)}
 
 
 def service_account(backend: Backend) -> Manifest:

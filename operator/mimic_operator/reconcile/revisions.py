@@ -1,28 +1,31 @@
-"""Which revision a backend's workloads are to carry, and which ones are still needed. Pure."""
+"""Which revision a backend's workloads are to carry, which ones are still needed, and their configuration. Pure."""
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from mimic_operator.reconcile.manifests import controller_revision
+from mimic_operator.reconcile.manifests import Manifest, config_map, controller_revision
 from mimic_operator.reconcile.store import ChildSeen, PodSeen
 from mimic_operator.reconcile.workload import Workload
 from mimic_operator.resource.backend import Backend
 from mimic_operator.resource.container import ProxyDefaults
+from mimic_operator.resource.hot import Kept, config_for, first_config, needs_restart
 from mimic_operator.resource.naming import ANNOTATION_DEFAULTS
 from mimic_operator.resource.revision import Revision, revision_of
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What workloads are to carry. made: None where only the name is kept of what an older operator made."""
+    """What workloads are to carry. made: None where it has to be read from the ControllerRevision (`as_kept`)."""
 
     name: str
     made: Revision | None
     defaults: ProxyDefaults
     waiting: str = ""
     """The revision of the upgraded operator, which waits for the next change (decided case 6)."""
+    kept: bool = False
+    """Whether `made` is what a ControllerRevision holds, without configuration."""
 
 
 def target_of(
@@ -48,11 +51,20 @@ def target_of(
     if earlier is None:
         return fresh
     same = revision_of(backend, earlier)
-    if same.name == wanted:
-        return Target(wanted, same, earlier, newest.name)
-    if status.get("observedGeneration") == backend.generation:
-        return Target(wanted, None, earlier, newest.name)
-    return fresh
+    return Target(wanted, same if same.name == wanted else None, earlier, newest.name)
+
+
+def as_kept(target: Target, kept: Kept | None, backend: Backend, defaults: ProxyDefaults, *, unchanged: bool) -> Target:
+    """The target that is kept where nothing in the spec asks for a restart since; else a fresh one.
+
+    An operator that makes another container of the same spec cannot make the old one again. unchanged: whether the
+    spec is the one that was observed last, which decides where the revision does not hold its own.
+    """
+    asked = needs_restart(kept, backend) if kept is not None else True
+    if kept is None or asked or (asked is None and not unchanged):
+        newest = revision_of(backend, defaults)
+        return Target(newest.name, newest, defaults)
+    return replace(target, made=kept.revision, kept=True)
 
 
 def defaults_of(child: ChildSeen) -> ProxyDefaults | None:
@@ -68,6 +80,18 @@ def stored_form(backend: Backend, revision: Revision, defaults: ProxyDefaults) -
     manifest = controller_revision(backend, revision)
     manifest["metadata"]["annotations"] = {ANNOTATION_DEFAULTS: json.dumps(asdict(defaults), sort_keys=True)}
     return manifest
+
+
+def older_config_map(kept: Kept, backend: Backend, *, there: bool) -> tuple[Manifest | None, bool]:
+    """The ConfigMap of a revision of which only the data is left, and whether its pods get the backend's configuration.
+
+    None: it stays as it is. there: whether it exists; one that has gone is made anew with what the revision began
+    with, since no pod starts without it.
+    """
+    config = config_for(kept, backend)
+    given = config if config is not None or there else first_config(kept, backend)
+    made = config_map(backend, replace(kept.revision, config=given)) if given is not None else None
+    return made, config is not None
 
 
 def needed(names: Iterable[str], pods: Iterable[PodSeen], workloads: Iterable[Workload]) -> set[str]:

@@ -8,7 +8,8 @@ A workload restarts when its pod template changes, so what is written to it is d
 3. A moving workload that makes no progress for `progress_timeout`, or whose pods cannot be made, halts the rollout:
    nothing else is begun until it has settled or there is another target.
 4. Workloads on which a written template restarts nothing (paused, OnDelete, ...) neither block nor halt.
-5. What is deselected is released in the same way: the operator's fields are taken off, one workload after another.
+5. A workload that cannot be written (its user's policy refuses it, or it was invalid before) is passed over and told.
+6. What is deselected is released in the same way: the operator's fields are taken off, one workload after another.
 """
 
 from collections.abc import Mapping, Sequence
@@ -65,6 +66,8 @@ class Situation:
     """Workloads that bear the backend's fields, or did, and shall not any more."""
     carrying: Mapping[str, int] = field(default_factory=dict)
     trails: Mapping[str, Trail] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Workloads whose last write was refused, by uid, with what was said."""
     before: Before = Before()
 
 
@@ -85,6 +88,14 @@ class Stuck:
     sentence: str
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """What cannot be written."""
+
+    workload: Workload
+    sentence: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     phase: Phase
@@ -95,6 +106,7 @@ class Plan:
     pending: tuple[Workload, ...]
     stuck: tuple[Stuck, ...]
     contended: tuple[Workload, ...]
+    refused: tuple[Refused, ...]
     opted_out: tuple[Workload, ...]
     unfit: tuple[Workload, ...]
     unsteady: tuple[Workload, ...]
@@ -122,8 +134,9 @@ def plan(situation: Situation) -> Plan:
     stuck = tuple(found for workload in sorted_out.moving if (found := _stuck(workload, situation, sorted_out.trails)))
     writes, waits = ((), False) if situation.suspended else _writes(situation, sorted_out, halted=bool(stuck))
     pending = tuple(sorted_out.pending)
+    owned = {workload.uid for workload in situation.owned}
     usable = [*sorted_out.settled, *pending, *sorted_out.moving, *sorted_out.candidates]
-    usable = [workload for workload in usable if workload in situation.owned]
+    usable = [workload for workload in usable if workload.uid in owned]
     return Plan(
         phase=_phase(situation, sorted_out, halted=bool(stuck), selected=bool(usable)),
         writes=writes,
@@ -133,10 +146,11 @@ def plan(situation: Situation) -> Plan:
         pending=pending,
         stuck=stuck,
         contended=tuple(sorted_out.contended),
+        refused=tuple(Refused(workload, situation.refused[workload.uid]) for workload in sorted_out.refused),
         opted_out=tuple(sorted_out.opted_out),
         unfit=tuple(sorted_out.unfit),
         unsteady=tuple(workload for workload in sorted_out.candidates if _unsteady(workload, situation)),
-        done=sum(1 for workload in (*sorted_out.settled, *pending) if workload in situation.owned),
+        done=sum(1 for workload in (*sorted_out.settled, *pending) if workload.uid in owned),
         total=len(usable),
         waits=waits,
         again=_again(situation, sorted_out),
@@ -152,6 +166,7 @@ class _Sorted:
     candidates: list[Workload] = field(default_factory=list)
     releases: list[Workload] = field(default_factory=list)
     contended: list[Workload] = field(default_factory=list)
+    refused: list[Workload] = field(default_factory=list)
     opted_out: list[Workload] = field(default_factory=list)
     unfit: list[Workload] = field(default_factory=list)
 
@@ -163,7 +178,7 @@ def _sort(situation: Situation) -> _Sorted:
     for workload in sorted(situation.leaving, key=lambda entry: entry.ref):
         trail = situation.trails.get(workload.uid)
         if workload.applied:
-            found.releases.append(workload)
+            (found.refused if workload.uid in situation.refused else found.releases).append(workload)
         elif trail is not None and trail.target is None and not workload.rolled and workload.standing is None:
             found.moving.append(workload)
             found.trails[workload.uid] = _progressed(trail, workload, situation.now)
@@ -179,7 +194,7 @@ def _sort_owned(workload: Workload, situation: Situation, found: _Sorted) -> Non
     elif trail is not None and len(trail.losses) >= LOSSES:
         found.contended.append(workload)
     elif workload.fields != fields_for(situation.backend, situation.target):
-        found.candidates.append(workload)
+        (found.refused if workload.uid in situation.refused else found.candidates).append(workload)
     elif workload.standing is not None:
         found.pending.append(workload)
     else:
@@ -245,8 +260,9 @@ def _writes(situation: Situation, found: _Sorted, *, halted: bool) -> tuple[tupl
     fields = fields_for(situation.backend, situation.target)
     wanted = [workload for workload in found.candidates if _wanted(workload, situation)]
     at_once = [each for each in (*wanted, *found.releases) if each.standing not in (None, "Partitioned")]
-    turn = _turn(situation, found, [each for each in wanted if each not in at_once])
-    turn += [each for each in found.releases if each not in at_once]
+    written = {each.uid for each in at_once}
+    turn = _turn(situation, found, [each for each in wanted if each.uid not in written])
+    turn += [each for each in found.releases if each.uid not in written]
     own = 0 if halted else max(0, situation.max_unavailable - len(found.moving))
     released = {workload.uid for workload in found.releases}
     chosen = [*at_once, *turn[: min(own, situation.free)]]
@@ -258,7 +274,8 @@ def _turn(situation: Situation, found: _Sorted, wanted: Sequence[Workload]) -> l
     """Their order: first what waits for a fix; what was unsteady before only when all else is done."""
     first = [workload for workload in wanted if _waits_for_fix(workload, situation)]
     last = [workload for workload in wanted if _unsteady(workload, situation)]
-    turn = [*first, *(workload for workload in wanted if workload not in first and workload not in last)]
+    apart = {workload.uid for workload in (*first, *last)}
+    turn = [*first, *(workload for workload in wanted if workload.uid not in apart)]
     return turn if turn or found.moving or found.releases else last
 
 

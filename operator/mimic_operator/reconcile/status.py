@@ -63,6 +63,8 @@ class Observed:
     current: str = ""
     waiting: str = ""
     """A revision that waits for the next change: an upgrade of the operator made it."""
+    frozen: Sequence[str] = ()
+    """Revisions whose pods cannot have the configuration of now, and keep theirs."""
     plan: Plan | None = None
     lost: Sequence[tuple[Ref, str | None]] = ()
     """Workloads that the backend selects and another one has."""
@@ -98,7 +100,7 @@ def status_of(observed: Observed, before: Mapping[str, Any], now: str) -> dict[s
         "missing": injected.missing,
     }
     if observed.plan is not None:
-        found["rollout"] = _rollout(observed.plan, observed.waiting)
+        found["rollout"] = _rollout(observed.plan, observed)
     elif observed.backend is None and "rollout" in before:
         found["rollout"] = before["rollout"]
     if observed.mode == "Deployment" and observed.pods is not None:
@@ -185,6 +187,9 @@ def _degraded(observed: Observed) -> Verdict:
     plan, backend = observed.plan, observed.backend
     if plan is not None and plan.stuck:
         return Verdict("True", plan.stuck[0].reason, _some([stuck.sentence for stuck in plan.stuck], "; "))
+    if plan is not None and plan.refused:
+        said = [f"{refused.workload.ref} cannot be written: {refused.sentence}" for refused in plan.refused]
+        return Verdict("True", "Refused", _some(said, "; "))
     if plan is not None and plan.contended:
         said = [f"{workload.ref}" for workload in plan.contended]
         return Verdict(
@@ -201,7 +206,7 @@ def _single_use(backend: Backend) -> bool:
     return backend.auth.single_use or backend.auth.grant == "RefreshToken"
 
 
-def _rollout(plan: Plan, waiting: str) -> dict[str, Any]:
+def _rollout(plan: Plan, observed: Observed) -> dict[str, Any]:
     """The `rollout` block. `current` names the workloads in turn, so that a restarted operator knows them."""
     sentences = [stuck.sentence for stuck in plan.stuck]
     if plan.opted_out:
@@ -216,8 +221,12 @@ def _rollout(plan: Plan, waiting: str) -> dict[str, Any]:
     if plan.phase == "Manual":
         outdated = _some([str(workload.ref) for workload in plan.candidates])
         sentences.append(f"waiting for `kubectl rollout restart`: {outdated}")
-    if waiting:
-        sentences.append(f"revision {waiting} of the upgraded operator waits for the next change of the backend")
+    if observed.waiting:
+        sentences.append(
+            f"revision {observed.waiting} of the upgraded operator waits for the next change of the backend"
+        )
+    if observed.frozen:
+        sentences.append(f"pods keep their configuration until they restart: those of {_some(observed.frozen)}")
     found: dict[str, Any] = {"phase": plan.phase, "done": plan.done, "total": plan.total}
     if plan.moving:
         found["current"] = _joined([f"{workload.ref.kind}/{workload.ref.name}" for workload in plan.moving])

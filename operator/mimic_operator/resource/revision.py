@@ -22,11 +22,13 @@ from mimic_operator.resource.container import (
     volumes_of,
 )
 from mimic_operator.resource.naming import child_name, short_hash
-from mimic_operator.resource.shape import read_fields, write_fields
-from mimic_operator.resource.spec import Injection, Mode
+from mimic_operator.resource.shape import UNKNOWN, read_fields, write_fields
+from mimic_operator.resource.spec import Injection, Mode, Spec
 
-FORMAT = 1
-"""Of `to_data`; an operator reads its own and older ones."""
+FORMAT = 2
+"""Of `to_data`; an operator reads its own and older ones. Format 1 had no `spec`."""
+HASHED_FORMAT = 1
+"""Stands in what is hashed: another number there would rename every revision, and restart every workload."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +55,7 @@ class Revision:
     scrape: bool = True
     """Whether pods are annotated for Prometheus."""
     config: Config = field(default_factory=dict)
-    """The configuration file's content. Not kept in `to_data`, since it changes while a revision lives."""
+    """The configuration file's content. No part of `fixed_part`, since it changes while a revision lives."""
 
     @property
     def config_text(self) -> str:
@@ -89,7 +91,7 @@ def revision_of(backend: Backend, defaults: ProxyDefaults) -> Revision:
         scrape=backend.proxy.telemetry.metrics,
         config=config_of(backend, memory_limit=resources_of(backend, defaults)["limits"]["memory"]),
     )
-    digest = short_hash(json.dumps(to_data(unnamed), sort_keys=True))
+    digest = short_hash(json.dumps({"format": HASHED_FORMAT, **fixed_part(unnamed)}, sort_keys=True))
     name = child_name(backend.name, digest)
     config_map = name if backend.mode == "Sidecar" else child_name(backend.name)
     volumes = tuple(volumes_of(backend, config_map))
@@ -107,10 +109,14 @@ def service_url(backend: Backend) -> str:
     return f"http://{child_name(backend.name)}.{backend.namespace}.svc{'' if port == 80 else f':{port}'}/v1"
 
 
-def to_data(revision: Revision) -> dict[str, Any]:
-    """As the `data` of a ControllerRevision, which can never be changed: JSON."""
+def to_data(revision: Revision, spec: Spec) -> dict[str, Any]:
+    """As the `data` of a ControllerRevision, which can never be changed: JSON. spec: of which it was made first."""
+    return {"format": FORMAT, **fixed_part(revision), "spec": write_fields(spec)}
+
+
+def fixed_part(revision: Revision) -> dict[str, Any]:
+    """All of it but the configuration, as JSON."""
     return {
-        "format": FORMAT,
         "name": revision.name,
         "hash": revision.hash,
         "namespace": revision.namespace,
@@ -153,3 +159,13 @@ def from_data(data: Mapping[str, Any]) -> Revision:
         image_pull_secrets=tuple(data["imagePullSecrets"]),
         scrape=data["scrape"],
     )
+
+
+def spec_in(data: Mapping[str, Any]) -> Spec | None:
+    """The spec of which the revision was made; None in format 1, or where a newer operator's cannot be read."""
+    problems: list[Problem] = []
+    given = data.get("spec")
+    if not isinstance(given, Mapping):
+        return None
+    spec: Spec = read_fields(Spec, given, "spec", problems)
+    return None if any(problem.sentence != UNKNOWN for problem in problems) else spec

@@ -130,7 +130,7 @@ CATALOGUE = {metric.name: metric for metric in (*BOTH, *WEBHOOK, *RECONCILER)}
 """All of them, by name."""
 
 FAULTS: tuple[Reason, ...] = get_args(Reason)
-DEGRADATIONS = ("ProgressTimeout", "ReplicaFailure", "Contended", "SingleUseCredential")
+DEGRADATIONS = ("ProgressTimeout", "ReplicaFailure", "Refused", "Contended", "SingleUseCredential")
 HALTED = ("ProgressTimeout", "ReplicaFailure")
 """Of these: the rollout stands still."""
 CLOSED: dict[str, tuple[str, ...]] = {

@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -126,10 +128,9 @@ def test_an_image_that_does_not_start_halts_at_the_first_workload_and_a_fix_resu
         cluster.workload(name)
     cluster.backend(proxy=image("1"), **spec)
     old = settled(cluster, operator)
-    kubelet.broken = {"none yet"}
+    kubelet.fine = {old}
     cluster.backend(proxy=image("broken"), **spec)
     broken = eventually(lambda: (found := cluster.status()["updateRevision"]) != old and found, operator.log.read_text)
-    kubelet.broken = {broken}
     eventually(lambda: cluster.phase() == "Halted", lambda: (cluster.status(), operator.log.read_text()), 60)
     seen = cluster.seen()
     assert conditions(seen)["Degraded"] == ("True", "ProgressTimeout")
@@ -152,6 +153,7 @@ def test_an_image_that_does_not_start_halts_at_the_first_workload_and_a_fix_resu
     eventually(lambda: len(pods()) == 4)
     assert set(pods()) == {old}
 
+    kubelet.fine = None
     cluster.backend(proxy=image("2"), **spec)
     fixed = settled(cluster, operator)
     assert [cluster.revision(name) for name in ("a", "b", "c")] == [fixed] * 3
@@ -229,9 +231,9 @@ def test_a_workload_opts_out_by_its_label(cluster: Cluster, operator: Reconciler
     label = {"spec": {"template": {"metadata": {"labels": {"mimic.dev/inject": "false"}}}}}
     cluster.patch(cluster.path("deployments", "web"), label)
     cluster.backend(injection={"workloads": {"selector": SELECTED}})
-    settled(cluster, operator)
-    assert cluster.revision("web") is None
-    assert "opted out: Deployment/web" in cluster.status()["rollout"]["message"]
+    said = "opted out: Deployment/web"
+    eventually(lambda: said in cluster.status().get("rollout", {}).get("message", ""), operator.log.read_text)
+    assert (cluster.phase(), cluster.revision("web")) == ("Idle", None)
 
 
 def test_gives_up_on_a_workload_whose_fields_somebody_takes_off_each_time(
@@ -289,10 +291,9 @@ def test_release_takes_everything_off_while_the_operator_runs(
     assert {name: cluster.get("deployments", name)["spec"]["template"] for name in ("a", "b")} == before
 
 
-def test_pods_that_were_refused_while_the_webhook_was_away_are_tried_again(
-    cluster: Cluster, control_plane: ControlPlane, operator: Reconciler, kubelet: Kubelet, tmp_path: Path
-):
-    """Nobody listens at the address that the configuration names; then the configuration goes."""
+@contextmanager
+def webhook_away(cluster: Cluster) -> Iterator[None]:
+    """Nobody listens at the address that the configuration names, until the block is left."""
     configurations = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
     webhook = {
         "name": "pods.mimic.dev",
@@ -310,13 +311,37 @@ def test_pods_that_were_refused_while_the_webhook_was_away_are_tried_again(
         "webhooks": [webhook],
     }
     assert cluster.http.post(configurations, json=manifest).status_code == 201
-    cluster.workload("web", labels={})
-
-    def retried():
-        return cluster.get("deployments", "web")["metadata"].get("annotations", {}).get("mimic.dev/retry-at")
-
     try:
-        eventually(retried, operator.log.read_text, 60)
+        yield
     finally:
         cluster.http.delete(f"{configurations}/{cluster.namespace}")
+
+
+def test_pods_that_were_refused_while_the_webhook_was_away_are_tried_again(
+    cluster: Cluster, operator: Reconciler, kubelet: Kubelet
+):
+    with webhook_away(cluster):
+        cluster.workload("web", labels={})
+
+        def retried():
+            return cluster.get("deployments", "web")["metadata"].get("annotations", {}).get("mimic.dev/retry-at")
+
+        eventually(retried, operator.log.read_text, 60)
     eventually(lambda: len(cluster.get("pods", group="v1")["items"]) == 2, operator.log.read_text, 60)
+
+
+def test_pods_of_a_job_that_were_refused_come_without_anybodys_doing(cluster: Cluster):
+    """The reason for which Jobs are not touched: no operator runs here."""
+    pods = {"spec": {"restartPolicy": "Never", "containers": [{"name": "a", "image": "a"}]}}
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "once"}, "spec": {"template": pods}}
+
+    def refused() -> bool:
+        events = cluster.get("events", group="v1")["items"]
+        return any(each["reason"] == "FailedCreate" and "pods.mimic.dev" in each["message"] for each in events)
+
+    with webhook_away(cluster):
+        where = cluster.path("jobs", "", "batch/v1").rstrip("/")
+        assert cluster.http.post(where, json=job).status_code == 201
+        eventually(refused)
+        assert cluster.get("pods", group="v1")["items"] == []
+    eventually(lambda: len(cluster.get("pods", group="v1")["items"]) == 1, seconds=30)

@@ -1,0 +1,147 @@
+"""Resources that the operator cannot use, and definitions that let them in or cut them short."""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from fakes.control_plane import ControlPlane
+from fakes.kubelet import Kubelet
+from fakes.person import BACKENDS, SELECTED, Cluster, settled, versions
+from fakes.reconcilers import Reconciler, conditions, eventually
+from mimic_operator.resource.crd import NAME, definition
+
+pytestmark = pytest.mark.timeout(180)
+SELECTING = {"injection": {"workloads": {"selector": SELECTED}}}
+PATH = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{NAME}"
+INVALID = {"chat": {"url": "http://llm.example/v1"}, "auth": {"grant": "None", "scope": "nobody is asked"}}
+
+
+def without_rules(schema: Any) -> Any:
+    """As an older definition may be: it refuses little."""
+    if isinstance(schema, dict):
+        kept = {key: value for key, value in schema.items() if key != "x-kubernetes-validations"}
+        return {key: without_rules(value) for key, value in kept.items()}
+    return [without_rules(entry) for entry in schema] if isinstance(schema, list) else schema
+
+
+@contextmanager
+def defined(admin: httpx2.Client, schema: Any, works: dict[str, Any]) -> Iterator[None]:
+    """With this schema, until the block is left. works: a specification that tells the one from the other."""
+
+    def put(new: Any) -> None:
+        there = admin.get(PATH).json()
+        there["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = new
+        answer = admin.put(PATH, json=there)
+        assert answer.is_success, answer.text
+
+    def accepted() -> bool:
+        head = {"apiVersion": "mimic.dev/v1alpha1", "kind": "MimicBackend", "metadata": {"name": "tried"}}
+        path = f"{BACKENDS.format('default')}?dryRun=All&fieldValidation=Strict"
+        return admin.post(path, json={**head, "spec": works}).is_success
+
+    own = copy.deepcopy(definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
+    before = accepted()
+    put(schema)
+    try:
+        eventually(lambda: accepted() != before)
+        yield
+    finally:
+        put(own)
+        eventually(lambda: accepted() == before)
+
+
+@pytest.fixture
+def loose(installed: httpx2.Client) -> Iterator[None]:
+    with defined(installed, without_rules(definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]), INVALID):
+        yield
+
+
+def test_an_invalid_edit_is_told_by_its_fields_and_changes_nothing(
+    cluster: Cluster, loose: None, operator: Reconciler, kubelet: Kubelet
+):
+    cluster.workload("web")
+    cluster.backend(**SELECTING)
+    revision = settled(cluster, operator)
+    eventually(lambda: cluster.status()["injected"]["current"] == 2, cluster.status, 15)
+    before = {name: version for name, version in versions(cluster).items() if "mimicbackends" not in name}
+    generation = cluster.get("deployments", "web")["metadata"]["generation"]
+    cluster.backend(**INVALID, **SELECTING)
+    eventually(lambda: conditions(cluster.seen())["ConfigValid"] == ("False", "Invalid"), operator.log.read_text)
+    assert conditions(cluster.seen())["Ready"] == ("False", "Invalid")
+    (said,) = [each["message"] for each in cluster.status()["conditions"] if each["type"] == "ConfigValid"]
+    assert "spec.chat.url: must begin with https://" in said
+    assert "spec.auth.scope: " in said
+    assert {name: version for name, version in versions(cluster).items() if "mimicbackends" not in name} == before
+    assert (cluster.revision("web"), cluster.status()["currentRevision"]) == (revision, revision)
+    # A workload that comes meanwhile is not selected by what nobody can read.
+    cluster.workload("later")
+    cluster.backend(**SELECTING)
+    assert settled(cluster, operator) == revision
+    assert conditions(cluster.seen())["Ready"] == ("True", "Ready")
+    assert cluster.revision("later") == revision
+    assert cluster.get("deployments", "web")["metadata"]["generation"] == generation
+
+
+def test_one_that_was_never_valid_has_no_revision_and_holds_no_other_up(
+    cluster: Cluster, control_plane: ControlPlane, loose: None, operator: Reconciler, tmp_path: Path
+):
+    cluster.backend("bad", **INVALID)
+    cluster.backend("good")
+    settled(cluster, operator, "good")
+    eventually(lambda: conditions(cluster.seen("bad")).get("Ready") == ("False", "Invalid"), operator.log.read_text)
+    assert "currentRevision" not in cluster.status("bad")
+    operator.stop()
+    before = versions(cluster)
+    second = Reconciler(control_plane.kubeconfig, tmp_path, "second").start()
+    try:
+        eventually(lambda: second.said("was looked at"), second.log.read_text)
+        assert versions(cluster) == before
+    finally:
+        second.stop()
+
+
+def test_nothing_is_written_under_a_definition_that_lacks_a_field(
+    cluster: Cluster, control_plane: ControlPlane, installed: httpx2.Client, tmp_path: Path
+):
+    older = copy.deepcopy(definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
+    del older["properties"]["spec"]["properties"]["suspend"]
+    works = {"chat": {"url": "https://llm.example/v1"}, "auth": {"grant": "None"}, "suspend": True}
+    with defined(installed, older, works):
+        cluster.backend()
+        operator = Reconciler(control_plane.kubeconfig, tmp_path).start()
+        try:
+            eventually(lambda: operator.status() is not None, operator.log.read_text)
+            assert operator.status() != 0
+            assert operator.said("is older than this operator, it lacks spec.suspend: apply its CRD")
+            assert cluster.status() == {}
+            assert cluster.get("controllerrevisions")["items"] == []
+        finally:
+            operator.stop()
+    operator = Reconciler(control_plane.kubeconfig, tmp_path, "again").start()
+    try:
+        settled(cluster, operator)
+    finally:
+        operator.stop()
+
+
+def test_a_namespaced_one_looks_at_its_namespaces_alone(
+    cluster: Cluster, control_plane: ControlPlane, installed: httpx2.Client, tmp_path: Path
+):
+    made = installed.post("/api/v1/namespaces", json={"metadata": {"generateName": "other-"}})
+    other = Cluster(installed, made.json()["metadata"]["name"])
+    other.backend()
+    operator = Reconciler(control_plane.kubeconfig, tmp_path, WATCH_NAMESPACES=cluster.namespace).start()
+    try:
+        eventually(lambda: operator.said("was looked at"), operator.log.read_text)
+        other.backend(models={"static": ["a"]})
+        cluster.backend()
+        settled(cluster, operator)
+        assert other.status() == {}
+        assert other.get("controllerrevisions")["items"] == []
+    finally:
+        operator.stop()
