@@ -51,9 +51,7 @@ def objects_of(backend: Backend) -> list[dict[str, Any]]:
 def applied(admin: httpx2.Client, manifest: dict[str, Any], **more: str) -> httpx2.Response:
     place = PLURALS[manifest["kind"]].format(f"namespaces/{manifest['metadata']['namespace']}")
     params = {"fieldManager": "mimic-operator", "force": "true", "fieldValidation": "Strict", **more}
-    return admin.patch(
-        f"/{place}/{manifest['metadata']['name']}", params=params, headers=APPLY, content=json.dumps(manifest)
-    )
+    return admin.patch(f"/{place}/{manifest['metadata']['name']}", params=params, headers=APPLY, json=manifest)
 
 
 @pytest.fixture
