@@ -12,6 +12,7 @@ from mimic_operator.errors import Problem
 from mimic_operator.reconcile.rollout import Plan
 from mimic_operator.reconcile.workload import Counts, Ref
 from mimic_operator.resource.backend import Backend
+from mimic_operator.resource.cautions import INSECURE, cautions
 
 Truth = Literal["True", "False", "Unknown"]
 LONGEST_MESSAGE = 1024
@@ -169,18 +170,10 @@ def _progressing(observed: Observed) -> Verdict:
 def _insecure(backend: Backend | None) -> Verdict:
     if backend is None:
         return Verdict("Unknown", "Invalid")
-    found = {
-        "PlainHttp": backend.tls.insecure
-        and "http:// URLs are allowed: tokens and prompts cross the network in the clear",
-        "NotVerified": not backend.tls.verify and "certificates are not checked: anybody in between can read tokens",
-        "Open": backend.mode == "Deployment"
-        and backend.deployment.open
-        and "anybody who reaches the Service may use it",
-    }
-    named = {reason: sentence for reason, sentence in found.items() if sentence}
-    if not named:
+    told = [caution for caution in cautions(backend) if caution.word in INSECURE]
+    if not told:
         return Verdict("False", "Secure")
-    return Verdict("True", next(iter(named)), "; ".join(named.values()))
+    return Verdict("True", told[0].word, "; ".join(caution.sentence for caution in told))
 
 
 def _degraded(observed: Observed) -> Verdict:

@@ -36,9 +36,14 @@ class Written:
 
     @property
     def proxies(self) -> list[str]:
-        spec = self.answer.get("spec", {})
-        found = [*spec.get("initContainers", ()), *spec.get("containers", ())]
-        return [each["name"] for each in found if each["name"] == "mimic-proxy"]
+        return [each["name"] for each in proxies_in(self.answer)]
+
+
+def proxies_in(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """The containers of the proxy, wherever they stand."""
+    spec = manifest.get("spec", {})
+    found = [*spec.get("initContainers", ()), *spec.get("containers", ())]
+    return [each for each in found if each["name"] == "mimic-proxy"]
 
 
 class Writer:
@@ -76,13 +81,15 @@ def own(*containers: Manifest, **fields: Any) -> Manifest:
     return pod(*containers, **fields)
 
 
-def test_a_pod_that_asks_gets_the_sidecar_and_its_containers_the_environment(served: Writer):
+def test_a_pod_that_asks_gets_the_sidecar_and_its_containers_the_environment(
+    served: Writer, control_plane: ControlPlane
+):
     found = served.write(own())
     assert (found.status, found.proxies) == (201, ["mimic-proxy"])
     env = {each["name"]: each.get("value") for each in found.answer["spec"]["containers"][0]["env"]}
     assert env["OPENAI_BASE_URL"] == "http://127.0.0.1:18480/v1"
-    sidecar = found.answer["spec"]["initContainers"][0]
-    assert sidecar["restartPolicy"] == "Always"
+    (sidecar,) = proxies_in(found.answer)
+    assert ("restartPolicy" in sidecar) == (control_plane.minor >= 32), "native where all kubelets know it"
     mounted = [mount["mountPath"] for mount in sidecar["volumeMounts"]]
     assert mounted.count("/var/run/secrets/kubernetes.io/serviceaccount") == 1
     names = {volume["name"]: volume for volume in found.answer["spec"]["volumes"]}
@@ -170,12 +177,13 @@ def test_what_somebody_should_know_comes_as_a_warning(word: str, served: Writer)
 @pytest.mark.parametrize(
     "word", ["PortMoved", "NoProxyExtended", "InitContainersServed", "GeneratedName", "DryRun", "Injected"]
 )
-def test_a_dry_run_tells_all_of_it(word: str, served: Writer):
+def test_a_dry_run_tells_all_of_it(word: str, writer: Writer, admin: httpx2.Client):
+    created(admin, backend(injection={"native": "Always"}), writer.namespace)
     given = own(
         container(ports=[{"containerPort": 18480}], env={"HTTPS_PROXY": "http://proxy:3128"}),
         init=[container("migrate")],
     )
-    found = served.write(given, dry_run=True)
+    found = writer.write(given, dry_run=True)
     assert found.status == 201, found.message
     assert word in found.words
 
@@ -187,8 +195,9 @@ def test_a_job_with_a_plain_sidecar_is_warned(writer: Writer, admin: httpx2.Clie
     assert found.answer["spec"]["containers"][1]["name"] == "mimic-proxy"
 
 
-def test_an_init_container_can_call_the_model_behind_a_native_sidecar(served: Writer):
-    found = served.write(own(init=[container("migrate")])).answer["spec"]["initContainers"]
+def test_an_init_container_can_call_the_model_behind_a_native_sidecar(writer: Writer, admin: httpx2.Client):
+    created(admin, backend(injection={"native": "Always"}), writer.namespace)
+    found = writer.write(own(init=[container("migrate")])).answer["spec"]["initContainers"]
     assert [each["name"] for each in found] == ["mimic-proxy", "migrate"]
     assert "OPENAI_BASE_URL" in [each["name"] for each in found[1]["env"]]
 
@@ -298,7 +307,7 @@ def test_the_pods_of_a_deployment_get_it_and_an_event_there_says_so(served: Writ
 
     # Those that came later would be counted while another test counts its own.
     pods = eventually(all_three)
-    assert {each["spec"]["initContainers"][0]["name"] for each in pods} == {"mimic-proxy"}
+    assert [len(proxies_in(each)) for each in pods] == [1, 1, 1]
 
 
 @pytest.mark.skipif(not has_controllers(), reason="no kube-controller-manager beside kube-apiserver")
