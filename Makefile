@@ -44,9 +44,17 @@ test-compiled: $(VENV)/.installed-dev ## the proxy's tests with its hot modules 
 test-identity: $(VENV)/.installed-dev ## the grants against a real Keycloak (Java 17; downloads 160 MB, once)
 	$(BIN)/python -m pytest --numprocesses 0 tests/identity $(ARGS)
 
-# MIMIC_E2E_IMAGE is on its nodes already, under its own name and as MIMIC_E2E_NEXT_IMAGE (the same with -next).
+# MIMIC_E2E_IMAGE is on its nodes already, under its own name and as MIMIC_E2E_NEXT_IMAGE (the same with -next). Tests
+# that install and remove releases have the cluster to themselves; the others mostly wait for it, a few at once.
+E2E_ALONE = tests/e2e/test_release_life.py
+E2E = $(BIN)/python -m pytest --durations=30
 e2e: $(VENV)/.installed-dev ## real pods, in the cluster of KUBECONFIG, which has the images and no Mimic yet
-	$(BIN)/python -m pytest tests/e2e --durations=10 $(ARGS)
+ifdef ARGS
+	$(E2E) tests/e2e $(ARGS)
+else
+	$(E2E) tests/e2e --numprocesses 3 --ignore $(E2E_ALONE)
+	$(E2E) $(E2E_ALONE)
+endif
 
 KIND_CLUSTER := mimic-e2e
 KIND_CONFIG := .cache/$(KIND_CLUSTER).kubeconfig
