@@ -62,9 +62,11 @@ kind-e2e: ## the same from nothing: a cluster of kind (docker, kind, kubectl, he
 	$(MAKE) image IMAGE=mimic:e2e
 	docker tag mimic:e2e mimic:e2e-next
 	docker build --tag mimic-example-python examples/kubernetes/python
+	docker build --tag mimic-example-typescript examples/kubernetes/typescript
 	mkdir -p .cache
 	kind create cluster --name $(KIND_CLUSTER) --kubeconfig $(KIND_CONFIG) --wait 2m
-	kind load docker-image --name $(KIND_CLUSTER) mimic:e2e mimic:e2e-next mimic-example-python
+	kind load docker-image --name $(KIND_CLUSTER) mimic:e2e mimic:e2e-next \
+		mimic-example-python mimic-example-typescript
 	KUBECONFIG=$(CURDIR)/$(KIND_CONFIG) MIMIC_E2E_IMAGE=mimic:e2e $(MAKE) e2e; \
 		status=$$?; kind delete cluster --name $(KIND_CLUSTER); exit $$status
 
@@ -131,10 +133,16 @@ image: ## the container image, by docker or BUILDER=buildah; IMAGE names it, BUI
 
 sbom: $(VENV)/.tools $(VENV)/.installed ## what the lock holds, as CycloneDX: dist/mimic.cdx.json
 	mkdir -p dist
-	$(VENV)/tools/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible -o dist/mimic.cdx.json
+	PYTHONWARNINGS=ignore $(VENV)/tools/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible -o dist/mimic.cdx.json
 
+SCAN_SERVICE ?= pypi
 scan: $(VENV)/.tools ## known vulnerabilities of the locked packages, and with SCAN_IMAGE=... of an image (needs trivy)
-	$(VENV)/tools/bin/pip-audit --strict --requirement requirements.lock --require-hashes --disable-pip --progress-spinner off
+	@if [ -n "$(SCAN_IMAGE)" ] && ! command -v trivy >/dev/null; then \
+		echo "SCAN_IMAGE needs trivy (https://trivy.dev), and there is none."; exit 1; fi
+	$(VENV)/tools/bin/pip-audit --strict --requirement requirements.lock --require-hashes --disable-pip --progress-spinner off \
+		--vulnerability-service $(SCAN_SERVICE) || { echo "Nothing is known, or something was found (see above)." \
+		"Needed is the way to the advisories: pypi.org/pypi/NAME/VERSION/json, which not every index has, or" \
+		"with SCAN_SERVICE=osv api.osv.dev."; exit 1; }
 	@if [ -n "$(SCAN_IMAGE)" ]; then \
 		trivy image --exit-code 1 --ignore-unfixed --severity HIGH,CRITICAL "$(SCAN_IMAGE)"; fi
 
