@@ -116,3 +116,34 @@ def test_a_damaged_certificate_is_replaced_and_the_old_authority_stays_trusted(
         assert old in bundle(installed, configuration)
     finally:
         operator.stop()
+
+
+def test_a_deleted_secret_is_made_anew_and_what_webhooks_still_serve_stays_trusted(
+    control_plane: ControlPlane, installed: httpx2.Client, configuration: str, tmp_path: Path
+):
+    settings = {
+        "CERT_MODE": "self",
+        "CERT_SECRET": f"cert-{configuration}",
+        "WEBHOOK_SERVICE": "hooks",
+        "WEBHOOK_CONFIGURATION": configuration,
+    }
+    operator = Reconciler(control_plane.kubeconfig, tmp_path, **settings).start()
+    path = f"/api/v1/namespaces/default/secrets/cert-{configuration}"
+    try:
+        secret = eventually(lambda: (answer := installed.get(path)).status_code == 200 and answer.json())
+        old = base64.b64decode(secret["data"]["ca.crt"])
+        assert installed.delete(path).is_success
+        # It looks each half minute, and whenever somebody changes a configuration.
+        where = f"{BASE}/validatingwebhookconfigurations/{configuration}"
+        assert installed.patch(where, json={"metadata": {"labels": {"a": "b"}}}, headers=MERGE).is_success
+        again = eventually(lambda: (answer := installed.get(path)).status_code == 200 and answer.json())
+        new = base64.b64decode(again["data"]["ca.crt"])
+        assert new != old
+        assert bundle(installed, configuration) == bundle(installed, configuration, "validating") == new + old
+        assert base64.b64decode(again["data"]["retired.crt"]) == old
+        operator.stop()
+        operator.start()
+        eventually(operator.leads, operator.log.read_text)
+        assert bundle(installed, configuration) == new + old
+    finally:
+        operator.stop()
