@@ -27,6 +27,15 @@ def readme_commands() -> list[list[str]]:
     return found
 
 
+def uninstall_commands() -> list[list[str]]:
+    """The two of docs/kubernetes.md, word by word."""
+    chapter = (ROOT / "docs" / "kubernetes.md").read_text("utf-8").split("\n## Uninstall\n", 1)[1].split("\n## ", 1)[0]
+    found = [shlex.split(line) for line in re.findall(r"^    ((?:helm|kubectl) .+)$", chapter, re.MULTILINE)]
+    assert ["release", "--all"] == found[0][-2:], found
+    assert ["helm", "uninstall"] == found[1][:2], found
+    return found[:2]
+
+
 def image_values(image: str = IMAGE) -> list[str]:
     """Where the image is: the only thing in which the README's command is another one for everybody."""
     repository, tag = image.rsplit(":", 1)

@@ -30,6 +30,15 @@ def started(cluster: Cluster, app: str) -> bool:
     return "initContainers" in cluster.get("pod", cluster.pod(app))["spec"]
 
 
+def selected(cluster: Cluster) -> None:
+    """A workload that a backend of its own selects, rolled out with the sidecar."""
+    cluster.apply(
+        backend("selecting", injection={"workloads": {"selector": {"matchLabels": {"team": "search"}}}}),
+        deployment("selected", inject=False, labels={"team": "search"}),
+    )
+    eventually("it has the sidecar", lambda: "initContainers" in cluster.get("pod", cluster.pod("selected"))["spec"])
+
+
 def revision(cluster: Cluster, image: str) -> str:
     """The backend's current revision, if it is one with this image."""
     name: str = cluster.get("mimicbackend", "demo")["status"]["currentRevision"]
@@ -59,7 +68,11 @@ def test_an_upgrade_a_rollback_an_uninstall_and_a_reinstall_disturb_no_running_p
         helm("test")
         calls.goes_on()
 
-        release.uninstall("mimic", release.SYSTEM)
+        selected(namespace)
+        for command in release.uninstall_commands():
+            run(*command, seconds=release.HELM_SECONDS)
+        namespace.settled("deployment/selected")
+        assert "mimic.dev" not in json.dumps(namespace.get("deployment", "selected")["spec"]["template"])
         assert not started(namespace, "bare")
         assert namespace.get("mimicbackend", "demo")["metadata"]["uid"] == resource["metadata"]["uid"]
         calls.goes_on()
@@ -67,7 +80,9 @@ def test_an_upgrade_a_rollback_an_uninstall_and_a_reinstall_disturb_no_running_p
         helm("install", str(release.previous_chart(tmp_path)), "--set", "demo.enabled=true", *release.image_values())
         helm("upgrade", release.CHART, "--reset-then-reuse-values", "--wait")
         helm("test")
-        eventually("adopted", lambda: namespace.condition("demo", "Ready").get("status") == "True")
+        namespace.kubectl("patch", "mimicbackend", "demo", "--type=merge", "-p", '{"spec": {"suspend": false}}')
+        eventually("adopted", lambda: namespace.condition("demo", "Progressing").get("reason") == "Idle")
+        assert namespace.condition("demo", "Ready")["status"] == "True"
         assert started(namespace, "again")
         assert namespace.get("mimicbackend", "demo")["metadata"]["uid"] == resource["metadata"]["uid"]
         calls.goes_on()
