@@ -31,8 +31,8 @@ def uninstall_commands() -> list[list[str]]:
     """The two of docs/kubernetes.md, word by word."""
     chapter = (ROOT / "docs" / "kubernetes.md").read_text("utf-8").split("\n## Uninstall\n", 1)[1].split("\n## ", 1)[0]
     found = [shlex.split(line) for line in re.findall(r"^    ((?:helm|kubectl) .+)$", chapter, re.MULTILINE)]
-    assert ["release", "--all"] == found[0][-2:], found
-    assert ["helm", "uninstall"] == found[1][:2], found
+    assert found[0][-2:] == ["release", "--all"], found
+    assert found[1][:2] == ["helm", "uninstall"], found
     return found[:2]
 
 

@@ -73,6 +73,7 @@ def test_an_upgrade_a_rollback_an_uninstall_and_a_reinstall_disturb_no_running_p
             run(*command, seconds=release.HELM_SECONDS)
         namespace.settled("deployment/selected")
         assert "mimic.dev" not in json.dumps(namespace.get("deployment", "selected")["spec"]["template"])
+        namespace.kubectl("delete", "mimicbackend", "selecting", "--timeout=20s")
         assert not started(namespace, "bare")
         assert namespace.get("mimicbackend", "demo")["metadata"]["uid"] == resource["metadata"]["uid"]
         calls.goes_on()
