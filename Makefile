@@ -32,7 +32,7 @@ test-cluster: $(VENV)/.installed-dev ## tests on a real API server, which KUBEBU
 	$(BIN)/python -m pytest tests/cluster $(ARGS)
 
 # Most tests wait for processes and sockets: one worker for each processor, and not too many of them.
-PARALLEL = --numprocesses auto --maxprocesses 4
+PARALLEL = --numprocesses auto --maxprocesses 4 --dist worksteal
 
 test-compiled: $(VENV)/.installed-dev ## the proxy's tests with its hot modules compiled (a C compiler, Python.h)
 	rm -rf .cache/compiled

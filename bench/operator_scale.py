@@ -79,7 +79,7 @@ def _measure(plane: ControlPlane, folder: Path, scale: Scale) -> int:
 def _start(plane: ControlPlane, folder: Path, name: str) -> tuple[float, str, float]:
     """From the start of the process until nothing is left to do."""
     begun = time.monotonic()
-    operator = Reconciler(plane.kubeconfig, folder, name, LOG_LEVEL="INFO").start()
+    operator = Reconciler(plane.kubeconfig, folder, name, LOG_LEVEL="INFO").start(fresh=True)
     try:
         eventually(lambda: operator.said("was looked at"), operator.log.read_text, 600)
         turns = -1.0

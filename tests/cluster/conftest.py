@@ -22,6 +22,13 @@ def admin(control_plane: ControlPlane) -> Iterator[httpx2.Client]:
         yield client
 
 
+@pytest.fixture(scope="session")
+def policies(control_plane: ControlPlane) -> None:
+    """For tests of what a ValidatingAdmissionPolicy does."""
+    if control_plane.minor < 30:
+        pytest.skip("Kubernetes has ValidatingAdmissionPolicy since 1.30")
+
+
 @pytest.fixture
 def namespace(admin: httpx2.Client) -> str:
     """A fresh one, with its default service account. It is left behind: the control plane ends with the session."""

@@ -29,7 +29,9 @@ def watched(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("file", CI_VALUES, ids=lambda file: file.stem)
 @pytest.mark.usefixtures("watched")
-def test_the_api_server_takes_every_field(file: Path, cluster: Cluster, namespace: str):
+def test_the_api_server_takes_every_field(file: Path, cluster: Cluster, namespace: str, request: pytest.FixtureRequest):
+    if file.stem == "tenants-values":
+        request.getfixturevalue("policies")
     rendering = Rendering(values=[file], namespace=namespace, version=server_version(cluster.client))
     tried = 0
     for manifest in render(rendering):
@@ -73,7 +75,8 @@ def test_helm_installs_upgrades_rolls_back_and_takes_away_all_but_the_crd(
 
     said = helm("install", *base, *options)
     assert "helm test mimic" in said
-    installed = [entry for entry in render(Rendering(namespace=namespace, hooks=False)) if not is_hook(entry)]
+    rendering = Rendering(namespace=namespace, hooks=False, version=server_version(cluster.client))
+    installed = [entry for entry in render(rendering) if not is_hook(entry)]
     for manifest in installed:
         assert cluster.client.get(cluster.path(manifest)).is_success, manifest["metadata"]["name"]
     bundle = _bundled(cluster, f"admission.mimic.dev.{namespace}.mimic")

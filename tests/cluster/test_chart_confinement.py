@@ -91,7 +91,7 @@ SPECS = {
 
 
 @pytest.fixture(scope="module")
-def release(control_plane: ControlPlane, admin: httpx2.Client) -> Iterator[Release]:
+def release(policies: None, control_plane: ControlPlane, admin: httpx2.Client) -> Iterator[Release]:
     """With its policies in force: the last one to take effect is waited for."""
     with released(control_plane, admin) as made:
         cluster = Cluster(admin)

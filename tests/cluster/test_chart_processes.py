@@ -20,9 +20,9 @@ import pytest
 from fakes.applied import Cluster
 from fakes.chart_release import Release, eventually, released, server_version
 from fakes.control_plane import ControlPlane
+from fakes.free_ports import free_port
 from fakes.helm import Rendering, of_kind, one, render
 from fakes.kubelet import Kubelet
-from fakes.mimic import free_port
 
 pytestmark = pytest.mark.timeout(180)
 MERGE = {"content-type": "application/merge-patch+json"}

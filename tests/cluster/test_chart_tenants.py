@@ -48,7 +48,7 @@ def backend(namespace: str, change: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def release(control_plane: ControlPlane, admin: httpx2.Client) -> Iterator[Release]:
+def release(policies: None, control_plane: ControlPlane, admin: httpx2.Client) -> Iterator[Release]:
     with released(control_plane, admin, SETS) as made:
         cluster = Cluster(admin)
         foreign = backend(made.namespace, REFUSED["another host"])

@@ -3,6 +3,7 @@
 import re
 import tempfile
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,6 +17,7 @@ from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.revision import Revision, revision_of
 from mimic_operator.resource.rules import OWNED
 from mimic_proxy.settings import NAMES, Settings, load
+from mimic_proxy.tokens.grants import choose
 
 DEFAULTS = ProxyDefaults(image="registry.example.com/mimic:0.1.0")
 MOUNTED = (places.CA, places.CLIENT_CERT)
@@ -51,6 +53,21 @@ def test_proxy_accepts_what_is_rendered_for_any_backend(backend: Backend):
     found = assert_accepted(backend)
     assert found.chat_api_url == backend.chat.url
     assert found.grant.replace("_", "") == backend.auth.grant.lower()
+
+
+def test_a_pod_without_any_secret_shows_its_identity_to_the_token_service():
+    found = assert_accepted(backend_in(next(path for path in EXAMPLES if path.stem == "workload-identity")))
+    assert found.client_secret is not None
+    assert str(found.client_secret.file) == f"{places.IDENTITY}/{places.IDENTITY_FILE}"
+    recipe = choose(found).recipe
+    assert recipe is not None
+    assert dict(parse_qsl(recipe.request("of the pod").body.decode())) == {
+        "grant_type": "client_credentials",
+        "client_id": "22222222-2222-2222-2222-222222222222",
+        "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+        "client_assertion": "of the pod",
+        "scope": "https://cognitiveservices.azure.com/.default",
+    }
 
 
 def test_no_variable_of_a_resource_can_bring_a_secret_into_the_open():

@@ -15,7 +15,7 @@ from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from fakes.mimic import free_port
+from fakes.free_ports import free_port
 
 
 @dataclass(slots=True)

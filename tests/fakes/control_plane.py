@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from lightkube import Client, KubeConfig
 
-from fakes.mimic import free_port
+from fakes.free_ports import free_port
 from fakes.tools import REQUIRED
 
 ASSETS = "KUBEBUILDER_ASSETS"
@@ -113,6 +113,12 @@ class ControlPlane:
     @property
     def url(self) -> str:
         return f"https://127.0.0.1:{self._port}"
+
+    @property
+    def minor(self) -> int:
+        """Of the Kubernetes version: 35 of 1.35."""
+        with self.http() as client:
+            return int(client.get("/version").json()["minor"].rstrip("+"))
 
     @property
     def ca_pem(self) -> bytes:

@@ -166,6 +166,9 @@ def _mended_auth(auth: dict[str, Any], *, alone: bool) -> dict[str, Any]:
         auth["secretRef"] = {"name": "corp-llm"}
     if grant == "TokenExchange" and "secretRef" not in auth:
         auth["serviceAccountToken"] = {"audience": "https://login"}
+    if grant == "ClientCredentials" and auth.get("clientID"):
+        auth["serviceAccountToken"] = {"audience": "https://login"}
+        del auth["secretRef"]
     if grant in CHOOSING and "secretRef" in auth and auth.get("clientID"):
         auth["clientType"] = "Confidential"
     if grant not in ("AuthCode", "RefreshToken") or not alone:

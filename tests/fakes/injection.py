@@ -1,7 +1,7 @@
 """The webhook's decision on a pod, in a namespace with given backends that the reconciler has seen."""
 
+import json
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -65,13 +65,14 @@ class Cluster:
 
     def admit(self, pod: Manifest, request: Request) -> Admitted:
         """What comes of a pod."""
-        before = deepcopy(pod)
+        before = json.dumps(pod)
         decision = decide(
             pod, request, self._candidates, lambda namespace, name: self._revisions.get((namespace, name))
         )
         operations = patch(pod, decision)
-        assert pod == before, "deciding has changed the pod"
-        return Admitted(decision, operations, jsonpatch.apply_patch(pod, operations))
+        assert json.dumps(pod) == before, "deciding has changed the pod"
+        # A copy by way of its text: ten thousand pods are judged, and `deepcopy` takes five times as long.
+        return Admitted(decision, operations, jsonpatch.apply_patch(json.loads(before), operations, in_place=True))
 
 
 def admit(

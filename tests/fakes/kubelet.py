@@ -19,6 +19,8 @@ class Kubelet:
 
     def __init__(self, http: httpx2.Client, namespace: str) -> None:
         self.broken: set[str] = set()
+        self.idle = False
+        """It does nothing at all."""
         self.plain = False
         """Nobody injects: pods become ready without the sidecar."""
         self._http = http
@@ -36,11 +38,14 @@ class Kubelet:
 
     def _run(self) -> None:
         while not self._end.wait(LOOK_SECONDS):
+            if self.idle:
+                continue
             try:
-                for pod in self._http.get(self._pods).json()["items"]:
+                answer = self._http.get(self._pods)
+                for pod in answer.json()["items"] if answer.is_success else ():
                     self._look_after(pod)
             except httpx2.TransportError:
-                continue  # the API server is being restarted
+                continue  # the API server is being restarted, as it is where it has errors of its own
 
     def _look_after(self, pod: dict[str, Any]) -> None:
         metadata, path = pod["metadata"], f"{self._pods}/{pod['metadata']['name']}"
@@ -56,4 +61,4 @@ class Kubelet:
 
     def _patch(self, path: str, patch: dict[str, Any]) -> None:
         answer = self._http.patch(path, json=patch, headers={"content-type": "application/strategic-merge-patch+json"})
-        assert answer.status_code in (200, 404, 409), answer.text
+        assert answer.status_code in (200, 404, 409) or answer.is_server_error, answer.text

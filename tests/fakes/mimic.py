@@ -3,28 +3,23 @@
 import asyncio
 import os
 import signal
-import socket
-import subprocess
-import sys
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
-import mimic_proxy
 from fakes.backend import Backend
 from fakes.caller import PATIENCE_SECONDS, Response, ask, request
+from fakes.free_ports import free_port
+from fakes.processes import SERVICE, imported, started
 from fakes.token_service import TokenService
 
 PORT_TAKEN = 3
 """Exit code of a process that could not bind."""
 PROMPT = "a prompt that nobody may log"
-SERVICE = Path(mimic_proxy.__file__).parent.parent
-"""Where the package is found."""
 _POLL_SECONDS = 0.01
-_GIVEN_OUT: deque[int] = deque(maxlen=64)
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+imported("mimic_proxy.__main__")
 
 
 async def eventually(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS, what: str = "condition") -> None:
@@ -34,17 +29,6 @@ async def eventually(condition: Callable[[], bool], seconds: float = PATIENCE_SE
         if time.monotonic() > until:
             raise TimeoutError(f"{what} did not come true in {seconds} s")
         await asyncio.sleep(_POLL_SECONDS)
-
-
-def free_port() -> int:
-    """A port that was free a moment ago. Not one of the last: the system may well give out the same twice in a row."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        if port not in _GIVEN_OUT:
-            _GIVEN_OUT.append(port)
-            return port
 
 
 def settings(backend: Backend, tokens: TokenService, **more: str) -> dict[str, str]:
@@ -66,6 +50,7 @@ class Mimic:
         self._secrets = secrets
         self._log = folder / "mimic.log"
         self._judged = 0
+        """Bytes of the log."""
         self.port = int(environ.get("PORT", 0)) or free_port()
         self.admin_port = int(environ.get("ADMIN_PORT", 0)) or free_port()
         fixed = {
@@ -80,11 +65,8 @@ class Mimic:
             "PORT": str(self.port),
             "ADMIN_PORT": str(self.admin_port),
         }
-        with self._log.open("wb") as output:
-            command = [sys.executable, "-m", "mimic_proxy", "serve"]
-            self.process = subprocess.Popen(
-                command, cwd=folder, env=fixed, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
-            )
+        self._log.write_bytes(b"")
+        self.process = started("mimic_proxy", "serve", folder, fixed, self._log)
 
     @property
     def log(self) -> str:
@@ -158,8 +140,11 @@ class Mimic:
 
     def judge_log(self) -> None:
         """Assert that the output since the last time holds no traceback, no secret and no prompt."""
-        text = self.log
-        new, self._judged = text[self._judged :], len(text)
+        with self._log.open("rb") as log:
+            log.seek(self._judged)
+            added = log.read()
+        self._judged += len(added)
+        new = added.decode("utf-8", "replace")
         assert "Traceback (most recent call last)" not in new, new
         for secret in (*self._secrets(), PROMPT):
             assert secret not in new, f"a secret stands in the log:\n{new}"

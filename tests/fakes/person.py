@@ -73,6 +73,12 @@ class Cluster:
         found: str | None = metadata.get("annotations", {}).get("mimic.dev/revision")
         return found
 
+    def selected_are_on(self, revision: str) -> bool:
+        """Whether the pod templates of all Deployments that SELECTED means name it."""
+        found = [each["metadata"] for each in self.get("deployments")["items"]]
+        names = [each["name"] for each in found if SELECTED["matchLabels"].items() <= each.get("labels", {}).items()]
+        return all(self.revision(name) == revision for name in names)
+
     def patch(self, path: str, patch: dict[str, Any]) -> None:
         answer = self.http.patch(path, json=patch, headers=MERGE)
         assert answer.is_success, answer.text
@@ -91,11 +97,15 @@ def image(tag: str) -> dict[str, Any]:
 
 def settled(cluster: Cluster, operator: Reconciler, name: str = "corp") -> str:
     """Waits until a rollout has ended; the revision that everything is on."""
-    generation = cluster.seen(name)["metadata"]["generation"]
+    manifest = cluster.seen(name)
+    generation = manifest["metadata"]["generation"]
+    selecting = manifest["spec"].get("injection", {}).get("workloads", {}).get("selector") == SELECTED
 
     def ended() -> bool:
         status = cluster.status(name)
-        return status.get("observedGeneration") == generation and cluster.phase(name) in ("Complete", "Idle")
+        done = status.get("observedGeneration") == generation and cluster.phase(name) in ("Complete", "Idle")
+        # A rollout is complete over what the operator has seen: what was made just before may come later.
+        return done and (not selecting or cluster.selected_are_on(status["currentRevision"]))
 
     eventually(ended, lambda: (cluster.status(name), operator.log.read_text()), 60)
     revision: str = cluster.status(name)["currentRevision"]

@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -13,10 +12,12 @@ from typing import Any, TypeVar
 
 import httpx2
 
-from fakes.mimic import free_port
+from fakes.free_ports import free_port
+from fakes.processes import Process, imported, started
 
 STOP_SECONDS = 15.0
 T = TypeVar("T")
+imported("mimic_operator.reconcile.command", "mimic_operator.reconcile.process")
 
 
 class Reconciler:
@@ -37,14 +38,12 @@ class Reconciler:
             "CERT_MODE": "external",
             **settings,
         }
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
 
-    def start(self) -> "Reconciler":
-        command = [sys.executable, "-m", "mimic_operator", "reconciler"]
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command, env=self._environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+    def start(self, *, fresh: bool = False) -> "Reconciler":
+        """fresh: by an interpreter of its own, for whoever measures its memory."""
+        folder = self.log.parent
+        self._process = started("mimic_operator", "reconciler", folder, self._environ, self.log, fresh=fresh)
         return self
 
     def stop(self) -> int:
@@ -108,7 +107,7 @@ class Reconciler:
             return False
 
 
-def eventually(look: Callable[[], T], why: Callable[[], object] = lambda: "", seconds: float = 20.0) -> T:
+def eventually(look: Callable[[], T], why: Callable[[], object] = lambda: "", seconds: float = 40.0) -> T:
     """The first true answer of `look`. Raises AssertionError after `seconds`, with what `why` says then."""
     deadline = time.monotonic() + seconds
     while True:

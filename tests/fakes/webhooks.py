@@ -8,8 +8,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,8 +17,10 @@ import httpx2
 import trustme
 from prometheus_client.parser import text_string_to_metric_families
 
+from fakes.free_ports import free_port
 from fakes.manifests import DEFAULTS, Manifest
-from fakes.mimic import free_port
+from fakes.processes import Process, imported, started
+from fakes.reconcilers import eventually
 from mimic_operator.reconcile.manifests import controller_revision
 from mimic_operator.resource.backend import parse
 from mimic_operator.resource.revision import Revision, revision_of
@@ -30,6 +30,8 @@ START_SECONDS = 30.0
 REGISTRATION = "/apis/admissionregistration.k8s.io/v1"
 MERGE = {"content-type": "application/merge-patch+json"}
 EXCLUDED = {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", "mimic-system"]}
+
+imported("mimic_operator.admission.process")
 
 
 def absent(key: str) -> Manifest:
@@ -58,7 +60,7 @@ class Webhook:
             "METRICS_PORT": str(self.metrics_port),
             **settings,
         }
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Process | None = None
 
     @property
     def pid(self) -> int:
@@ -73,27 +75,31 @@ class Webhook:
             "tls.key": leaf.private_key_pem.bytes(),
         }
         for name, content in pairs.items():
-            fresh = self.folder / f".{name}"
-            fresh.write_bytes(content)
-            fresh.replace(self.folder / name)
+            self.put(name, content)
+
+    def put(self, name: str, content: bytes) -> None:
+        """One file of its certificate's folder, whole at once."""
+        fresh = self.folder / f".{name}"
+        fresh.write_bytes(content)
+        fresh.replace(self.folder / name)
 
     def start(self, ready: bool = True) -> "Webhook":
-        with self.log.open("ab") as log:
-            command = [sys.executable, "-m", "mimic_operator", "webhook"]
-            self._process = subprocess.Popen(
-                command, env=self._environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+        self._process = started("mimic_operator", "webhook", self.log.parent, self._environ, self.log)
         if ready:
             self.until(lambda: self.probe("readyz")[0] == 200)
         return self
 
     def until(self, holds: Callable[[], bool], seconds: float = START_SECONDS) -> None:
         """Raises AssertionError with its log."""
-        deadline = time.monotonic() + seconds
-        while not holds():
-            assert self.status() is None, f"it ended with {self.status()}:\n{self.log.read_text()[-4000:]}"
-            assert time.monotonic() < deadline, f"not in {seconds} s:\n{self.log.read_text()[-4000:]}"
-            time.sleep(0.05)
+
+        def lives_and_holds() -> bool:
+            assert self.status() is None, f"it ended with {self.status()}:\n{self._tail()}"
+            return holds()
+
+        eventually(lives_and_holds, self._tail, seconds)
+
+    def _tail(self) -> str:
+        return self.log.read_text()[-4000:]
 
     def status(self) -> int | None:
         """The exit code of one that has ended by itself."""
@@ -115,7 +121,7 @@ class Webhook:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            raise AssertionError(f"it does not end:\n{self.log.read_text()[-4000:]}") from None
+            raise AssertionError(f"it does not end:\n{self._tail()}") from None
 
     def probe(self, path: str) -> tuple[int, dict[str, Any]]:
         """Status, and what is said; 0 while nobody listens."""
@@ -133,6 +139,12 @@ class Webhook:
             for family in text_string_to_metric_families(text)
             for sample in family.samples
         }
+
+    def caught_up(self, admin: httpx2.Client) -> None:
+        """Waits until its index holds as many backends as there are: its watch runs behind what was just written."""
+        path = "/apis/mimic.dev/v1alpha1/mimicbackends"
+        key = "mimic_operator_index_objects", "MimicBackend"
+        self.until(lambda: self.metrics()[key] == len(admin.get(path).json()["items"]))
 
     def reviewed(self) -> float:
         """How many pods it was asked about."""

@@ -15,7 +15,8 @@ from typing import Any
 import httpx2
 from openai import AsyncOpenAI
 
-from fakes.mimic import Mimic, free_port, running
+from fakes.free_ports import free_port
+from fakes.mimic import Mimic, running
 from identity.keycloak import Keycloak
 from identity.realm import GATEWAY, Keys
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx2
 
-from fakes.mimic import free_port
+from fakes.free_ports import free_port
 from identity.distribution import java, unpacked
 
 UP_WITHIN_SECONDS = 240.0

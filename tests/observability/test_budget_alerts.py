@@ -84,7 +84,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> str:
     """One run for all: evaluating three hours of rules takes seconds."""
     pods = {f"{name}/a": series for name, (series, _) in BURNS.items()}
     fires = {name: times for name, (_, times) in BURNS.items()}
-    return complaints(trial(FILES, pods, fires), tmp_path_factory.mktemp("budgets"))
+    return complaints(trial(FILES, pods, fires, 60), tmp_path_factory.mktemp("budgets"))
 
 
 @pytest.mark.parametrize("name", BURNS)

@@ -14,7 +14,8 @@ import pytest
 from fakes.backend import Backend
 from fakes.caller import CHAT_BODY, Caller, request
 from fakes.collector import Collector, Reply
-from fakes.mimic import Mimic, free_port, running, secrets_of, settings
+from fakes.free_ports import free_port
+from fakes.mimic import Mimic, running, secrets_of, settings
 from fakes.replies import ok
 from fakes.token_service import TokenService
 

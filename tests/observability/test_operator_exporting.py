@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import pytest
 
 from fakes.collector import Collector, Exported, Otelcol, Reply
-from fakes.mimic import free_port
+from fakes.free_ports import free_port
 from mimic_operator.reconcile.queue import Key, Outcome
 from mimic_operator.reconcile.turns import Turns
 from mimic_operator.telemetry.exporting import END_SECONDS, exporting

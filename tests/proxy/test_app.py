@@ -229,7 +229,7 @@ async def test_new_connections_are_refused_while_stopping(seen: Seen, backend: B
 
 
 async def test_during_the_drain_delay_all_is_still_served(seen: Seen, backend: Backend, tokens: TokenService) -> None:
-    async with running(seen, backend, tokens, DRAIN_DELAY="0.3") as (mimic, port):
+    async with running(seen, backend, tokens, DRAIN_DELAY="2") as (mimic, port):
         mimic.request_stop()
         while not mimic.services.draining:
             await asyncio.sleep(0)

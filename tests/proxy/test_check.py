@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from fakes.backend import Backend, Request, Script
-from fakes.mimic import free_port
+from fakes.free_ports import free_port
 from fakes.replies import answer, reply
 from fakes.token_service import TokenService
 from mimic_proxy.app import Mimic

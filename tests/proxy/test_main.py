@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import mimic_proxy
-from fakes.mimic import free_port
+from fakes.free_ports import free_port
 from mimic_proxy.__main__ import CANNOT_LISTEN, FAILED, OK, WRONG_SETTINGS, main
 
 PATIENCE_SECONDS = 20.0

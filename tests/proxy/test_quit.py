@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from fakes.mimic import free_port
+from fakes.free_ports import free_port
 from mimic_proxy.quit import stop
 
 

@@ -68,8 +68,9 @@ AUTH = (
     ),
     _auth(
         "secret_ref",
-        f"has(self.secretRef) || !(self.grant in {words(KEEPING)})",
-        lambda auth: auth.secret_ref is not None or auth.grant not in KEEPING,
+        f"has(self.secretRef) || !(self.grant in {words(KEEPING)})"
+        " || (self.grant == 'ClientCredentials' && has(self.serviceAccountToken))",
+        lambda auth: auth.secret_ref is not None or auth.grant not in KEEPING or auth.federated,
         "is required by this grant: it names the Secret with the credential",
     ),
     _auth(
@@ -86,9 +87,16 @@ AUTH = (
     ),
     _auth(
         "service_account_token",
-        "!has(self.serviceAccountToken) || self.grant == 'TokenExchange'",
-        lambda auth: auth.service_account_token is None or auth.grant == "TokenExchange",
-        "is for grant TokenExchange alone",
+        "!has(self.serviceAccountToken) || self.grant in ['TokenExchange', 'ClientCredentials']",
+        lambda auth: auth.service_account_token is None or auth.grant == "TokenExchange" or auth.federated,
+        "is for the grants TokenExchange and ClientCredentials",
+    ),
+    _auth(
+        "client_id",
+        "self.grant != 'ClientCredentials' || !has(self.serviceAccountToken) || has(self.clientID)"
+        " || has(self.secretRef)",
+        lambda auth: not auth.federated or bool(auth.client_id or auth.secret_ref),
+        "is required beside serviceAccountToken, unless secretRef holds a CLIENT_ID",
     ),
     *(_of_askers(name) for name in ("client_id", "scope", "audience", "resource")),
     _auth(

@@ -7,7 +7,7 @@ import yaml
 
 from mimic_operator.resource import places
 from mimic_operator.resource.backend import Backend
-from mimic_operator.resource.config_recipes import Config, envelope_settings, recipe_settings
+from mimic_operator.resource.config_recipes import Config, envelope_settings, federated_settings, recipe_settings
 from mimic_operator.resource.credentials import secret_settings
 from mimic_operator.resource.naming import child_name
 from mimic_operator.resource.quantity import amount
@@ -73,7 +73,7 @@ def _auth(backend: Backend) -> Config:
         "auth_code_single_use": True if auth.single_use and auth.grant == "AuthCode" else None,
         "token_store": f"{store}/{places.STORE_FILE}" if kept else None,
         **secret_settings(auth),
-        **recipe_settings(auth.recipe),
+        **(federated_settings(auth.recipe) if auth.federated else recipe_settings(auth.recipe)),
     }
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from mimic_operator.resource.credentials import ASSERTION_TYPE, FEDERATION
 from mimic_operator.resource.spec.auth import Assertion, Pointers, Recipe
 from mimic_operator.resource.spec.dialect import Envelope
 
@@ -29,6 +30,13 @@ def recipe_settings(recipe: Recipe) -> Config:
         **(_pointers(recipe.pointers) if recipe.pointers else {}),
         **(_assertion(recipe.assertion) if recipe.assertion else {}),
     }
+
+
+def federated_settings(recipe: Recipe) -> Config:
+    """The same for a client that shows a token of its pod's service account; what the recipe says counts first."""
+    said = {name: value for name, value in recipe_settings(recipe).items() if value is not None}
+    fields = {**ASSERTION_TYPE, **recipe.fields}
+    return {**FEDERATION, **said, "token_fields": fields}
 
 
 def envelope_settings(envelope: Envelope) -> Config:

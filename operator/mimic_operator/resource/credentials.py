@@ -13,6 +13,13 @@ FILES: dict[Grant, dict[str, str]] = {
     "None": {},
 }
 """By grant: keys of the Secret, and the settings that name their files; the client's secret aside."""
+FEDERATION: dict[str, str] = {
+    "token_encoding": "form",
+    "token_secret_in": "body",
+    "token_secret_as": "client_assertion",
+}
+"""How a token of the pod's service account stands for the client's secret (RFC 7523, 2.2)."""
+ASSERTION_TYPE = {"client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"}
 CONFIDENTIAL = ("ClientCredentials", "RefreshToken")
 """Grants whose client has a secret unless the backend says otherwise."""
 
@@ -26,7 +33,8 @@ def secret_settings(auth: Auth) -> dict[str, str]:
     """Settings that name the files of secrets, the projected token included."""
     found = {setting: f"{secret_place(auth)}/{key}" for key, setting in _files(auth).items()}
     if auth.service_account_token is not None:
-        found["subject_token_file"] = f"{places.IDENTITY}/{places.IDENTITY_FILE}"
+        setting = "client_secret_file" if auth.federated else "subject_token_file"
+        found[setting] = f"{places.IDENTITY}/{places.IDENTITY_FILE}"
     return found
 
 
@@ -38,12 +46,14 @@ def secret_place(auth: Auth) -> str:
 
 def has_client_secret(auth: Auth) -> bool:
     """Whether the token service wants a CLIENT_SECRET."""
+    if auth.federated:
+        return False
     return auth.client_type == "Confidential" or (auth.client_type is None and auth.grant in CONFIDENTIAL)
 
 
 def client_id_from_secret(auth: Auth) -> bool:
     """Whether the Secret's key CLIENT_ID is asked for, as a variable: the grant needs one, the resource gives none."""
-    named = has_client_secret(auth) or auth.grant == "PrivateKeyJwt"
+    named = has_client_secret(auth) or auth.federated or auth.grant == "PrivateKeyJwt"
     return named and auth.client_id is None and auth.secret_ref is not None
 
 

@@ -106,7 +106,7 @@ def test_no_answer_is_lost_while_the_certificate_is_replaced(load: Load, admin: 
         for authority in (None, successor):
             before = webhook.metrics()[reloads]
             webhook.renew(authority)
-            webhook.until(lambda before=before: webhook.metrics()[reloads] == before + 1, 10)
+            webhook.until(lambda before=before: webhook.metrics()[reloads] == before + 1)
     finally:
         running.join()
         webhook.renew()

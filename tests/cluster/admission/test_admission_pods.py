@@ -1,6 +1,5 @@
 """Real pods, written through a real API server to the webhook's process over TLS."""
 
-import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +8,7 @@ import pytest
 
 from fakes.control_plane import ControlPlane, has_controllers
 from fakes.manifests import Manifest, backend, container, pod, shared
+from fakes.reconcilers import eventually
 from fakes.webhooks import MERGE, Webhook, backends_path, created, registered
 
 RESTRICTED = {
@@ -127,10 +127,11 @@ DENIED = {
 
 
 @pytest.mark.parametrize("word", DENIED)
-def test_what_cannot_be_is_denied_with_its_word(word: str, writer: Writer, admin: httpx2.Client):
+def test_what_cannot_be_is_denied_with_its_word(word: str, writer: Writer, admin: httpx2.Client, webhook: Webhook):
     given, backends = DENIED[word]
     for each in backends:
         created(admin, each, writer.namespace)
+    webhook.caught_up(admin)
     found = writer.write(given)
     assert (found.status, found.answer.get("reason")) == (403, "Forbidden"), found.answer
     assert f"Mimic, {word}: " in found.message
@@ -142,7 +143,7 @@ def test_a_backend_without_a_revision_and_one_that_is_suspended_are_named(writer
     assert "Mimic, NotReconciled: " in writer.write(own()).message
     path = f"{backends_path(writer.namespace)}/corp"
     admin.patch(path, json={"spec": {"suspend": True}}, headers=MERGE).raise_for_status()
-    assert "Mimic, SuspendedBackend: " in writer.write(own()).message
+    eventually(lambda: "Mimic, SuspendedBackend: " in writer.write(own(), dry_run=True).message)
 
 
 WARNED: dict[str, Manifest] = {
@@ -234,24 +235,22 @@ def test_two_defaults_are_refused_when_written_and_named_when_met(
     created(admin, backend(injection={"default": True}), writer.namespace)
     second = backend("spare", injection={"default": True})
     second["metadata"] = {"name": "spare"}
-    deadline = time.monotonic() + 10
-    while (
-        answer := admin.post(backends_path(writer.namespace), json=second, params={"dryRun": "All"})
-    ).status_code == 201:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    path = backends_path(writer.namespace)
+
+    def refused() -> httpx2.Response | None:
+        answer = admin.post(path, json=second, params={"dryRun": "All"})
+        return None if answer.status_code == 201 else answer
+
+    answer = eventually(refused)
+    assert answer is not None
     assert answer.status_code == 403
     assert "corp is the default of the namespace" in answer.json()["message"]
     admin.delete("/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/mimic")
     try:
-        while admin.post(backends_path(writer.namespace), json=second).status_code == 403:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+        eventually(lambda: admin.post(path, json=second).status_code == 201)
     finally:
         registered(admin, webhook)
-    while "Mimic, TwoDefaults: " not in (message := writer.write(own()).message):
-        assert time.monotonic() < deadline, message
-        time.sleep(0.05)
+    eventually(lambda: "Mimic, TwoDefaults: " in writer.write(own(), dry_run=True).message)
 
 
 @pytest.mark.skipif(not has_controllers(), reason="no kube-controller-manager beside kube-apiserver")
@@ -263,15 +262,18 @@ def test_the_pods_of_a_deployment_get_it_and_an_event_there_says_so(served: Writ
     served.write(own(), dry_run=True)
     admin.post(apps, json={"metadata": {"name": "web"}, "spec": spec}).raise_for_status()
     events = f"/api/v1/namespaces/{served.namespace}/events"
-    deadline = time.monotonic() + 15
-    while not (found := admin.get(events, params={"fieldSelector": "reason=Injected"}).json()["items"]):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    found = eventually(lambda: admin.get(events, params={"fieldSelector": "reason=Injected"}).json()["items"])
     assert [(each["involvedObject"]["kind"], each["involvedObject"]["name"]) for each in found] == [
         ("Deployment", "web")
     ]
     assert "The proxy for the backend corp was added" in found[0]["message"]
-    pods = admin.get(f"/api/v1/namespaces/{served.namespace}/pods").json()["items"]
+
+    def all_three() -> list[Any]:
+        found: list[Any] = admin.get(f"/api/v1/namespaces/{served.namespace}/pods").json()["items"]
+        return found if len(found) == spec["replicas"] else []
+
+    # Those that came later would be counted while another test counts its own.
+    pods = eventually(all_three)
     assert {each["spec"]["initContainers"][0]["name"] for each in pods} == {"mimic-proxy"}
 
 
@@ -282,10 +284,7 @@ def test_a_deployment_that_is_denied_shows_why(writer: Writer, admin: httpx2.Cli
     template = {"metadata": {"labels": labels}, "spec": {"containers": [container()]}}
     spec = {"replicas": 1, "selector": {"matchLabels": {"app": "web"}}, "template": template}
     admin.post(apps, json={"metadata": {"name": "web"}, "spec": spec}).raise_for_status()
-    deadline = time.monotonic() + 15
-    while not (texts := _failures(admin.get(f"{apps}/web").json())):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    texts = eventually(lambda: _failures(admin.get(f"{apps}/web").json()))
     assert any("Mimic, NoBackend: The namespace" in text for text in texts)
 
 

@@ -10,27 +10,26 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from fakes import definition
 from fakes.control_plane import ControlPlane
 from fakes.kubelet import Kubelet
-from fakes.person import BACKENDS, Cluster
+from fakes.person import Cluster
 from fakes.reconcilers import Reconciler, eventually
-from mimic_operator.resource.crd import definition
+
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/default/leases/mimic-operator"
 
 
 @pytest.fixture(scope="module")
 def installed(admin: httpx2.Client) -> httpx2.Client:
     """The administrator of a cluster that knows MimicBackend."""
-    crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-    made = admin.post(crds, json=definition())
-    assert made.status_code in (201, 409), made.text
-    path = BACKENDS.format("default")
-    eventually(lambda: admin.get(path).status_code == 200)
+    definition.installed(admin)
     return admin
 
 
 @pytest.fixture
 def operator(control_plane: ControlPlane, installed: httpx2.Client, tmp_path: Path) -> Iterator[Reconciler]:
-    """A leading one, for the whole cluster."""
+    """A leading one, for the whole cluster. It waits for none that another test has killed with the Lease in hand."""
+    assert installed.delete(LEASE).status_code in (200, 404)
     reconciler = Reconciler(control_plane.kubeconfig, tmp_path).start()
     try:
         eventually(lambda: reconciler.said("was looked at"), reconciler.log.read_text)

@@ -13,7 +13,9 @@ from fakes.person import SELECTED, Cluster, image, settled, versions
 from fakes.reconcilers import Reconciler, conditions, eventually
 
 pytestmark = pytest.mark.timeout(180)
-TAKEOVER_SECONDS = 20.0
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/default/leases/mimic-operator"
+TAKEOVER_SECONDS = 30.0
+"""A Lease holds for fifteen, and anybody tries every two; the rest is the busy machine's."""
 
 
 def test_another_takes_over_from_a_leader_that_dies_and_nothing_is_written_twice(
@@ -28,13 +30,16 @@ def test_another_takes_over_from_a_leader_that_dies_and_nothing_is_written_twice
     try:
         eventually(lambda: standby.said("Health and metrics"))
         generations = {name: cluster.get("deployments", name)["metadata"]["generation"] for name in ("a", "b", "c")}
+        # The rollout stays where it is until its leader is dead: nothing becomes ready.
+        kubelet.idle = True
         cluster.backend(proxy=image("2"), **spec)
         eventually(lambda: cluster.phase() == "Progressing")
         operator.kill()
+        kubelet.idle = False
         killed = time.monotonic()
         eventually(standby.leads, standby.log.read_text, TAKEOVER_SECONDS)
         took = time.monotonic() - killed
-        assert took < TAKEOVER_SECONDS
+        print(f"followed after {took:.1f} s")
         settled(cluster, standby)
         after = {name: cluster.get("deployments", name)["metadata"]["generation"] for name in ("a", "b", "c")}
         assert after == {name: generation + 1 for name, generation in generations.items()}
@@ -43,22 +48,23 @@ def test_another_takes_over_from_a_leader_that_dies_and_nothing_is_written_twice
 
 
 def test_a_leader_that_ends_in_order_is_followed_at_once(
-    control_plane: ControlPlane, operator: Reconciler, tmp_path: Path
+    control_plane: ControlPlane, installed: httpx2.Client, operator: Reconciler, tmp_path: Path
 ):
     standby = Reconciler(control_plane.kubeconfig, tmp_path, "standby").start()
     try:
         eventually(lambda: standby.said("Health and metrics"))
         assert operator.stop() == 0
-        eventually(standby.leads, standby.log.read_text, 5)
+        spec = installed.get(LEASE).json()["spec"]
+        assert spec["holderIdentity"].partition("_")[0] in ("", "standby"), "it has kept the Lease"
+        eventually(standby.leads, standby.log.read_text)
     finally:
         standby.stop()
 
 
 def test_a_lost_lease_ends_the_process(control_plane: ControlPlane, operator: Reconciler, admin: httpx2.Client):
-    path = "/apis/coordination.k8s.io/v1/namespaces/default/leases/mimic-operator"
     stolen = {"spec": {"holderIdentity": "somebody-else", "leaseDurationSeconds": 1}}
-    assert admin.patch(path, json=stolen, headers={"content-type": "application/merge-patch+json"}).is_success
-    eventually(lambda: operator.status() is not None, operator.log.read_text, 10)
+    assert admin.patch(LEASE, json=stolen, headers={"content-type": "application/merge-patch+json"}).is_success
+    eventually(lambda: operator.status() is not None, operator.log.read_text)
     assert operator.status() == 1
     assert operator.said("Lease is lost")
 

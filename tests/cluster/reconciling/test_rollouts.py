@@ -35,7 +35,7 @@ def test_selected_workloads_take_the_sidecar_one_after_another(
     target = cluster.status()["updateRevision"]
     assert [cluster.revision(name) for name in ("a", "b", "c", "other")] == [target, target, target, None]
     assert cluster.status()["rollout"] == {"phase": "Complete", "done": 3, "total": 3}
-    eventually(lambda: cluster.status()["injected"]["current"] == 6, cluster.status, 15)
+    eventually(lambda: cluster.status()["injected"]["current"] == 6, cluster.status)
 
 
 def test_a_restarted_operator_changes_nothing(
@@ -46,7 +46,7 @@ def test_a_restarted_operator_changes_nothing(
     cluster.backend("shared", mode="Deployment", deployment={"open": True})
     settled(cluster, operator)
     settled(cluster, operator, "shared")
-    eventually(lambda: cluster.status()["injected"]["current"] == 2, cluster.status, 15)
+    eventually(lambda: cluster.status()["injected"]["current"] == 2, cluster.status)
     eventually(lambda: conditions(cluster.seen("shared"))["Ready"][0] == "True", lambda: cluster.status("shared"))
     generation = cluster.get("deployments", "web")["metadata"]["generation"]
     before = versions(cluster)
@@ -130,7 +130,7 @@ def test_an_image_that_does_not_start_halts_at_the_first_workload_and_a_fix_resu
     cluster.backend(proxy=image("broken"), **spec)
     broken = eventually(lambda: (found := cluster.status()["updateRevision"]) != old and found, operator.log.read_text)
     kubelet.broken = {broken}
-    eventually(lambda: cluster.phase() == "Halted", lambda: (cluster.status(), operator.log.read_text()), 40)
+    eventually(lambda: cluster.phase() == "Halted", lambda: (cluster.status(), operator.log.read_text()), 60)
     seen = cluster.seen()
     assert conditions(seen)["Degraded"] == ("True", "ProgressTimeout")
     degraded = next(each for each in seen["status"]["conditions"] if each["type"] == "Degraded")
@@ -206,7 +206,7 @@ def test_manual_only_reports_until_its_user_restarts_the_workload(
     old = settled(cluster, operator)
     cluster.backend(proxy=image("2"), rollout={"policy": "Manual"}, **spec)
     eventually(lambda: cluster.phase() == "Manual", operator.log.read_text)
-    eventually(lambda: cluster.status()["injected"]["outdated"] == 2, cluster.status, 15)
+    eventually(lambda: cluster.status()["injected"]["outdated"] == 2, cluster.status)
     assert "Deployment/web" in cluster.status()["rollout"]["message"]
     assert cluster.revision("web") == old
     restarted = {"kubectl.kubernetes.io/restartedAt": "2099-01-01T00:00:00Z"}

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import re
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
@@ -64,6 +65,9 @@ async def seen(
             await prometheus.until(f'{counted} and on () mimic_operator_spans_exported_total{{result="success"}} > 0')
         await prometheus.until("sum(increase(mimic_operator_reconcile_duration_seconds_count[1m])) > 0")
         pages = tuple(httpx2.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text for port in ports.values())
+        # A scrape that a busy machine did not answer in time leaves nothing to see.
+        await prometheus.until("count(up == 1) == 2")
+        prometheus.moment = time.time()
         yield Seen(prometheus, pages)
 
 

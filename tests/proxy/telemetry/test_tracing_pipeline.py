@@ -28,7 +28,7 @@ class Collector:
 
     def send(self, batch: list[int]) -> str | None:
         self.asked.release()
-        self.gate.wait(SOON)
+        self.gate.wait(4 * SOON)
         self.batches.append(batch)
         try:
             if self.error is not None:
@@ -96,7 +96,7 @@ def test_no_put_waits_for_a_collector_that_hangs(collector: Collector):
     began = time.perf_counter()
     for number in range(10_000):
         made.put(number)
-    assert time.perf_counter() - began < 1.0
+    assert time.perf_counter() - began < SOON
     assert made.counts().queued == 100
     assert made.counts().dropped >= 10_000 - 100 - 2
     made.shutdown(0.01)
@@ -110,7 +110,7 @@ def test_the_exit_keeps_its_deadline_whatever_the_collector_does(collector: Coll
     assert collector.asked.acquire(timeout=SOON)
     began = time.perf_counter()
     assert not made.shutdown(0.1)
-    assert time.perf_counter() - began < 1.0
+    assert time.perf_counter() - began < SOON
     counts = made.counts()
     assert (counts.dropped, counts.queued) == (3, 0), "two are with the collector, nobody knows"
     made.put(6)

@@ -7,7 +7,8 @@ import pytest
 
 from fakes.backend import Backend, Request, Script
 from fakes.caller import Caller, ask, chat, request
-from fakes.mimic import Mimic, Start, free_port
+from fakes.free_ports import free_port
+from fakes.mimic import Mimic, Start
 from fakes.replies import COMPLETION, JSON_FIELDS, LAST_CHUNK, answer, chunk, cut, head, ok, reply, stream_head
 
 HTML = b"<!doctype html><title>Sign in to the captive portal</title>"

@@ -6,8 +6,8 @@ import pytest
 
 from fakes.backend import Backend, Script
 from fakes.caller import STREAM_BODY, ask, chat, request
+from fakes.free_ports import free_port
 from fakes.metered import Meter, Metered
-from fakes.mimic import free_port
 from fakes.replies import (
     JSON_FIELDS,
     LAST_CHUNK,

@@ -8,7 +8,8 @@ import pytest
 
 from fakes.backend import Backend, Script
 from fakes.caller import STREAM_BODY, Caller, ask, chat, request
-from fakes.mimic import Mimic, Start, free_port
+from fakes.free_ports import free_port
+from fakes.mimic import Mimic, Start
 from fakes.replies import LAST_CHUNK, STORY, answer, chunk, event, hang, held, in_turn, ok, reply, stream_head
 from fakes.scrape import Scrape, Series, attempt, events, exchange, key, one, times, total, unsent, usage, web
 from fakes.token_service import REFUSAL, TokenService
@@ -138,8 +139,8 @@ async def test_a_refresh_before_the_expiry(tokens: TokenService, start: Start) -
 
 async def test_an_expiry_while_the_token_service_is_down(tokens: TokenService, start: Start) -> None:
     tokens.lifetime = 1
-    async with start() as mimic:
-        tokens.script = reply(answer(500, b"down"))
+    tokens.script = in_turn(tokens.issue, reply(answer(500, b"down")))
+    async with start(ready=False) as mimic:
 
         def expected(now: Scrape) -> Series:
             early, late = (refreshes(now, "http_error", trigger) for trigger in ("proactive", "expired"))

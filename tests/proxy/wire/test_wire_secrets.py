@@ -4,6 +4,7 @@ import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -218,15 +219,16 @@ async def test_faults_of_our_own(plant: Planting, tmp_path: Path, form: str) -> 
 
 
 async def test_a_stop_in_the_middle(plant: Planting, backend: Backend) -> None:
-    async with plant(DRAIN_TIMEOUT="20") as witness:
+    # The caller stays until all is judged: Mimic ends once nobody is left.
+    async with AsyncExitStack() as callers, plant(DRAIN_TIMEOUT="20") as witness:
         backend.script = hang(stream_head() + chunk(delta(ANSWER)))
-        async with await Caller.connect(witness.mimic.port) as caller:
-            await caller.send(chat(STREAM_BODY))
-            await caller.head()
-            await witness.judge("in the middle of a stream")
-            witness.mimic.signal(signal.SIGTERM)
-            await eventually(lambda: "Stopping" in witness.mimic.log, what="the stop")
-            await witness.judge("while it stops")
+        caller = await callers.enter_async_context(await Caller.connect(witness.mimic.port))
+        await caller.send(chat(STREAM_BODY))
+        await caller.head()
+        await witness.judge("in the middle of a stream")
+        witness.mimic.signal(signal.SIGTERM)
+        await eventually(lambda: "Stopping" in witness.mimic.log, what="the stop")
+        await witness.judge("while it stops")
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])

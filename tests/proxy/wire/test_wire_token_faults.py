@@ -7,7 +7,7 @@ from email.utils import formatdate
 import pytest
 
 from fakes.backend import Backend, Script
-from fakes.mimic import free_port
+from fakes.free_ports import free_port
 from fakes.replies import answer, hang, reply
 from fakes.token_service import TokenService
 from mimic_proxy.app import Mimic

@@ -18,14 +18,22 @@ FORCED_SOON = {"TOKEN_MIN_REFRESH_INTERVAL": "0.1"}
 
 
 async def all_answers(port: int, callers: int, data: bytes) -> list[Response]:
-    """One connection each; all requests are written before the first answer is read."""
-    connected = await asyncio.gather(*(Caller.connect(port) for _ in range(callers)))
+    """One connection each; all requests are written before the first answer is read.
+
+    Each as soon as its connection is there: a head that has not come in time is nobody's who is waited for.
+    """
+    connected = await asyncio.gather(*(_asking(port, data) for _ in range(callers)))
     try:
-        await asyncio.gather(*(caller.send(data) for caller in connected))
         return list(await asyncio.gather(*(caller.response() for caller in connected)))
     finally:
         for caller in connected:
             caller.close()
+
+
+async def _asking(port: int, data: bytes) -> Caller:
+    caller = await Caller.connect(port)
+    await caller.send(data)
+    return caller
 
 
 async def wait_for_a_later_token(mimic: Mimic, backend: Backend, tokens: TokenService) -> None:

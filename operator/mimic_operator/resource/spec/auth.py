@@ -162,7 +162,8 @@ class Auth:
     service_account_token: Annotated[
         ServiceAccountToken | None,
         Section(
-            "TokenExchange without any stored secret: a projected service account token is exchanged.",
+            "A projected token of the pod's service account, and no stored secret: TokenExchange exchanges it, "
+            "ClientCredentials shows it as the client's assertion (workload identity federation).",
             ServiceAccountToken,
         ),
     ] = None
@@ -170,3 +171,8 @@ class Auth:
         VolumeClaim | None,
         Section("Volume that keeps rotated refresh tokens beyond a pod's life; else memory.", VolumeClaim),
     ] = None
+
+    @property
+    def federated(self) -> bool:
+        """Whether the client proves itself by the pod's identity instead of a secret."""
+        return self.grant == "ClientCredentials" and self.service_account_token is not None
