@@ -52,7 +52,7 @@ e2e: $(VENV)/.installed-dev ## real pods, in the cluster of KUBECONFIG, which ha
 ifdef ARGS
 	$(E2E) tests/e2e $(ARGS)
 else
-	$(E2E) tests/e2e --numprocesses 3 --ignore $(E2E_ALONE)
+	$(E2E) tests/e2e --numprocesses 3 --dist worksteal --ignore $(E2E_ALONE)
 	$(E2E) $(E2E_ALONE)
 endif
 
