@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -137,13 +138,18 @@ def test_two_releases_serve_a_namespace_each_from_a_first_install_with_backends(
             eventually("ready", lambda cluster=served: cluster.condition("demo", "Ready").get("status") == "True")
             assert started(served, "chat")
             assert "Are you there?" in json.loads(served.execute(served.pod("chat"), *ANSWERS))["answer"]
-        for number, (system, served) in enumerate(pairs):
+
+        def changed(number: int) -> None:
+            system, served = pairs[number]
             helm(number, "upgrade", release.CHART, "--reuse-values", "--set", "webhook.replicas=1", "--wait")
-            eventually("one is left", lambda cluster=system: len(cluster.all("pods", WEBHOOKS)) == 1)
+            eventually("one is left", lambda: len(system.all("pods", WEBHOOKS)) == 1)
             helm(number, "rollback", "1", "--wait")
             helm(number, "test")
             assert started(served, "later")
             helm(number, "uninstall", "--wait")
+
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(changed, range(2)))
         for pair in pairs:
             for cluster in pair:
                 cluster.kubectl("delete", "namespace", cluster.namespace, "--timeout=60s")
