@@ -44,9 +44,17 @@ test-compiled: $(VENV)/.installed-dev ## the proxy's tests with its hot modules 
 test-identity: $(VENV)/.installed-dev ## the grants against a real Keycloak (Java 17; downloads 160 MB, once)
 	$(BIN)/python -m pytest --numprocesses 0 tests/identity $(ARGS)
 
-# MIMIC_E2E_IMAGE is on its nodes already, under its own name and as MIMIC_E2E_NEXT_IMAGE (the same with -next).
+# MIMIC_E2E_IMAGE is on its nodes already, under its own name and as MIMIC_E2E_NEXT_IMAGE (the same with -next). Tests
+# that install and remove releases have the cluster to themselves; the others mostly wait for it, a few at once.
+E2E_ALONE = tests/e2e/test_release_life.py
+E2E = $(BIN)/python -m pytest --durations=30
 e2e: $(VENV)/.installed-dev ## real pods, in the cluster of KUBECONFIG, which has the images and no Mimic yet
-	$(BIN)/python -m pytest tests/e2e --durations=10 $(ARGS)
+ifdef ARGS
+	$(E2E) tests/e2e $(ARGS)
+else
+	$(E2E) tests/e2e --numprocesses 3 --dist worksteal --ignore $(E2E_ALONE)
+	$(E2E) $(E2E_ALONE)
+endif
 
 KIND_CLUSTER := mimic-e2e
 KIND_CONFIG := .cache/$(KIND_CLUSTER).kubeconfig
@@ -54,9 +62,11 @@ kind-e2e: ## the same from nothing: a cluster of kind (docker, kind, kubectl, he
 	$(MAKE) image IMAGE=mimic:e2e
 	docker tag mimic:e2e mimic:e2e-next
 	docker build --tag mimic-example-python examples/kubernetes/python
+	docker build --tag mimic-example-typescript examples/kubernetes/typescript
 	mkdir -p .cache
 	kind create cluster --name $(KIND_CLUSTER) --kubeconfig $(KIND_CONFIG) --wait 2m
-	kind load docker-image --name $(KIND_CLUSTER) mimic:e2e mimic:e2e-next mimic-example-python
+	kind load docker-image --name $(KIND_CLUSTER) mimic:e2e mimic:e2e-next \
+		mimic-example-python mimic-example-typescript
 	KUBECONFIG=$(CURDIR)/$(KIND_CONFIG) MIMIC_E2E_IMAGE=mimic:e2e $(MAKE) e2e; \
 		status=$$?; kind delete cluster --name $(KIND_CLUSTER); exit $$status
 
@@ -123,10 +133,16 @@ image: ## the container image, by docker or BUILDER=buildah; IMAGE names it, BUI
 
 sbom: $(VENV)/.tools $(VENV)/.installed ## what the lock holds, as CycloneDX: dist/mimic.cdx.json
 	mkdir -p dist
-	$(VENV)/tools/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible -o dist/mimic.cdx.json
+	PYTHONWARNINGS=ignore $(VENV)/tools/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible -o dist/mimic.cdx.json
 
+SCAN_SERVICE ?= pypi
 scan: $(VENV)/.tools ## known vulnerabilities of the locked packages, and with SCAN_IMAGE=... of an image (needs trivy)
-	$(VENV)/tools/bin/pip-audit --strict --requirement requirements.lock --require-hashes --disable-pip --progress-spinner off
+	@if [ -n "$(SCAN_IMAGE)" ] && ! command -v trivy >/dev/null; then \
+		echo "SCAN_IMAGE needs trivy (https://trivy.dev), and there is none."; exit 1; fi
+	$(VENV)/tools/bin/pip-audit --strict --requirement requirements.lock --require-hashes --disable-pip --progress-spinner off \
+		--vulnerability-service $(SCAN_SERVICE) || { echo "Nothing is known, or something was found (see above)." \
+		"Needed is the way to the advisories: pypi.org/pypi/NAME/VERSION/json, which not every index has, or" \
+		"with SCAN_SERVICE=osv api.osv.dev."; exit 1; }
 	@if [ -n "$(SCAN_IMAGE)" ]; then \
 		trivy image --exit-code 1 --ignore-unfixed --severity HIGH,CRITICAL "$(SCAN_IMAGE)"; fi
 

@@ -70,6 +70,18 @@ def _judge(manifest: str, version: str) -> None:
 
 
 @values_file
+def test_all_versions_between_render_the_same_objects_as_the_newest(file: Path):
+    """The schemas of both ends are looked at above."""
+    for version in VERSIONS[1:-1]:
+        assert _objects(file, version) == _objects(file, NEWEST), version
+
+
+def _objects(file: Path, version: str) -> list[str]:
+    lines = text(Rendering(values=[file], version=version)).splitlines()
+    return [line for line in lines if line.startswith(("kind: ", "  name: "))]
+
+
+@values_file
 def test_same_values_give_the_same_bytes(file: Path):
     assert run(*command(Rendering(values=[file]))) == text(Rendering(values=[file]))
 

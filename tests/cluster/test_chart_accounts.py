@@ -21,7 +21,7 @@ EVERYWHERE = {
         "core/events": ("create",),
     },
     "reconciler": {
-        "mimic.dev/mimicbackends": READ,
+        "mimic.dev/mimicbackends": (*READ, "patch"),
         "mimic.dev/mimicbackends/status": ("patch",),
         "apps/deployments": OWNED,
         "apps/statefulsets": (*READ, "patch"),

@@ -199,3 +199,32 @@ def test_of_a_webhook_it_changes_the_bundle_alone(release: Release, admin: httpx
         eventually(f"{what} is refused", lambda entries=entries: patched(entries).status_code in {403, 422})
     answer = release.reconciler.patch(path, json={"webhooks": bundled}, headers=MERGE)
     assert answer.status_code == 200, answer.text
+
+
+def test_of_a_backend_it_changes_spec_suspend_alone(release: Release, admin: httpx2.Client, namespace: str):
+    cluster = Cluster(admin)
+    backend = {
+        "apiVersion": "mimic.dev/v1alpha1",
+        "kind": "MimicBackend",
+        "metadata": {"name": "corp", "namespace": namespace, "labels": {"team": "shop"}},
+        "spec": {"chat": {"url": "https://llm.example.com/v1"}, "auth": {"grant": "None"}},
+    }
+    cluster.apply_all([backend])
+    path = cluster.path(backend)
+    changes: dict[str, Manifest] = {
+        "image": {"spec": {"suspend": True, "proxy": {"image": {"repository": "evil.example/proxy"}}}},
+        "url": {"spec": {"chat": {"url": "https://evil.example/v1"}}},
+        "label": {"metadata": {"labels": {"team": None}}},
+        "annotation": {"metadata": {"annotations": {"a": "b"}}},
+    }
+
+    def refused(patch: Manifest) -> bool:
+        answer = release.reconciler.patch(path, json=patch, headers=MERGE, params={"dryRun": "All"})
+        return answer.status_code == 422 and "a MimicBackend but spec.suspend" in answer.json()["message"]
+
+    for what, patch in changes.items():
+        eventually(f"{what} is refused", lambda patch=patch: refused(patch))
+    for value in (True, False):
+        answer = release.reconciler.patch(path, json={"spec": {"suspend": value}}, headers=MERGE)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["spec"]["suspend"] is value

@@ -47,7 +47,7 @@ def test_nothing_else_is(new: Manifest, old: Manifest | None, others: tuple[Mani
         (
             {"injected": {"total": 7}},
             {},
-            "restarts workloads that this backend selects, one after another (7 pods have",
+            "7 pods have the sidecar; they get this when they are made anew (kubectl rollout restart).",
         ),
         ({"rollout": {"total": 1}}, {}, "restarts 1 workload that"),
         (

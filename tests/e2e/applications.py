@@ -1,6 +1,7 @@
 """Workloads that know the OpenAI SDK and nothing of Mimic, and MimicBackends in front of a demo backend."""
 
 import os
+import re
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,22 @@ from e2e.cluster import ROOT, Manifest
 
 IMAGE = os.environ.get("MIMIC_E2E_APPLICATION_IMAGE", "mimic-example-python")
 """That of examples/kubernetes/python: any image with Python and the SDK does."""
+TYPESCRIPT_IMAGE = os.environ.get("MIMIC_E2E_TYPESCRIPT_IMAGE", "mimic-example-typescript")
+"""That of examples/kubernetes/typescript."""
+EXAMPLES = ROOT / "examples" / "kubernetes"
 SCRIPTS = Path(__file__).parent / "app"
 IDLE = ("python", "-c", "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit()); signal.pause()")
 LOAD = ("python", "/e2e/load.py")
 ANSWERS = ("python", "/e2e/answers.py")
 DEMO = "http://mimic-demo.mimic-system.svc"
+
+
+def example(file: str) -> str:
+    """One of the examples as it stands, but for where its images are."""
+    text = (EXAMPLES / file).read_text("utf-8")
+    for name, image in (("mimic-example-python", IMAGE), ("mimic-example-typescript", TYPESCRIPT_IMAGE)):
+        text = re.sub(rf"image: {name}$", f"image: {image}", text, flags=re.MULTILINE)
+    return text
 
 
 def scripts() -> Manifest:
@@ -31,7 +43,7 @@ def secret(name: str = "demo", **content: str) -> Manifest:
 
 def backend(name: str = "demo", **spec: Any) -> Manifest:
     """That of examples/kubernetes/demo.yaml; `spec` is laid over its spec, field by field."""
-    documents = yaml.safe_load_all((ROOT / "examples" / "kubernetes" / "demo.yaml").read_text("utf-8"))
+    documents = yaml.safe_load_all((EXAMPLES / "demo.yaml").read_text("utf-8"))
     made: Manifest = next(document for document in documents if document["kind"] == "MimicBackend")
     made["metadata"]["name"] = name
     _lay_over(made["spec"], spec)

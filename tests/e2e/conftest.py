@@ -1,6 +1,11 @@
-"""The release that the README installs, once for all tests of this folder, and a namespace of its own for each."""
+"""The release that the README installs, once for all tests of a run, and a namespace of its own for each."""
 
+import fcntl
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -9,19 +14,45 @@ from e2e.applications import backend, secret
 from e2e.cluster import Cluster, eventually, needed, run
 from e2e.namespaces import fresh
 
+SHARED = "MIMIC_E2E_RUN"
+"""Names a folder that the processes of one run share, in their environment."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not _is_worker(config):
+        os.environ[SHARED] = tempfile.mkdtemp(prefix="mimic-e2e-")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Take the release away, if this run has installed it: after the last of its processes."""
+    if not _is_worker(session.config):
+        folder = Path(os.environ.pop(SHARED))
+        taken = (folder / "installed").exists()
+        shutil.rmtree(folder)
+        if taken:
+            if release.exists():
+                release.uninstall("mimic", release.SYSTEM)
+            run("kubectl", "delete", "namespace", release.SYSTEM)
+            run("kubectl", "delete", "customresourcedefinition", release.CRD)
+
+
+def _is_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
 
 @pytest.fixture(scope="session")
-def installed() -> Iterator[Cluster]:
-    """Mimic with its demo backend, in the whole cluster; the namespace is its own."""
+def installed() -> Cluster:
+    """Mimic with its demo backend, in the whole cluster; the namespace is its own. Whoever comes first installs it."""
     needed()
-    if run("kubectl", "get", "namespace", release.SYSTEM, "--ignore-not-found"):
-        pytest.fail(f"the cluster has a namespace {release.SYSTEM}: these tests want one without Mimic")
-    release.install()
-    yield Cluster(release.SYSTEM)
-    if release.exists():
-        release.uninstall("mimic", release.SYSTEM)
-    run("kubectl", "delete", "namespace", release.SYSTEM)
-    run("kubectl", "delete", "customresourcedefinition", "mimicbackends.mimic.dev")
+    folder = Path(os.environ[SHARED])
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "installed").exists():
+            if run("kubectl", "get", "namespace", release.SYSTEM, "--ignore-not-found"):
+                pytest.fail(f"the cluster has a namespace {release.SYSTEM}: these tests want one without Mimic")
+            (folder / "installed").touch()
+            release.install()
+    return Cluster(release.SYSTEM)
 
 
 @pytest.fixture

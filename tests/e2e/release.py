@@ -3,15 +3,19 @@
 import os
 import re
 import shlex
+import tarfile
 from collections.abc import Sequence
+from pathlib import Path
 
 from e2e.cluster import ROOT, Failed, run
+from fakes.tools import lacking
 
 SYSTEM = "mimic-system"
 IMAGE = os.environ.get("MIMIC_E2E_IMAGE") or "mimic:0.1.0"
 NEXT_IMAGE = os.environ.get("MIMIC_E2E_NEXT_IMAGE") or f"{IMAGE}-next"
 """The same under another name: what an upgrade brings."""
 CHART = "helm/mimic"
+CRD = "mimicbackends.mimic.dev"
 HELM_SECONDS = 180.0
 
 
@@ -23,6 +27,15 @@ def readme_commands() -> list[list[str]]:
     return found
 
 
+def uninstall_commands() -> list[list[str]]:
+    """The two of docs/kubernetes.md, word by word."""
+    chapter = (ROOT / "docs" / "kubernetes.md").read_text("utf-8").split("\n## Uninstall\n", 1)[1].split("\n## ", 1)[0]
+    found = [shlex.split(line) for line in re.findall(r"^    ((?:helm|kubectl) .+)$", chapter, re.MULTILINE)]
+    assert found[0][-2:] == ["release", "--all"], found
+    assert found[1][:2] == ["helm", "uninstall"], found
+    return found[:2]
+
+
 def image_values(image: str = IMAGE) -> list[str]:
     """Where the image is: the only thing in which the README's command is another one for everybody."""
     repository, tag = image.rsplit(":", 1)
@@ -32,6 +45,24 @@ def image_values(image: str = IMAGE) -> list[str]:
 def install() -> None:
     """The README's first command. Raises Failed."""
     helm(*readme_commands()[0][1:], *image_values())
+
+
+def previous_chart(folder: Path) -> Path:
+    """The chart before this one, from the history, unpacked there: the last release's, before the first the oldest.
+
+    Skips, or fails where tools are required, where the checkout has no history.
+    """
+    released = run(
+        "git", "tag", "--list", "v*", "--sort=-v:refname", "--merged", "HEAD", "--no-contains", "HEAD"
+    ).split()
+    made = run("git", "log", "--format=%H", "--reverse", "--diff-filter=A", "--", f"{CHART}/Chart.yaml").split()
+    if not made or made[0] == run("git", "rev-parse", "HEAD").strip():
+        lacking("the checkout has no history with an older chart (git fetch --unshallow)")
+    archive = folder / "previous.tar"
+    run("git", "archive", f"--output={archive}", (released or made)[0], CHART)
+    with tarfile.open(archive) as opened:
+        opened.extractall(folder / "previous", filter="data")
+    return folder / "previous" / CHART
 
 
 def helm(*arguments: str) -> str:

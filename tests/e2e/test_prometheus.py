@@ -76,6 +76,7 @@ async def test_sidecars_are_scraped_and_the_dashboards_show_them(demo: Cluster, 
         await prometheus.until(f"sum(rate(mimic_requests_total{{{mine}}}[1m])) > 0", 30)
         await prometheus.until(f"sum(rate(mimic_stream_time_to_first_chunk_seconds_count{{{mine}}}[1m])) > 0", 30)
         await prometheus.until("namespace_job:mimic_requests_valid:rate5m", 30)
+        await prometheus.until('count(up{job="mimic-operator"} == 1) == 4', 30)
         operators = await prometheus.query('count by (component) (up{job="mimic-operator"} == 1)')
         assert {labels["component"]: count for labels, count in operators} == {"webhook": 2, "reconciler": 2}
         silent = set()

@@ -1,4 +1,4 @@
-"""One shared proxy, callers in another namespace, each with a key of its own; and the README from its first line on."""
+"""One shared proxy, and callers in another namespace, each with a key of its own."""
 
 import json
 from collections.abc import Iterator
@@ -6,19 +6,17 @@ from collections.abc import Iterator
 import pytest
 import yaml
 
-from e2e.applications import ANSWERS, deployment, scripts
-from e2e.cluster import ROOT, Cluster, Failed, eventually, run
+from e2e.applications import ANSWERS, deployment, example, scripts
+from e2e.cluster import Cluster, Failed, eventually, run
 
 pytestmark = pytest.mark.timeout(300)
-
-FOLDER = ROOT / "examples" / "kubernetes" / "shared"
 
 
 @pytest.fixture
 def applied(installed: Cluster) -> Iterator[Cluster]:
     """The examples of the folder; gives the namespace of the callers."""
     for file in ("backend.yaml", "caller.yaml"):
-        run("kubectl", "apply", "-f", str(FOLDER / file))
+        run("kubectl", "apply", "-f", "-", given=example(f"shared/{file}"))
     yield Cluster("search")
     run("kubectl", "delete", "namespace", "search", "llm", "--wait=false")
 
@@ -27,7 +25,7 @@ def test_callers_show_their_key_through_the_service_and_hold_no_credential(appli
     llm = Cluster("llm")
     eventually("the shared proxy serves", lambda: llm.condition("shared", "Available").get("status") == "True")
     applied.settled("deployment/chat-shared")
-    template = yaml.safe_load(list((FOLDER / "caller.yaml").read_text("utf-8").split("---"))[-1])["spec"]["template"]
+    template = yaml.safe_load(example("shared/caller.yaml").split("---")[-1])["spec"]["template"]
     annotations = template["metadata"]["annotations"]
     applied.apply(scripts(), deployment("asking", spec={"template": {"metadata": {"annotations": annotations}}}))
     applied.settled("deployment/asking")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from e2e.applications import ANSWERS, IDLE, backend, container, deployment, secret, template
+from e2e.applications import ANSWERS, backend, container, deployment, secret
 from e2e.cluster import Cluster, eventually, is_ready, proxy_of, proxy_status
 
 pytestmark = pytest.mark.timeout(300)
@@ -65,27 +65,11 @@ def injected(cluster: Cluster) -> tuple[int, int]:
     return counted.get("current", 0), counted.get("total", 0)
 
 
-def test_a_cronjob_completes_although_a_proxy_runs_beside_it(demo: Cluster):
-    job = {"backoffLimit": 0, "template": template("nightly", ANSWERS, restartPolicy="Never")}
-    spec = {"schedule": "0 3 1 1 *", "jobTemplate": {"spec": job}}
-    demo.apply({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": {"name": "nightly"}, "spec": spec})
-    demo.kubectl("create", "job", "now", "--from=cronjob/nightly")
-    demo.kubectl("wait", "--for=condition=complete", "job/now", "--timeout=60s")
-    judge(demo.kubectl("logs", "job/now", "-c", "application"))
-
-
 def test_an_init_container_can_call_the_model(demo: Cluster):
     before = container("before", ANSWERS)
     demo.apply(deployment("chat", spec={"template": {"spec": {"initContainers": [before]}}}))
     demo.settled("deployment/chat")
     judge(demo.kubectl("logs", demo.pod("chat"), "-c", "before"))
-
-
-def test_a_statefulset_is_served_too(demo: Cluster):
-    spec = {"serviceName": "chat", "selector": {"matchLabels": {"app": "chat"}}, "template": template("chat", IDLE)}
-    demo.apply({"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "chat"}, "spec": spec})
-    demo.settled("statefulset/chat")
-    judge(demo.execute("chat-0", *ANSWERS))
 
 
 def test_a_pod_without_its_secret_starts_says_what_is_missing_and_is_healed(namespace: Cluster):

@@ -188,10 +188,21 @@ async def test_a_probe_reaches_the_pods_own_address(process: Process, path: str,
 
 @pytest.mark.parametrize("host", ["evil.example.com", "10.6.6.6:8001", "localhost.evil.example.com"])
 async def test_a_foreign_host_is_refused(process: Process, host: str):
-    for method, path in (*(("GET", path) for path in ("/metrics", *LOCAL)), ("POST", "/quit")):
+    for method, path in (*(("GET", path) for path in (*PROBES, *LOCAL)), ("POST", "/quit")):
         got = await process.ask(path, method, host=host)
         assert (got.status_code, got.json()["error"]["code"]) == (403, "forbidden_host")
     assert process.stops == 0
+
+
+@pytest.mark.parametrize("at", [POD, "fd00::3", "::ffff:10.1.2.3"])
+async def test_probes_and_metrics_of_a_pod_may_be_asked_for_by_any_name_and_nothing_else_may(process: Process, at: str):
+    for path in PROBES:
+        assert (await process.ask(path, peer="10.9.9.9", at=at, host="10.250.0.1:6443")).status_code == 200
+        got = await process.ask(path, peer="10.9.9.9", at=at, host="a.example.com", origin="http://a.example.com")
+        assert (got.status_code, got.json()["error"]["code"]) == (403, "forbidden_origin")
+    for path in LOCAL:
+        got = await process.ask(path, at=at, host="evil.example.com")
+        assert (got.status_code, got.json()["error"]["code"]) == (403, "forbidden_host")
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example.com", "null", "http://localhost:8001"])

@@ -21,9 +21,10 @@
 {{- end -}}
 
 {{- define "mimic.permissions.reconciler" -}}
+# It writes spec.suspend, when it is told to release all workloads, and nothing else of them.
 - apiGroups: [mimic.dev]
   resources: [mimicbackends]
-  verbs: [get, list, watch]
+  verbs: [get, list, watch, patch]
 - apiGroups: [mimic.dev]
   resources: [mimicbackends/status]
   verbs: [patch]

@@ -46,14 +46,18 @@ class Certificates:
         return b"".join((self.authority.certificate, *self.retired))
 
 
-def renewed(current: Certificates | None, names: Sequence[str], now: datetime) -> Certificates:
+def renewed(
+    current: Certificates | None, names: Sequence[str], now: datetime, trusted: Sequence[bytes] = ()
+) -> Certificates:
     """What is to be stored now: `current` itself as long as it is good.
 
     names: of the webhook's Service, the first is the common name. A damaged or foreign pair is made anew.
+    trusted: authorities that the API server trusts, PEM, newest first: where nothing is stored, running webhooks may
+    still serve leaves of theirs.
     """
     if current is None or not _belongs(current.authority, None) or _is_due(current.authority.certificate, now):
         authority = make_authority(now)
-        older = (current.authority.certificate, *current.retired) if current else ()
+        older = (current.authority.certificate, *current.retired) if current else trusted
         retired = _still_needed(authority, older, now)
         return Certificates(authority, make_leaf(authority, names, now), retired)
     retired = _still_needed(current.authority, current.retired, now)

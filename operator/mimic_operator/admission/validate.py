@@ -66,6 +66,9 @@ def _restarts(
     workloads = (status.get("rollout") or {}).get("total") or 0
     if not pods and not workloads:
         return
+    if not workloads and backend.injection.workloads is None:
+        yield f"{pods} pods have the sidecar; they get this when they are made anew (kubectl rollout restart)."
+        return
     counted = f"{workloads} workload{'' if workloads == 1 else 's'}" if workloads else "workloads"
     bearing = f" ({pods} pods have the sidecar)" if pods else ""
     if backend.rollout.policy == "Manual":

@@ -84,7 +84,9 @@ def verdict_of(answers: Iterable[Answer | None], secret: str) -> Verdict:
     if any(answer.held for answer in heard):
         return Verdict("True", "TokenHeld")
     if heard:
-        return Verdict("True", "SecretRead", "the secret is there; no token yet: the pods' /readyz tells why")
+        return Verdict(
+            "True", "SecretRead", "the secret is there; no token yet: the log of mimic-proxy in the pods tells why"
+        )
     if given:
         return Verdict(
             "Unknown", "Unreachable", "no proxy answers on its admin port: a NetworkPolicy may be in between"

@@ -7,7 +7,7 @@ its own entries and nothing else, at once whenever somebody has changed it.
 import asyncio
 import base64
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -22,8 +22,8 @@ from mimic_operator.resource.naming import GROUP, LABEL_COMPONENT, MANAGER
 
 logger = logging.getLogger("mimic.certificate")
 
-LOOK_SECONDS = 3600.0
-"""A certificate is renewed a month before it ends; looking each hour is often enough."""
+LOOK_SECONDS = 30.0
+"""How long a deleted Secret is missing at most: the account may read it by its name, and not watch it."""
 CONFIGURATIONS = (MUTATING, VALIDATING)
 END = b"-----END CERTIFICATE-----\n"
 
@@ -92,17 +92,24 @@ class Trust:
         """
         now = datetime.fromtimestamp(self.wall(), UTC)
         current = stored(await self.cluster.get(SECRET, self.namespace, self.secret))
-        wanted = renewed(current, (*service_names(self.service, self.namespace), *self.names), now)
-        for kind in CONFIGURATIONS:
-            await self._trust(kind, wanted.bundle)
+        found = {kind: await self.cluster.get(kind, None, self.configuration) for kind in CONFIGURATIONS}
+        names = (*service_names(self.service, self.namespace), *self.names)
+        wanted = renewed(current, names, now, self._trusted(found.values()) if current is None else ())
+        for kind, manifest in found.items():
+            await self._trust(kind, manifest, wanted.bundle)
         if wanted is not current:
             await self.cluster.apply(self._manifest(wanted), manager=MANAGER, force=True)
             end = ends(wanted.leaf.certificate)
             logger.info("The webhook has a new certificate", extra={"ends": end.isoformat()})
         self.told(ends(wanted.leaf.certificate).timestamp())
 
-    async def _trust(self, kind: Kind, bundle: bytes) -> None:
-        manifest = await self.cluster.get(kind, None, self.configuration)
+    def _trusted(self, configurations: Iterable[Mapping[str, Any] | None]) -> list[bytes]:
+        """The authorities in them, each once."""
+        entries = [entry for found in configurations for entry in (found or {}).get("webhooks") or ()]
+        bundles = [_bundle(entry) for entry in entries if _is_ours(entry, self.service, self.namespace)]
+        return list(dict.fromkeys(part for bundle in bundles for part in _parts(bundle)))
+
+    async def _trust(self, kind: Kind, manifest: Mapping[str, Any] | None, bundle: bytes) -> None:
         if manifest is None:
             logger.warning("There is no %s %s", kind.kind, self.configuration)
             return
@@ -138,7 +145,7 @@ def stored(secret: Mapping[str, Any] | None) -> Certificates | None:
         return Certificates(
             authority=Pair(data["ca.crt"], data["ca.key"]),
             leaf=Pair(data["tls.crt"], data["tls.key"]),
-            retired=tuple(part + END for part in retired.split(END) if part.strip()),
+            retired=_parts(retired),
         )
     except (KeyError, ValueError):
         return None
@@ -150,11 +157,23 @@ def trusting(
     """The JSON patch (RFC 6902) after which the operator's own entries trust the bundle; each is tested by its name."""
     wanted, patch = base64.b64encode(bundle).decode(), []
     for index, webhook in enumerate(webhooks):
-        client = webhook.get("clientConfig") or {}
-        called = client.get("service")
-        ours = called is None or (called.get("name"), called.get("namespace")) == (service, namespace)
-        if not ours or not str(webhook.get("name")).endswith(f".{GROUP}") or client.get("caBundle") == wanted:
+        if not _is_ours(webhook, service, namespace) or _bundle(webhook) == bundle:
             continue
         patch.append({"op": "test", "path": f"/webhooks/{index}/name", "value": webhook["name"]})
         patch.append({"op": "add", "path": f"/webhooks/{index}/clientConfig/caBundle", "value": wanted})
     return patch
+
+
+def _is_ours(webhook: Mapping[str, Any], service: str, namespace: str) -> bool:
+    called = (webhook.get("clientConfig") or {}).get("service")
+    calls_us = called is None or (called.get("name"), called.get("namespace")) == (service, namespace)
+    return calls_us and str(webhook.get("name")).endswith(f".{GROUP}")
+
+
+def _bundle(webhook: Mapping[str, Any]) -> bytes:
+    """Its caBundle, which the API server has checked when it was written."""
+    return base64.b64decode((webhook.get("clientConfig") or {}).get("caBundle") or "")
+
+
+def _parts(bundle: bytes) -> tuple[bytes, ...]:
+    return tuple(part + END for part in bundle.split(END) if part.strip())

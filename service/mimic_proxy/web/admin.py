@@ -1,9 +1,10 @@
 """FastAPI app of the admin port: is it alive, is it ready, what does it count, how is it set, end it.
 
 `/livez`, `/readyz` and `/metrics` are for whoever reaches the port; the status page (`/`, `/status`), `/config` and
-`/quit` are for this machine alone. The browser rule of the API port holds here too. An address is accepted as Host
-where it is the one that was dialled: a probe writes the pod's address there, and a name that an attacker's DNS rebinds
-is never an address.
+`/quit` are for this machine alone. The browser rule of the API port holds here too, with two exceptions where the port
+was dialled at an address that others reach: that address is accepted as Host, as a probe writes it, and the first three
+paths take any Host, since whoever asks through the API server or a Service writes its name. They hold no secret, and
+everybody who reaches the address may read them anyway.
 """
 
 import gzip
@@ -24,6 +25,7 @@ from mimic_proxy.settings import Settings
 from mimic_proxy.web.errors import error_response, mimic_error
 from mimic_proxy.web.page import status_page
 
+PROBES = ("/livez", "/readyz", "/metrics")
 STOP_MARGIN_SECONDS = 5.0
 """For what follows DRAIN_TIMEOUT: closing connections, the last log lines."""
 JSON_HEADERS = {
@@ -103,8 +105,8 @@ def create_admin(state: AdminState, settings: Settings) -> FastAPI:
         state.request_stop()
         return JSONResponse({"stopping": True, "within_seconds": stop_within}, status_code=202)
 
-    probes: dict[str, Handler] = {"/livez": livez, "/readyz": readyz, "/metrics": metrics}
-    reading = probes | {"/": page, "/status": status, "/config": config}
+    probes = dict(zip(PROBES, (livez, readyz, metrics), strict=True))
+    reading: dict[str, Handler] = {**probes, "/": page, "/status": status, "/config": config}
     for path, handler in reading.items():
         app.add_api_route(path, handler, methods=["GET", "HEAD"], response_model=None)
     app.add_api_route("/quit", stop, methods=["POST"], response_model=None)
@@ -133,30 +135,27 @@ class BrowserRule:
         origins = [value for name, value in scope["headers"] if name == b"origin"]
         if len(hosts) > 1:
             return InvalidRequest("The request has more than one Host field.")
-        dialled = _bracketed(scope["server"][0]) if scope.get("server") else None
-        own = () if dialled is None else (dialled,)
-        policy = OriginPolicy((*self.policy.allowed_hosts, *own), self.policy.allowed_origins)
+        allowed = self.policy.allowed_hosts
+        if (dialled := _address(scope["server"][0] if scope.get("server") else "")) and not dialled.is_loopback:
+            shared = scope["path"] in PROBES
+            allowed = (*allowed, "*" if shared else f"[{dialled}]" if dialled.version == 6 else str(dialled))
+        policy = OriginPolicy(allowed, self.policy.allowed_origins)
         return judge(hosts[0] if hosts else None, b", ".join(origins) if origins else None, policy)
 
 
-def _bracketed(host: str) -> str | None:
-    """An address as a Host field writes it; None for what is no address."""
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """What one end of a connection is called; an IPv4 address in IPv6 form is the former. None for a Unix socket."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return None
-    return f"[{address}]" if address.version == 6 else str(address)
+    return (isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped) or address
 
 
 def _from_this_machine(request: Request) -> None:
     """Raises Forbidden unless the connection comes from loopback."""
-    host = request.client.host if request.client else ""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        raise Forbidden("This path answers on the loopback interface only.", code="loopback_only") from None
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    if not (mapped or address).is_loopback:
+    address = _address(request.client.host if request.client else "")
+    if address is None or not address.is_loopback:
         raise Forbidden("This path answers on the loopback interface only.", code="loopback_only")
 
 

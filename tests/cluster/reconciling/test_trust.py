@@ -112,3 +112,24 @@ def test_a_damaged_certificate_is_replaced_and_the_old_authority_stays_trusted(
     certifying.start()
     eventually(lambda: bundle(installed, configuration).count(b"BEGIN") == 2, certifying.log.read_text)
     assert old in bundle(installed, configuration)
+
+
+def test_a_deleted_secret_is_made_anew_and_what_webhooks_still_serve_stays_trusted(
+    installed: httpx2.Client, configuration: str, certifying: Reconciler
+):
+    path = f"/api/v1/namespaces/default/secrets/cert-{configuration}"
+    secret = eventually(lambda: (answer := installed.get(path)).status_code == 200 and answer.json())
+    old = base64.b64decode(secret["data"]["ca.crt"])
+    assert installed.delete(path).is_success
+    # It looks each half minute, and whenever somebody changes a configuration.
+    where = f"{BASE}/validatingwebhookconfigurations/{configuration}"
+    assert installed.patch(where, json={"metadata": {"labels": {"a": "b"}}}, headers=MERGE).is_success
+    again = eventually(lambda: (answer := installed.get(path)).status_code == 200 and answer.json())
+    new = base64.b64decode(again["data"]["ca.crt"])
+    assert new != old
+    assert bundle(installed, configuration) == bundle(installed, configuration, "validating") == new + old
+    assert base64.b64decode(again["data"]["retired.crt"]) == old
+    certifying.stop()
+    certifying.start()
+    eventually(certifying.leads, certifying.log.read_text)
+    assert bundle(installed, configuration) == new + old
