@@ -29,7 +29,9 @@ test: $(VENV)/.installed-dev ## all tests that need nothing but this machine
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 test-cluster: $(VENV)/.installed-dev ## tests on a real API server, which KUBEBUILDER_ASSETS names
-	$(BIN)/python -m pytest tests/cluster $(ARGS)
+	$(BIN)/python -m pytest $(CLUSTER_TESTS) $(ARGS)
+
+CLUSTER_TESTS ?= tests/cluster
 
 # Most tests wait for processes and sockets: one worker for each processor, and not too many of them.
 PARALLEL = --numprocesses auto --maxprocesses 4 --dist worksteal
