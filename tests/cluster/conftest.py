@@ -7,6 +7,15 @@ import pytest
 
 from fakes.control_plane import ControlPlane, running
 
+KINDS = (
+    ("apps/v1", "deployments"),
+    ("apps/v1", "statefulsets"),
+    ("apps/v1", "daemonsets"),
+    ("batch/v1", "cronjobs"),
+    ("batch/v1", "jobs"),
+    ("mimic.dev/v1alpha1", "mimicbackends"),
+)
+
 
 @pytest.fixture(scope="session")
 def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
@@ -30,8 +39,9 @@ def policies(control_plane: ControlPlane) -> None:
 
 
 @pytest.fixture
-def namespace(admin: httpx2.Client) -> str:
-    """A fresh one, with its default service account. It is left behind: the control plane ends with the session."""
+def namespace(admin: httpx2.Client) -> Iterator[str]:
+    """A fresh one, with its default service account. What it holds is taken away: a workload that still restarts would
+    take one of the operator's few places from those of the next test."""
     wanted = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"generateName": "test-"}}
     answer = admin.post("/api/v1/namespaces", json=wanted)
     assert answer.status_code == 201, answer.text
@@ -39,4 +49,7 @@ def namespace(admin: httpx2.Client) -> str:
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
     made = admin.post(f"/api/v1/namespaces/{name}/serviceaccounts", json=account)
     assert made.status_code in (201, 409), made.text
-    return name
+    yield name
+    for group, kind in KINDS:
+        left = admin.delete(f"/apis/{group}/namespaces/{name}/{kind}")
+        assert left.status_code in (200, 404), left.text
