@@ -346,6 +346,11 @@ def test_with_the_webhook_down_those_that_ask_are_refused_and_all_others_start(s
     assert served.write(own()).proxies == ["mimic-proxy"]
 
 
-def test_it_decides_though_the_api_server_was_away(served: Writer, control_plane: ControlPlane):
+def test_it_decides_though_the_api_server_was_away(
+    served: Writer, control_plane: ControlPlane, webhook: Webhook, admin: httpx2.Client
+):
     control_plane.restart_apiserver()
     assert served.write(own()).proxies == ["mimic-proxy"]
+    # What goes while its watch is cut it learns of from a list, a minute later: the next test would wait for that.
+    created(admin, backend("later"), served.namespace)
+    webhook.caught_up(admin)
