@@ -1,7 +1,9 @@
 """The demo as a process, and the official Python SDK in its sync and its async shape as one thing to ask."""
 
+import asyncio
 import contextlib
 import functools
+import gc
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
@@ -46,3 +48,6 @@ async def sdk(request: pytest.FixtureRequest, demo_url: str) -> AsyncIterator[Sd
     else:
         async with AsyncOpenAI(base_url=demo_url, api_key="any-key", max_retries=0) as client:
             yield Sdk(client)
+        # A stream that was left half read is an asynchronous generator: it has to end in the loop that ran it.
+        gc.collect()
+        await asyncio.sleep(0)

@@ -221,6 +221,12 @@ async def test_faults_of_our_own(plant: Planting, tmp_path: Path, form: str) -> 
 async def test_a_stop_in_the_middle(plant: Planting, backend: Backend) -> None:
     # The caller stays until all is judged: Mimic ends once nobody is left.
     async with AsyncExitStack() as callers, plant(DRAIN_TIMEOUT="20") as witness:
+        # A span of this one is there whatever becomes of the last.
+        backend.script = reply(answer(200, COMPLETION))
+        assert (await ask(witness.mimic.port, chat())).status == 200
+        collector = witness.collector
+        assert collector is not None
+        await eventually(lambda: bool(collector.spans), what="a span")
         backend.script = hang(stream_head() + chunk(delta(ANSWER)))
         caller = await callers.enter_async_context(await Caller.connect(witness.mimic.port))
         await caller.send(chat(STREAM_BODY))
