@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ import httpx2
 from fakes.free_ports import free_port
 from fakes.processes import Process, imported, started
 
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/default/leases/mimic-operator"
 STOP_SECONDS = 15.0
 T = TypeVar("T")
 imported("mimic_operator.reconcile.command", "mimic_operator.reconcile.process")
@@ -116,6 +118,17 @@ def eventually(look: Callable[[], T], why: Callable[[], object] = lambda: "", se
             return found
         assert time.monotonic() < deadline, f"not in {seconds} s: {why()}"
         time.sleep(0.05)
+
+
+@contextmanager
+def at_work(kubeconfig: Path, folder: Path, name: str = "reconciler", **settings: str) -> Iterator[Reconciler]:
+    """One that has looked at every backend; stopped in good order at the end."""
+    made = Reconciler(kubeconfig, folder, name, **settings).start()
+    try:
+        eventually(lambda: made.said("was looked at"), made.log.read_text)
+        yield made
+    finally:
+        made.stop()
 
 
 def conditions(manifest: Mapping[str, Any]) -> dict[str, tuple[str, str]]:

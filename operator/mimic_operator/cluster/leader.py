@@ -16,6 +16,7 @@ from mimic_operator.cluster.faults import Fault
 from mimic_operator.cluster.kinds import LEASE
 
 logger = logging.getLogger("mimic.leader")
+RELEASE_TRIES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +52,6 @@ def seen(lease: dict[str, Any], before: Seen, now: float) -> Seen:
         duration=float(spec.get("leaseDurationSeconds") or 0),
     )
     return replace(fresh, since=before.since) if fresh.version == before.version else fresh
-
-
-RELEASE_TRIES = 3
 
 
 class Election:

@@ -82,7 +82,8 @@ class Reconciler:
         wanted = [] if target.kept else _wanted(backend, revision)
         await self.children.apply(key, wanted)
         current = str(status.get("currentRevision") or "")
-        older = self._live(key, {current}) - {target.name} | ({target.name} if target.kept else set())
+        live = self._live(key, {current})
+        older = live | {target.name} if target.kept else live - {target.name}
         frozen = await self._keeping.bring(key, backend, older, memory)
         memory.at(entry.generation)
         free = self.slots.free()

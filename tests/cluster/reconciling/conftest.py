@@ -14,9 +14,7 @@ from fakes import definition
 from fakes.control_plane import ControlPlane
 from fakes.kubelet import Kubelet
 from fakes.person import Cluster
-from fakes.reconcilers import Reconciler, eventually
-
-LEASE = "/apis/coordination.k8s.io/v1/namespaces/default/leases/mimic-operator"
+from fakes.reconcilers import LEASE, Reconciler, at_work
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +34,8 @@ def free_lease(installed: httpx2.Client) -> None:
 @pytest.fixture
 def operator(control_plane: ControlPlane, installed: httpx2.Client, tmp_path: Path) -> Iterator[Reconciler]:
     """A leading one, for the whole cluster. It waits for none that another test has killed with the Lease in hand."""
-    reconciler = Reconciler(control_plane.kubeconfig, tmp_path).start()
-    try:
-        eventually(lambda: reconciler.said("was looked at"), reconciler.log.read_text)
+    with at_work(control_plane.kubeconfig, tmp_path) as reconciler:
         yield reconciler
-    finally:
-        reconciler.stop()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from fakes.control_plane import ControlPlane
 from fakes.kubelet import Kubelet
 from fakes.person import APPLY, MERGE, SELECTED, Cluster, image, settled, versions
-from fakes.reconcilers import Reconciler, eventually
+from fakes.reconcilers import Reconciler, at_work, eventually
 
 pytestmark = pytest.mark.timeout(180)
 MANUAL = {"injection": {"workloads": {"selector": SELECTED}}, "rollout": {"policy": "Manual"}}
@@ -144,9 +144,7 @@ def test_an_upgrade_that_waits_leaves_the_configuration_and_lets_hot_changes_thr
     older = of_an_older_operator(cluster, made)
     before, pods = text(cluster, older), generation(cluster)
     settings = {"MIMIC_IMAGE": "registry.example/mimic:2"}
-    upgraded = Reconciler(control_plane.kubeconfig, tmp_path, "upgraded", **settings).start()
-    try:
-        eventually(lambda: upgraded.said("was looked at"), upgraded.log.read_text)
+    with at_work(control_plane.kubeconfig, tmp_path, "upgraded", **settings) as upgraded:
         said = "of the upgraded operator waits for the next change"
         eventually(lambda: said in cluster.status()["rollout"].get("message", ""), upgraded.log.read_text)
         assert text(cluster, older) == before
@@ -154,5 +152,3 @@ def test_an_upgrade_that_waits_leaves_the_configuration_and_lets_hot_changes_thr
         eventually(lambda: "moved.example" in text(cluster, older), upgraded.log.read_text)
         assert settled(cluster, upgraded) == older
         assert (generation(cluster), cluster.revision("web")) == (pods, older)
-    finally:
-        upgraded.stop()

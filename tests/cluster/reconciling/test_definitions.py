@@ -12,7 +12,7 @@ import pytest
 from fakes.control_plane import ControlPlane
 from fakes.kubelet import Kubelet
 from fakes.person import BACKENDS, SELECTED, Cluster, settled, versions
-from fakes.reconcilers import Reconciler, conditions, eventually
+from fakes.reconcilers import Reconciler, at_work, conditions, eventually
 from mimic_operator.resource.crd import NAME, definition
 
 pytestmark = pytest.mark.timeout(180)
@@ -97,12 +97,8 @@ def test_one_that_was_never_valid_has_no_revision_and_holds_no_other_up(
     assert "currentRevision" not in cluster.status("bad")
     operator.stop()
     before = versions(cluster)
-    second = Reconciler(control_plane.kubeconfig, tmp_path, "second").start()
-    try:
-        eventually(lambda: second.said("was looked at"), second.log.read_text)
+    with at_work(control_plane.kubeconfig, tmp_path, "second"):
         assert versions(cluster) == before
-    finally:
-        second.stop()
 
 
 def test_nothing_is_written_under_a_definition_that_lacks_a_field(
@@ -135,13 +131,9 @@ def test_a_namespaced_one_looks_at_its_namespaces_alone(
     made = installed.post("/api/v1/namespaces", json={"metadata": {"generateName": "other-"}})
     other = Cluster(installed, made.json()["metadata"]["name"])
     other.backend()
-    operator = Reconciler(control_plane.kubeconfig, tmp_path, WATCH_NAMESPACES=cluster.namespace).start()
-    try:
-        eventually(lambda: operator.said("was looked at"), operator.log.read_text)
+    with at_work(control_plane.kubeconfig, tmp_path, WATCH_NAMESPACES=cluster.namespace) as operator:
         other.backend(models={"static": ["a"]})
         cluster.backend()
         settled(cluster, operator)
         assert other.status() == {}
         assert other.get("controllerrevisions")["items"] == []
-    finally:
-        operator.stop()

@@ -8,11 +8,10 @@ import pytest
 from fakes.control_plane import ControlPlane
 from fakes.kubelet import Kubelet
 from fakes.person import MERGE, SELECTED, Cluster, image, settled, versions
-from fakes.reconcilers import Reconciler, conditions, eventually
+from fakes.reconcilers import LEASE, Reconciler, at_work, conditions, eventually
 
 pytestmark = pytest.mark.timeout(180)
 SELECTING = {"injection": {"workloads": {"selector": SELECTED}}}
-LEASE = "/apis/coordination.k8s.io/v1/namespaces/default/leases/mimic-operator"
 
 
 def set_status(cluster: Cluster, status: dict[str, object] | None) -> None:
@@ -20,8 +19,8 @@ def set_status(cluster: Cluster, status: dict[str, object] | None) -> None:
     assert cluster.http.patch(path, json={"status": status}, headers=MERGE).is_success
 
 
-def test_a_status_that_somebody_changes_is_written_again(cluster: Cluster, operator: Reconciler, kubelet: Kubelet):
-    """Not even in a halted rollout do new pods get the revision that does not start."""
+def halted(cluster: Cluster, operator: Reconciler, kubelet: Kubelet) -> str:
+    """Workloads a and b in the middle of a rollout to an image that does not start; the revision before."""
     for name in ("a", "b"):
         cluster.workload(name)
     cluster.backend(proxy=image("1"), rollout={"progressTimeout": "10s"}, **SELECTING)
@@ -29,6 +28,12 @@ def test_a_status_that_somebody_changes_is_written_again(cluster: Cluster, opera
     kubelet.fine = {old}
     cluster.backend(proxy=image("broken"), rollout={"progressTimeout": "10s"}, **SELECTING)
     eventually(lambda: cluster.phase() == "Halted", lambda: (cluster.status(), operator.log.read_text()), 40)
+    return old
+
+
+def test_a_status_that_somebody_changes_is_written_again(cluster: Cluster, operator: Reconciler, kubelet: Kubelet):
+    """Not even in a halted rollout do new pods get the revision that does not start."""
+    old = halted(cluster, operator, kubelet)
     for damage in (
         None,
         {"currentRevision": "mimic-nonsense", "rollout": {"phase": "Complete", "done": 0, "total": 0}},
@@ -115,21 +120,11 @@ def test_a_lease_that_somebody_deletes_is_taken_again(cluster: Cluster, admin: h
 def test_a_halt_is_known_to_the_next_leader(
     cluster: Cluster, control_plane: ControlPlane, operator: Reconciler, kubelet: Kubelet, tmp_path: Path
 ):
-    for name in ("a", "b"):
-        cluster.workload(name)
-    cluster.backend(proxy=image("1"), rollout={"progressTimeout": "10s"}, **SELECTING)
-    old = settled(cluster, operator)
-    kubelet.fine = {old}
-    cluster.backend(proxy=image("broken"), rollout={"progressTimeout": "10s"}, **SELECTING)
-    eventually(lambda: cluster.phase() == "Halted", lambda: (cluster.status(), operator.log.read_text()), 40)
+    old = halted(cluster, operator, kubelet)
     operator.stop()
     before = versions(cluster)
-    second = Reconciler(control_plane.kubeconfig, tmp_path, "second").start()
-    try:
-        eventually(lambda: second.said("was looked at"), second.log.read_text)
+    with at_work(control_plane.kubeconfig, tmp_path, "second") as second:
         assert versions(cluster) == before
         assert (cluster.phase(), cluster.revision("b"), cluster.status()["currentRevision"]) == ("Halted", old, old)
         kubelet.fine = None
         settled(cluster, second)
-    finally:
-        second.stop()

@@ -10,10 +10,9 @@ from fakes.api_proxy import proxied
 from fakes.control_plane import ControlPlane
 from fakes.kubelet import Kubelet
 from fakes.person import SELECTED, Cluster, image, settled, versions
-from fakes.reconcilers import Reconciler, conditions, eventually
+from fakes.reconcilers import LEASE, Reconciler, conditions, eventually
 
 pytestmark = pytest.mark.timeout(180)
-LEASE = "/apis/coordination.k8s.io/v1/namespaces/default/leases/mimic-operator"
 TAKEOVER_SECONDS = 30.0
 """A Lease holds for fifteen, and anybody tries every two; the rest is the busy machine's."""
 

@@ -8,7 +8,7 @@ import pytest
 from fakes.control_plane import ControlPlane
 from fakes.kubelet import Kubelet
 from fakes.person import MERGE, SELECTED, Cluster, image, settled
-from fakes.reconcilers import Reconciler, conditions, eventually
+from fakes.reconcilers import Reconciler, at_work, conditions, eventually
 
 pytestmark = pytest.mark.timeout(180)
 SELECTING = {"injection": {"workloads": {"selector": SELECTED}}}
@@ -186,9 +186,7 @@ def test_over_all_backends_no_more_workloads_restart_than_the_operator_may(
         cluster.workload(name, labels={"ai": name})
         own = {"injection": {"workloads": {"selector": {"matchLabels": {"ai": name}}}}}
         cluster.backend(name, rollout={"progressTimeout": "1h"}, **own)
-    second = Reconciler(control_plane.kubeconfig, tmp_path, "second", MAX_CONCURRENT_ROLLOUTS="2").start()
-    try:
-        eventually(lambda: second.said("was looked at"), second.log.read_text)
+    with at_work(control_plane.kubeconfig, tmp_path, "second", MAX_CONCURRENT_ROLLOUTS="2") as second:
 
         def written() -> list[str]:
             return [name for name in ("a", "b", "c") if cluster.revision(name)]
@@ -201,5 +199,3 @@ def test_over_all_backends_no_more_workloads_restart_than_the_operator_may(
         kubelet.stuck = set()
         for name in ("a", "b", "c"):
             settled(cluster, second, name)
-    finally:
-        second.stop()

@@ -12,7 +12,7 @@ import pytest
 from fakes.control_plane import ControlPlane
 from fakes.kubelet import Kubelet
 from fakes.person import SELECTED, Cluster, image, settled, versions
-from fakes.reconcilers import Reconciler, conditions, eventually
+from fakes.reconcilers import Reconciler, at_work, conditions, eventually
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -53,13 +53,9 @@ def test_a_restarted_operator_changes_nothing(
     generation = cluster.get("deployments", "web")["metadata"]["generation"]
     before = versions(cluster)
     operator.stop()
-    second = Reconciler(control_plane.kubeconfig, tmp_path, "second").start()
-    try:
-        eventually(lambda: second.said("was looked at"), second.log.read_text)
+    with at_work(control_plane.kubeconfig, tmp_path, "second"):
         assert versions(cluster) == before
         assert cluster.get("deployments", "web")["metadata"]["generation"] == generation
-    finally:
-        second.stop()
 
 
 def test_repairs_what_others_change_and_keeps_what_they_add(cluster: Cluster, operator: Reconciler):
