@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 TARGETS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["hatch"]["build"]["targets"]
 COMPILED = TARGETS["wheel"]["hooks"]["custom"]["compile"]
 NEVER_WEAKLY_REFERRED_TO = {
-    "mimic_proxy.relay.headers.Names",
+    "mimic_proxy.http.headers.Names",
     "mimic_proxy.relay.upstream.Connection",
     "mimic_proxy.relay.protocol.RelayProtocol",
 }

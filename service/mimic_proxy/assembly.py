@@ -13,11 +13,12 @@ from mimic_proxy.configuration.sources import Problem
 from mimic_proxy.dialects.envelope.dialect import Envelope
 from mimic_proxy.dialects.openai import OpenAI
 from mimic_proxy.errors import MimicError
+from mimic_proxy.http.headers import request_names, response_names
+from mimic_proxy.http.target import Base, parse_base
 from mimic_proxy.relay.authorised import Authorised
 from mimic_proxy.relay.breaker import Breaker
 from mimic_proxy.relay.compose import Composer
 from mimic_proxy.relay.dial import Dialler, OutboundProxy
-from mimic_proxy.relay.headers import request_names, response_names
 from mimic_proxy.relay.heads import Heads
 from mimic_proxy.relay.outbound import outbound_proxy
 from mimic_proxy.relay.outbox import Outbox
@@ -25,7 +26,6 @@ from mimic_proxy.relay.pool import Pool
 from mimic_proxy.relay.ports import Backend, Limits, Services
 from mimic_proxy.relay.pulse import Pulse
 from mimic_proxy.relay.slots import Budget, Slots
-from mimic_proxy.relay.target import Base, parse_base
 from mimic_proxy.settings import Settings, SettingsError
 from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.observation import Operation

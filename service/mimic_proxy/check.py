@@ -15,10 +15,10 @@ from mimic_proxy.app import Mimic
 from mimic_proxy.configuration.grants import NEEDED, WITHOUT_SERVICE
 from mimic_proxy.configuration.values import masked_url
 from mimic_proxy.errors import MimicError, UpstreamTimeout
+from mimic_proxy.http.headers import RequestFields
+from mimic_proxy.http.target import CHAT, EMBEDDINGS, MODELS, operation_target, parse_base
 from mimic_proxy.relay.call import Answer
-from mimic_proxy.relay.headers import RequestFields
 from mimic_proxy.relay.pool import Pool
-from mimic_proxy.relay.target import CHAT, EMBEDDINGS, MODELS, operation_target, parse_base
 from mimic_proxy.relay.upstream import Connection
 from mimic_proxy.settings import SECRETS, Settings
 from mimic_proxy.tokens import explanation

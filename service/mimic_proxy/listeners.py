@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 from mimic_proxy.assembly import outbound_url
-from mimic_proxy.relay.target import parse_base
+from mimic_proxy.http.target import parse_base
 from mimic_proxy.release import own_build
 from mimic_proxy.settings import Settings
 from mimic_proxy.telemetry.exchange_observation import ExchangeObservation

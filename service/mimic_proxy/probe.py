@@ -6,11 +6,11 @@ import msgspec
 
 from mimic_proxy.app import Mimic
 from mimic_proxy.dialects.base import Stamp, Translated
+from mimic_proxy.http.body import read_fields
+from mimic_proxy.http.headers import RequestFields
+from mimic_proxy.http.target import CHAT
 from mimic_proxy.relay.authorised import Authorised, BackendCall
-from mimic_proxy.relay.body import read_fields
 from mimic_proxy.relay.call import Answer
-from mimic_proxy.relay.headers import RequestFields
-from mimic_proxy.relay.target import CHAT
 from mimic_proxy.relay.tries import Tries
 from mimic_proxy.telemetry.propagation import unsampled
 

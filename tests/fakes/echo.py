@@ -8,8 +8,8 @@ import pytest
 import trustme
 
 from mimic_proxy.errors import UpstreamUnreachable
+from mimic_proxy.http.target import Base, parse_base
 from mimic_proxy.relay.dial import Dialler, OutboundProxy
-from mimic_proxy.relay.target import Base, parse_base
 
 
 class Echo(asyncio.Protocol):

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 from fakes.ports import Clock
 from mimic_proxy.errors import MimicError
+from mimic_proxy.http.headers import ResponseFields, response_names
+from mimic_proxy.http.target import parse_base
 from mimic_proxy.relay.dial import Dialler
-from mimic_proxy.relay.headers import ResponseFields, response_names
 from mimic_proxy.relay.outbox import Outbox
 from mimic_proxy.relay.pool import Dial, Pool
-from mimic_proxy.relay.target import parse_base
 from mimic_proxy.relay.upstream import Connection
 
 PATIENCE_SECONDS = 10.0

@@ -10,7 +10,7 @@ import h11
 from fakes.caller import Response
 from fakes.replies import JSON_FIELDS, SSE_FIELDS, Fields
 from mimic_proxy.errors import MimicError, UpstreamBadResponse, UpstreamUnreachable
-from mimic_proxy.relay.headers import read_response, response_names
+from mimic_proxy.http.headers import read_response, response_names
 from mimic_proxy.relay.ports import Composed
 from mimic_proxy.relay.tries import Tries
 from mimic_proxy.telemetry.observation import Trace

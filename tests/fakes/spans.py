@@ -3,7 +3,7 @@
 import itertools
 from typing import Any
 
-from mimic_proxy.relay.target import parse_base
+from mimic_proxy.http.target import parse_base
 from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.observation import SpanLink, Trace
 from mimic_proxy.telemetry.sampling import Sampler

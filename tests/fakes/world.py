@@ -15,16 +15,16 @@ from fakes.caller import CHAT_BODY, STREAM_BODY, Response
 from fakes.ports import Caller, Clock, Connection, Pool, Tokens, read_answers
 from fakes.replies import JSON_FIELDS, Fields
 from mimic_proxy.dialects.openai import OpenAI
+from mimic_proxy.http.headers import read_request, request_names
+from mimic_proxy.http.target import parse_base
 from mimic_proxy.relay.breaker import Breaker
 from mimic_proxy.relay.exchange import ENDED, Exchange, State
-from mimic_proxy.relay.headers import read_request, request_names
 from mimic_proxy.relay.heads import Heads
 from mimic_proxy.relay.outbox import Outbox
 from mimic_proxy.relay.ports import Backend, Limits, Request, Services
 from mimic_proxy.relay.pulse import Pulse
 from mimic_proxy.relay.routes import Route, match
 from mimic_proxy.relay.slots import Budget, Slots
-from mimic_proxy.relay.target import parse_base
 from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 
 BASE = "http://backend.test/v1"

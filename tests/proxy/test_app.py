@@ -27,9 +27,9 @@ from mimic_proxy import running as serving
 from mimic_proxy.app import Mimic
 from mimic_proxy.assembly import proxy_for
 from mimic_proxy.errors import InvalidRequest
+from mimic_proxy.http.target import parse_base
 from mimic_proxy.listen import CannotListen
 from mimic_proxy.relay.ports import Limits
-from mimic_proxy.relay.target import parse_base
 from mimic_proxy.relay.upstream import Connection
 from mimic_proxy.running import api_server, run
 from mimic_proxy.settings import SettingsError, load

@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mimic_proxy import pointer
-from mimic_proxy.relay.target import parse_base
+from mimic_proxy.http.target import parse_base
 
 TRUE = frozenset({"true", "1", "yes", "on"})
 FALSE = frozenset({"false", "0", "no", "off"})
@@ -166,7 +166,7 @@ def path(value: object) -> Path:
 
 
 def url(value: object) -> str:
-    """A base URL as it was written; `relay.target` says what one may hold."""
+    """A base URL as it was written; `http.target` says what one may hold."""
     written = text(value)
     parse_base(written)
     return written

@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from mimic_proxy.relay.body import BodyFields
+from mimic_proxy.http.body import BodyFields
 
 
 class Usage(msgspec.Struct, frozen=True, gc=False):

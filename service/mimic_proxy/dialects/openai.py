@@ -24,8 +24,8 @@ from mimic_proxy.dialects.openai_shapes import (
     text,
     usage_of,
 )
-from mimic_proxy.relay.body import BodyFields
-from mimic_proxy.relay.sse import Event, Splitter
+from mimic_proxy.http.body import BodyFields
+from mimic_proxy.http.sse import Event, Splitter
 
 _DONE = b"[DONE]"
 _DONE_LINE = re.compile(rb"data: ?\[DONE\]")

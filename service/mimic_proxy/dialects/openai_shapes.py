@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from mimic_proxy.dialects.base import Usage
-from mimic_proxy.relay.body import UNREADABLE, mend
+from mimic_proxy.http.body import UNREADABLE, mend
 
 T = TypeVar("T")
 

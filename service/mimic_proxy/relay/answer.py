@@ -6,8 +6,8 @@
 """
 
 from mimic_proxy.errors import MimicError
-from mimic_proxy.relay.framing import LARGE_BYTES, Framing, framing_for, stream_framing
-from mimic_proxy.relay.headers import STATUS_LINES, ResponseFields, error_fields, request_ids
+from mimic_proxy.http.framing import LARGE_BYTES, Framing, framing_for, stream_framing
+from mimic_proxy.http.headers import STATUS_LINES, ResponseFields, error_fields, request_ids
 from mimic_proxy.relay.outcome import NO_STATUS_SENT
 from mimic_proxy.relay.ports import CallerPort, Request
 

@@ -5,11 +5,11 @@ from collections.abc import Callable
 
 from mimic_proxy.dialects.base import Translated
 from mimic_proxy.errors import MimicError, UpstreamAuthFailed, UpstreamBadResponse
+from mimic_proxy.http.headers import RequestFields, head_end, head_start
+from mimic_proxy.http.target import Base, operation_target
 from mimic_proxy.relay.call import Answer, call
-from mimic_proxy.relay.headers import RequestFields, head_end, head_start
 from mimic_proxy.relay.pool import Pool
 from mimic_proxy.relay.ports import Services
-from mimic_proxy.relay.target import Base, operation_target
 from mimic_proxy.relay.tries import Tries
 from mimic_proxy.telemetry.observation import TokenWait, Trace
 from mimic_proxy.telemetry.propagation import trace_lines

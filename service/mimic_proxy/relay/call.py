@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mimic_proxy.errors import MimicError, UpstreamBadResponse, UpstreamTimeout
-from mimic_proxy.relay.coding import decoded
-from mimic_proxy.relay.headers import ResponseFields
+from mimic_proxy.http.coding import decoded
+from mimic_proxy.http.headers import ResponseFields
 from mimic_proxy.relay.pool import Pool
 from mimic_proxy.relay.tries import Tries
 from mimic_proxy.relay.upstream import Connection

@@ -12,10 +12,10 @@ from collections.abc import Callable
 
 from mimic_proxy.dialects.base import Embedding, Translated
 from mimic_proxy.errors import MimicError
+from mimic_proxy.http.target import EMBEDDINGS
 from mimic_proxy.relay.authorised import Authorised, BackendCall
 from mimic_proxy.relay.call import Answer
 from mimic_proxy.relay.ports import Composed, Request
-from mimic_proxy.relay.target import EMBEDDINGS
 from mimic_proxy.relay.tries import Tries
 from mimic_proxy.telemetry.observation import Trace
 

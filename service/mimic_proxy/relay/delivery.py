@@ -12,11 +12,11 @@ from typing import Literal
 
 from mimic_proxy.dialects.base import Shown, StreamFacts, StreamReader, Translation
 from mimic_proxy.errors import BuffersFull, InvalidRequest, MimicError, UpstreamBadResponse
+from mimic_proxy.http.body import read_fields
+from mimic_proxy.http.coding import decoded
+from mimic_proxy.http.headers import ResponseFields
 from mimic_proxy.relay.answer import Answer
-from mimic_proxy.relay.body import read_fields
-from mimic_proxy.relay.coding import decoded
 from mimic_proxy.relay.deadlines import Moments
-from mimic_proxy.relay.headers import ResponseFields
 from mimic_proxy.relay.report import Attempts
 from mimic_proxy.relay.slots import Budget
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mimic_proxy.errors import ErrorType, UpstreamTimeout, UpstreamUnreachable
-from mimic_proxy.relay.target import Base
+from mimic_proxy.http.target import Base
 
 STAGGER_SECONDS = 0.25
 MAX_PROXY_HEAD_BYTES = 16384

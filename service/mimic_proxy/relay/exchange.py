@@ -32,12 +32,12 @@ from mimic_proxy.errors import (
     UpstreamBadResponse,
     UpstreamError,
 )
+from mimic_proxy.http.body import ask_for_usage
+from mimic_proxy.http.framing import LARGE_BYTES
+from mimic_proxy.http.headers import ResponseFields
 from mimic_proxy.relay.answer import JSON_LINE, Answer
-from mimic_proxy.relay.body import ask_for_usage
 from mimic_proxy.relay.deadlines import NEVER, Moments, Phase, Timer, next_deadline, timeout_error
 from mimic_proxy.relay.delivery import Ending, EventDelivery, WholeDelivery
-from mimic_proxy.relay.framing import LARGE_BYTES
-from mimic_proxy.relay.headers import ResponseFields
 from mimic_proxy.relay.inbound import RequestBody
 from mimic_proxy.relay.outcome import outcome_of_error, outcome_of_status
 from mimic_proxy.relay.outgoing import outgoing_head, wants_usage

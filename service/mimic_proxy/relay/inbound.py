@@ -1,7 +1,7 @@
 """The body of one request: kept whole for a replay, or passed on piece by piece. Pure."""
 
 from mimic_proxy.errors import BuffersFull, MimicError, RequestTooLarge
-from mimic_proxy.relay.framing import Framing
+from mimic_proxy.http.framing import Framing
 from mimic_proxy.relay.slots import Budget
 
 

@@ -4,8 +4,8 @@ import ipaddress
 from collections.abc import Sequence
 from urllib.parse import unquote, urlsplit
 
+from mimic_proxy.http.target import Base
 from mimic_proxy.relay.dial import OutboundProxy
-from mimic_proxy.relay.target import Base
 
 
 def outbound_proxy(

@@ -1,10 +1,10 @@
 """The request as it goes to the backend. Pure."""
 
-from mimic_proxy.relay.body import BodyFields
-from mimic_proxy.relay.headers import head_end, head_start
+from mimic_proxy.http.body import BodyFields
+from mimic_proxy.http.headers import head_end, head_start
+from mimic_proxy.http.target import Base, operation_target
 from mimic_proxy.relay.ports import Request
 from mimic_proxy.relay.routes import Route
-from mimic_proxy.relay.target import Base, operation_target
 from mimic_proxy.tokens.token import AccessToken
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mimic_proxy.errors import MimicError, UpstreamBadResponse, UpstreamUnreachable
-from mimic_proxy.relay.headers import Names
+from mimic_proxy.http.headers import Names
+from mimic_proxy.http.target import Base
 from mimic_proxy.relay.outbox import Outbox
-from mimic_proxy.relay.target import Base
 from mimic_proxy.relay.upstream import Connection
 
 IDLE_SECONDS = 30.0

@@ -12,12 +12,12 @@ import msgspec
 
 from mimic_proxy.dialects.base import Dialect, Embedding, Translated
 from mimic_proxy.errors import MimicError
+from mimic_proxy.http.headers import Names, RequestFields
+from mimic_proxy.http.target import Base
 from mimic_proxy.relay.breaker import Breaker
-from mimic_proxy.relay.headers import Names, RequestFields
 from mimic_proxy.relay.outbox import Outbox
 from mimic_proxy.relay.pulse import Pulse
 from mimic_proxy.relay.slots import Budget, Slots
-from mimic_proxy.relay.target import Base
 from mimic_proxy.relay.tries import Tries
 from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.observation import Operation, TokenWait, Trace

@@ -28,8 +28,8 @@ from mimic_proxy.errors import (
     MimicError,
     RequestTimeout,
 )
+from mimic_proxy.http.headers import STATUS_LINES, RequestFields, error_fields
 from mimic_proxy.relay.exchange import Exchange
-from mimic_proxy.relay.headers import STATUS_LINES, RequestFields, error_fields
 from mimic_proxy.relay.heads import Known
 from mimic_proxy.relay.origins import OriginPolicy, judge
 from mimic_proxy.relay.ports import Request, Services

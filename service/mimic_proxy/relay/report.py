@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from mimic_proxy.dialects.base import Shown, StreamFacts
 from mimic_proxy.errors import MimicError, ShuttingDown, UpstreamTimeout
+from mimic_proxy.http.body import BodyFields, RequestParameters
+from mimic_proxy.http.headers import ResponseFields
 from mimic_proxy.relay.answer import Answer
-from mimic_proxy.relay.body import BodyFields
 from mimic_proxy.relay.deadlines import Moments
-from mimic_proxy.relay.headers import ResponseFields
 from mimic_proxy.relay.inbound import RequestBody
 from mimic_proxy.relay.outcome import error_type_of_status, outcome_of_error
 from mimic_proxy.relay.ports import Request, ignored
@@ -19,7 +19,6 @@ from mimic_proxy.telemetry.observation import (
     Attempt,
     ErrorType,
     Outcome,
-    RequestParameters,
     RetryReason,
     StreamMode,
     TokenWait,

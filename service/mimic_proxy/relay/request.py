@@ -5,7 +5,7 @@ import urllib.parse
 from typing import Any
 
 from mimic_proxy.errors import HeadTooLarge, InvalidRequest
-from mimic_proxy.relay.headers import MAX_FIELDS, REQUEST_ID, Names, read_request
+from mimic_proxy.http.headers import MAX_FIELDS, REQUEST_ID, Names, read_request
 from mimic_proxy.relay.ports import Request
 from mimic_proxy.relay.routes import Route, match
 

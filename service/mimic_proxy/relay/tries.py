@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mimic_proxy.relay.headers import ResponseFields
+from mimic_proxy.http.headers import ResponseFields
 from mimic_proxy.relay.outcome import error_type_of_status
 from mimic_proxy.telemetry.observation import Attempt, ErrorType, RetryReason
 

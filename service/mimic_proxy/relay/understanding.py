@@ -2,9 +2,8 @@
 
 from mimic_proxy.dialects.base import Dialect, Embedding, Stamp, StreamReader, Translated, Translation
 from mimic_proxy.errors import CallerError
-from mimic_proxy.relay.body import BodyFields, read_fields, read_parameters
+from mimic_proxy.http.body import BodyFields, RequestParameters, read_fields, read_parameters
 from mimic_proxy.relay.routes import Route
-from mimic_proxy.telemetry.observation import RequestParameters
 
 NO_FIELDS = BodyFields()
 

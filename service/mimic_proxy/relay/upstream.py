@@ -15,7 +15,7 @@ from typing import Protocol
 import httptools
 
 from mimic_proxy.errors import MimicError, UpstreamBadResponse
-from mimic_proxy.relay.headers import Names, ResponseFields, read_response
+from mimic_proxy.http.headers import Names, ResponseFields, read_response
 from mimic_proxy.relay.outbox import Outbox
 
 MAX_HEAD_BYTES = 65536

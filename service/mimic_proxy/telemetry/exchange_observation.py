@@ -1,12 +1,12 @@
 """What one exchange has shown; telemetry makes metrics, spans and log lines of it. Pure."""
 
+from mimic_proxy.http.body import RequestParameters
 from mimic_proxy.telemetry.observation import (
     AdmissionRefusal,
     Attempt,
     ErrorType,
     Operation,
     Outcome,
-    RequestParameters,
     RetryReason,
     StreamMode,
     TokenWait,

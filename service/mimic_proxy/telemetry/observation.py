@@ -103,25 +103,6 @@ class TokenWait(msgspec.Struct, frozen=True, gc=False):
     """The refresh that it waited for, where that is traced."""
 
 
-class RequestParameters(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """What a sampled request asked of the model; None for what it did not say. Never content."""
-
-    max_tokens: int | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
-    stop_count: int | None = None
-    """How many stop sequences; they themselves are content."""
-    seed: int | None = None
-    choice_count: int | None = None
-    output_type: str | None = None
-    """text, json, image or speech (gen_ai.output.type)."""
-    encoding_formats: tuple[str, ...] | None = None
-    dimensions: int | None = None
-    service_tier: str | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class RefreshObservation:
     """One call to the token service."""

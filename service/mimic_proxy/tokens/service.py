@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from mimic_proxy.errors import innermost_reason
-from mimic_proxy.relay.coding import decoded
+from mimic_proxy.http.coding import decoded
 from mimic_proxy.tokens.answer import Failure, TokenAnswer
 from mimic_proxy.tokens.recipe import TokenRequest
 

@@ -10,8 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mimic_proxy.errors import InvalidRequest, MethodNotAllowed, MimicError, ShuttingDown, UnknownRoute
+from mimic_proxy.http.headers import REQUEST_ID, RequestFields, read_request
 from mimic_proxy.relay.authorised import BackendCall
-from mimic_proxy.relay.headers import REQUEST_ID, RequestFields, read_request
 from mimic_proxy.relay.outcome import NO_STATUS_SENT, outcome_of_error, outcome_of_status
 from mimic_proxy.relay.ports import Services
 from mimic_proxy.relay.request import CALLER, CALLER_LEFT

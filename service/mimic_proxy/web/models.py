@@ -16,11 +16,11 @@ import msgspec
 
 from mimic_proxy.dialects.base import Translated
 from mimic_proxy.errors import MimicError, ModelNotFound, UpstreamError
+from mimic_proxy.http.body import UNREADABLE
+from mimic_proxy.http.headers import RequestFields, ResponseFields
 from mimic_proxy.relay.answer import JSON_LINE
 from mimic_proxy.relay.authorised import Authorised, BackendCall, as_it_came
-from mimic_proxy.relay.body import UNREADABLE
 from mimic_proxy.relay.call import Answer
-from mimic_proxy.relay.headers import RequestFields, ResponseFields
 from mimic_proxy.relay.ports import Services
 from mimic_proxy.telemetry.propagation import unsampled
 

@@ -8,7 +8,7 @@ import pytest
 
 from fakes.envelope import accumulated, asked, chat, dialect, pieces, through, told
 from mimic_proxy.demo.options import DemoOptions, StreamForm, StreamText
-from mimic_proxy.relay.body import read_fields
+from mimic_proxy.http.body import read_fields
 
 TOOLS = [
     {

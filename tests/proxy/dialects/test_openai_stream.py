@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mimic_proxy.dialects.base import NO_USAGE, Dialect, StreamFacts, StreamReader, Usage
 from mimic_proxy.dialects.openai import OpenAI
-from mimic_proxy.relay.body import BodyFields
+from mimic_proxy.http.body import BodyFields
 
 DONE = b"data: [DONE]\n\n"
 USAGE = {"prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21}

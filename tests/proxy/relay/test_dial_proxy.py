@@ -8,8 +8,8 @@ import trustme
 from fakes.connect_proxy import ConnectProxy
 from fakes.echo import Server, client_tls, closed_port, connect, refusal, server_tls
 from mimic_proxy.errors import UpstreamTimeout
+from mimic_proxy.http.target import parse_base
 from mimic_proxy.relay.dial import OutboundProxy, connect_request
-from mimic_proxy.relay.target import parse_base
 
 # ---- outbound proxies
 

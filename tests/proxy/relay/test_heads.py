@@ -14,7 +14,7 @@ from fakes.replies import COMPLETION, Fields
 from fakes.transport import Line, turn
 from fakes.world import World
 from mimic_proxy.errors import MimicError
-from mimic_proxy.relay.headers import request_names
+from mimic_proxy.http.headers import request_names
 from mimic_proxy.relay.heads import LONGEST_HEAD, MOST_HEADS, Heads
 from mimic_proxy.relay.request import Inbound, read_head
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mimic_proxy.errors import MimicError
-from mimic_proxy.relay.framing import Framing
+from mimic_proxy.http.framing import Framing
 from mimic_proxy.relay.inbound import RequestBody
 from mimic_proxy.relay.slots import Budget
 

@@ -2,9 +2,9 @@
 
 import pytest
 
+from mimic_proxy.http.target import parse_base
 from mimic_proxy.relay.dial import OutboundProxy
 from mimic_proxy.relay.outbound import bypasses, outbound_proxy
-from mimic_proxy.relay.target import parse_base
 
 HTTP, HTTPS = "http://plain.proxy:3128", "http://user:p%40ss@secure.proxy"
 

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from fakes.caller import Response
 from fakes.ports import Caller, read_answers
 from mimic_proxy.errors import Overloaded
-from mimic_proxy.relay.answer import Answer
-from mimic_proxy.relay.framing import LARGE_BYTES, Framing, framing_for, stream_framing
-from mimic_proxy.relay.headers import (
+from mimic_proxy.http.framing import LARGE_BYTES, Framing, framing_for, stream_framing
+from mimic_proxy.http.headers import (
     RequestFields,
     ResponseFields,
     read_request,
@@ -20,6 +19,7 @@ from mimic_proxy.relay.headers import (
     request_names,
     response_names,
 )
+from mimic_proxy.relay.answer import Answer
 from mimic_proxy.relay.ports import Request
 
 ORIGIN = b"https://page.example"

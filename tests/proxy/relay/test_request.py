@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mimic_proxy.errors import HeadTooLarge, InvalidRequest
-from mimic_proxy.relay.headers import request_names
+from mimic_proxy.http.headers import request_names
 from mimic_proxy.relay.request import (
     MAX_HEAD_BYTES,
     Inbound,

@@ -13,10 +13,10 @@ from fakes.listener import REQUEST, Listener, Pools, answered, ask, dialled
 from fakes.ports import Clock
 from fakes.replies import LAST_CHUNK, answer, chunk, cut, hang, head, reply, stream_head
 from fakes.transport import Transport
-from mimic_proxy.relay.headers import response_names
+from mimic_proxy.http.headers import response_names
+from mimic_proxy.http.target import parse_base
 from mimic_proxy.relay.outbox import Outbox
 from mimic_proxy.relay.pool import Pool
-from mimic_proxy.relay.target import parse_base
 from mimic_proxy.relay.upstream import Connection
 
 OK = answer(200, b"{}")

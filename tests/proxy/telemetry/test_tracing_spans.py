@@ -6,12 +6,12 @@ import pytest
 
 from fakes.observations import exchange, refresh
 from fakes.spans import CHAT, EMBEDDINGS, EPOCH_NS, JOINED, REFRESH, TRACE, Traced, said, seconds
+from mimic_proxy.http.body import RequestParameters
 from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.observation import (
     Attempt,
     Outcome,
     RefreshResult,
-    RequestParameters,
     SpanLink,
     TokenWait,
     Trace,

@@ -11,7 +11,7 @@ from fakes.caller import Response, request
 from fakes.transport import Line, turn
 from fakes.world import World
 from mimic_proxy.errors import ModelNotFound, UpstreamUnreachable
-from mimic_proxy.relay.headers import RequestFields, ResponseFields
+from mimic_proxy.http.headers import RequestFields, ResponseFields
 from mimic_proxy.relay.origins import OriginPolicy
 from mimic_proxy.telemetry.observation import Outcome, TokenWait, Trace
 from mimic_proxy.telemetry.port import WebSpans

@@ -20,8 +20,8 @@ from mimic_proxy.errors import (
     UpstreamBadResponse,
     UpstreamTimeout,
 )
+from mimic_proxy.http.headers import RequestFields, read_request
 from mimic_proxy.relay.authorised import Authorised, BackendCall
-from mimic_proxy.relay.headers import RequestFields, read_request
 from mimic_proxy.relay.pool import Pool
 from mimic_proxy.relay.ports import Backend as Target
 from mimic_proxy.telemetry.observation import Trace

@@ -22,8 +22,8 @@ from mimic_proxy.dialects.envelope.request import Fields, decoded, fields_of, wr
 from mimic_proxy.dialects.envelope.text import read_json, write_json
 from mimic_proxy.dialects.openai_shapes import text as name_of
 from mimic_proxy.errors import InvalidRequest, UnsupportedInput
+from mimic_proxy.http.body import BodyFields
 from mimic_proxy.pointer import MISSING, written
-from mimic_proxy.relay.body import BodyFields
 
 MOST_INPUTS = 2048
 """OpenAI's own limit."""

@@ -11,8 +11,8 @@ from typing import Literal
 import msgspec
 
 from mimic_proxy.dialects.envelope.text import read_json
-from mimic_proxy.relay.body import UNREADABLE
-from mimic_proxy.relay.sse import Event, Splitter
+from mimic_proxy.http.body import UNREADABLE
+from mimic_proxy.http.sse import Event, Splitter
 
 LONGEST_EVENT = 4 * 1024 * 1024
 """Bytes; a cumulative stream repeats the whole answer in each event."""

@@ -12,7 +12,7 @@ from mimic_proxy.dialects.envelope.paths import Shape
 from mimic_proxy.dialects.envelope.text import read_json, write_json
 from mimic_proxy.dialects.envelope.tools import flattened
 from mimic_proxy.errors import InvalidRequest
-from mimic_proxy.relay.body import UNREADABLE
+from mimic_proxy.http.body import UNREADABLE
 
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _STREAM_FIELDS = ("stream", "stream_options")

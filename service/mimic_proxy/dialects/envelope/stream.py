@@ -36,9 +36,9 @@ from mimic_proxy.dialects.envelope.paths import (
 from mimic_proxy.dialects.envelope.text import plain_text, read_json
 from mimic_proxy.dialects.envelope.tools import calls_of
 from mimic_proxy.dialects.openai_shapes import text as name_of
+from mimic_proxy.http.body import UNREADABLE
+from mimic_proxy.http.sse import Event
 from mimic_proxy.pointer import MISSING
-from mimic_proxy.relay.body import UNREADABLE
-from mimic_proxy.relay.sse import Event
 
 _HEARTBEATS = frozenset({b"ping", b"heartbeat", b"keepalive", b"keep-alive", b"null", b""})
 _USUAL_TYPES = (b"", b"message")

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from mimic_proxy.relay.body import UNREADABLE
+from mimic_proxy.http.body import UNREADABLE
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode

@@ -8,7 +8,7 @@ from mimic_proxy.dialects.envelope.paths import Shape
 from mimic_proxy.dialects.envelope.request import chat_body, speaks_of_functions
 from mimic_proxy.dialects.envelope.stream import EnvelopeStream
 from mimic_proxy.dialects.envelope.text import read_json
-from mimic_proxy.relay.body import BodyFields
+from mimic_proxy.http.body import BodyFields
 
 _LINE_TYPES = (b"ndjson", b"jsonl", b"json-seq", b"stream+json", b"json-lines", b"jsonlines")
 _OPEN_TYPES = (b"", b"text/event-stream", b"text/plain", b"application/octet-stream")

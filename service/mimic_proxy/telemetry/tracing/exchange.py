@@ -10,7 +10,7 @@ SERVER             POST /v1/chat/completions   all of it
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mimic_proxy.relay.target import Base
+from mimic_proxy.http.target import Base
 from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.observation import Outcome, TokenWait, Trace
 from mimic_proxy.telemetry.tracing.span import CLIENT, INTERNAL, SERVER, Event, Span, Value, short

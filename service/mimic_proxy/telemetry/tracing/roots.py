@@ -1,6 +1,6 @@
 """Spans that are nobody's part: token refreshes, and what the process does on its own account. Pure."""
 
-from mimic_proxy.relay.target import Base
+from mimic_proxy.http.target import Base
 from mimic_proxy.telemetry.observation import RefreshObservation, SpanLink
 from mimic_proxy.telemetry.tracing.exchange import Clock
 from mimic_proxy.telemetry.tracing.span import CLIENT, INTERNAL, Attributes, Span, Value

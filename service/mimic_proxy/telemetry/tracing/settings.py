@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal, TypeVar
 from urllib.parse import unquote
 
-from mimic_proxy.relay.target import parse_base
+from mimic_proxy.http.target import parse_base
 from mimic_proxy.telemetry.propagation import Propagation
 from mimic_proxy.telemetry.sampling import Sampler, sampler
 from mimic_proxy.telemetry.tracing.span import Limits, Value

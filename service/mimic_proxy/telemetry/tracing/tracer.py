@@ -7,7 +7,7 @@ from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mimic_proxy.relay.target import Base
+from mimic_proxy.http.target import Base
 from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.observation import RefreshObservation, SpanLink, Trace
 from mimic_proxy.telemetry.port import NoSpans, WebSpans

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fakes.inside import inside
 from mimic_proxy.errors import InvalidRequest
-from mimic_proxy.relay.headers import (
+from mimic_proxy.http.headers import (
     MAX_NAMES,
     Names,
     RequestFields,

@@ -10,7 +10,6 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from mimic_proxy.errors import InvalidRequest
-from mimic_proxy.telemetry.observation import RequestParameters
 
 T = TypeVar("T")
 
@@ -35,6 +34,25 @@ class BodyFields(msgspec.Struct, frozen=True, gc=False):
     max_tokens: int | None = None
     """From `max_completion_tokens`, `max_tokens` or `max_output_tokens`, in this order."""
     encoding_format: str | None = None
+
+
+class RequestParameters(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """What a sampled request asked of the model; None for what it did not say. Never content."""
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    stop_count: int | None = None
+    """How many stop sequences; they themselves are content."""
+    seed: int | None = None
+    choice_count: int | None = None
+    output_type: str | None = None
+    """text, json, image or speech (gen_ai.output.type)."""
+    encoding_formats: tuple[str, ...] | None = None
+    dimensions: int | None = None
+    service_tier: str | None = None
 
 
 class _StreamOptions(msgspec.Struct, gc=False):

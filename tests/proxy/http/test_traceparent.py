@@ -2,7 +2,7 @@
 
 import pytest
 
-from mimic_proxy.relay.headers import read_request, request_names
+from mimic_proxy.http.headers import read_request, request_names
 
 IDS = b"-" + b"1" * 32 + b"-" + b"2" * 16
 VALID = b"00" + IDS + b"-01"

@@ -2,7 +2,7 @@
 
 from enum import Enum
 
-from mimic_proxy.relay.headers import ResponseFields
+from mimic_proxy.http.headers import ResponseFields
 
 CHUNKED_LINE = b"transfer-encoding: chunked\r\n"
 CLOSE_LINE = b"connection: close\r\n"

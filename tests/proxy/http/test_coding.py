@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mimic_proxy.relay.coding import decoded
+from mimic_proxy.http.coding import decoded
 
 
 @given(st.binary(max_size=2000))

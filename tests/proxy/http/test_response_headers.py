@@ -3,7 +3,7 @@
 import pytest
 
 from mimic_proxy.errors import MethodNotAllowed, Overloaded, TokenRejected
-from mimic_proxy.relay.headers import (
+from mimic_proxy.http.headers import (
     STATUS_LINES,
     ResponseFields,
     error_fields,

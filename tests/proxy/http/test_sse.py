@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from openai._streaming import SSEDecoder
 
-from mimic_proxy.relay.sse import DEFAULT_LIMIT, Event, Splitter
+from mimic_proxy.http.sse import DEFAULT_LIMIT, Event, Splitter
 
 BOM = b"\xef\xbb\xbf"
 _PIECES = [

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mimic_proxy.errors import InvalidRequest
-from mimic_proxy.relay.body import BodyFields, ask_for_usage, read_fields
+from mimic_proxy.http.body import BodyFields, ask_for_usage, read_fields
 
 
 def test_reads_the_fields_of_a_chat_body() -> None:

@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from mimic_proxy.relay.target import Base, operation_target, parse_base
+from mimic_proxy.http.target import Base, operation_target, parse_base
 
 
 @pytest.mark.parametrize(
