@@ -11,9 +11,17 @@ import pytest
 
 from mimic_operator.cluster.faults import Fault
 from mimic_operator.cluster.metadata import Change
-from mimic_operator.reconcile.asking import AGAIN_SECONDS, LONGEST_ANSWER, MOST_BACKENDS, START_SECONDS, Asking, ask
 from mimic_operator.reconcile.queue import Key
-from mimic_operator.reconcile.readiness import Answer, Place
+from mimic_operator.reconcile.secrets import (
+    AGAIN_SECONDS,
+    LONGEST_ANSWER,
+    MOST_BACKENDS,
+    START_SECONDS,
+    Answer,
+    Asking,
+    Place,
+    ask,
+)
 from mimic_operator.reconcile.store import PodSeen, Store
 from mimic_operator.resource.naming import selector_of
 

@@ -5,9 +5,8 @@ from typing import Any
 import pytest
 
 from mimic_operator.reconcile.denied import FORGET_SECONDS, Refusal, is_due, refusals
-from mimic_operator.reconcile.ownership import Claim
 from mimic_operator.reconcile.store import Entry
-from mimic_operator.reconcile.workload import Ref, seconds_of
+from mimic_operator.reconcile.workload import Claim, Ref, seconds_of
 
 AT = "2026-01-01T00:10:00Z"
 NOW = seconds_of(AT) + 5

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from mimic_operator.reconcile.ownership import Claim, owner_of
-from mimic_operator.reconcile.workload import Counts, Fields, Ref, Workload
+from mimic_operator.reconcile.workload import Claim, Counts, Fields, Ref, Workload, owner_of
 from mimic_operator.resource.spec import LabelSelector
 
 ALL = LabelSelector(match_labels={"ai": "yes"})

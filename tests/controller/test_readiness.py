@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mimic_operator.reconcile.readiness import Answer, answer_of, chosen, place_of, told_before, verdict_of
+from mimic_operator.reconcile.secrets import Answer, answer_of, chosen, place_of, told_before, verdict_of
 from mimic_operator.reconcile.status import NOT_ASKED, Verdict
 
 HELD = Answer(held=True)

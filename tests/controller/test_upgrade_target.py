@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fakes.bad_backends import good
-from mimic_operator.reconcile.revisions import ANNOTATION_DEFAULTS, Target, as_kept, target_of
+from mimic_operator.reconcile.plan import ANNOTATION_DEFAULTS, Target, as_kept, target_of
 from mimic_operator.reconcile.store import ChildSeen
 from mimic_operator.resource.backend import Backend, parse
 from mimic_operator.resource.container import ProxyDefaults

@@ -1,5 +1,6 @@
 """The kinds that the operator works with, and where the API server has them."""
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -74,6 +75,7 @@ CHILDREN = (
 )
 """What a backend owns; the last is there only where the Prometheus operator is."""
 KINDS = {(kind.api_version, kind.kind): kind for kind in (BACKEND, *CHILDREN, *WORKLOADS, SECRET, LEASE)}
+KIND_BY_NAME: Mapping[str, Kind] = {kind.kind: kind for kind in KINDS.values()}
 
 
 _VERBS = ["delete", "get", "global_list", "global_watch", "list", "patch", "post", "put", "watch"]

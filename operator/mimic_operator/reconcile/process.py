@@ -15,14 +15,13 @@ from mimic_operator.cluster.leader import Election
 from mimic_operator.cluster.metadata import MetadataReader
 from mimic_operator.errors import OperatorError
 from mimic_operator.reconcile import handlers
-from mimic_operator.reconcile.announce import Announcer
-from mimic_operator.reconcile.asking import Asking
-from mimic_operator.reconcile.children import Children
+from mimic_operator.reconcile.apply import Children, Slots
 from mimic_operator.reconcile.denied import Denied
 from mimic_operator.reconcile.missing import Missing
 from mimic_operator.reconcile.queue import Backoff, Key, Outcome, WorkQueue
 from mimic_operator.reconcile.reconciler import Reconciler
-from mimic_operator.reconcile.slots import Slots
+from mimic_operator.reconcile.report import Announcer
+from mimic_operator.reconcile.secrets import Asking
 from mimic_operator.reconcile.store import Store
 from mimic_operator.reconcile.trust import Trust
 from mimic_operator.reconcile.turns import Turns

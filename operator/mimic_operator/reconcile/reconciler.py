@@ -5,21 +5,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mimic_operator.cluster.client import Cluster
-from mimic_operator.cluster.kinds import BACKEND
-from mimic_operator.reconcile.announce import Announcer
-from mimic_operator.reconcile.children import KIND_BY_NAME, Children
-from mimic_operator.reconcile.keeping import Keeping
-from mimic_operator.reconcile.looking import NO_PLACE, Looking
+from mimic_operator.cluster.kinds import BACKEND, KIND_BY_NAME
+from mimic_operator.reconcile.apply import Children, Keeping, Slots, Writing
 from mimic_operator.reconcile.manifests import desired
-from mimic_operator.reconcile.memory import Memory
+from mimic_operator.reconcile.observe import NO_PLACE, Looking, Memory
+from mimic_operator.reconcile.plan import Target, as_kept, needed, stored_form, target_of
 from mimic_operator.reconcile.queue import Key
-from mimic_operator.reconcile.reporting import Named, Reporting
-from mimic_operator.reconcile.revisions import Target, as_kept, needed, stored_form, target_of
+from mimic_operator.reconcile.report import Announcer, Named, Reporting
 from mimic_operator.reconcile.rollout import Situation
-from mimic_operator.reconcile.slots import Slots
 from mimic_operator.reconcile.status import Verdict
 from mimic_operator.reconcile.store import ChildSeen, Entry, Store
-from mimic_operator.reconcile.writing import Writing
 from mimic_operator.resource.backend import Backend
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.revision import Revision

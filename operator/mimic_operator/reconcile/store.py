@@ -12,9 +12,8 @@ import msgspec
 
 from mimic_operator.cluster.metadata import Change, Metadata
 from mimic_operator.errors import InvalidBackend, Problem
-from mimic_operator.reconcile.ownership import Claim
 from mimic_operator.reconcile.queue import Key
-from mimic_operator.reconcile.workload import Ref, Workload
+from mimic_operator.reconcile.workload import Claim, Ref, Workload
 from mimic_operator.resource.backend import Backend, parse
 from mimic_operator.resource.naming import (
     ANNOTATION_BACKEND,

@@ -3,7 +3,7 @@
 Read from the object as the API server gives it; nothing of its pod specification is kept.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from mimic_operator.resource.naming import (
     LABEL_MANAGED,
     MANAGER_WORKLOADS,
 )
+from mimic_operator.resource.spec import LabelSelector
 
 Standing = Literal["Paused", "OnDelete", "Partitioned", "Zero", "CronJob"]
 """Why a written template restarts nothing (kubernetes.md, decided case 4)."""
@@ -216,3 +217,41 @@ def fields_to_apply(workload: Workload, fields: Fields | None) -> dict[str, Any]
     }
     inner = {"template": template}
     return manifest | {"spec": {"jobTemplate": {"spec": inner}} if workload.ref.kind == "CronJob" else inner}
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one MimicBackend says about workloads of its namespace. selector: None selects nothing."""
+
+    name: str
+    created: str
+    selector: LabelSelector | None
+    valid: bool = True
+    """An invalid one keeps what it has until it is mended, and gets nothing new."""
+
+
+def owner_of(workload: Workload, claims: Iterable[Claim]) -> str | None:
+    """The one backend that writes to a workload (decided cases 1 and 3); None: the operator leaves it alone.
+
+    It is the one that the workload's annotation names, else the one that the operator has written already, else the
+    oldest whose selector matches; of the same age the first by name. What a user has written stands.
+    """
+    if workload.controlled:
+        return None
+    claims = tuple(claims)
+    matching = sorted((claim.created, claim.name) for claim in claims if _selects(claim, workload))
+    names = [name for _, name in matching]
+    named, by_user = workload.chosen, True
+    if named is None:
+        named, by_user = workload.fields.backend, not (workload.applied and workload.fields.managed)
+    if named is not None:
+        kept = any(claim.name == named and not claim.valid for claim in claims) and not by_user
+        if named in names or kept:
+            return named
+        if by_user:
+            return None
+    return names[0] if names else None
+
+
+def _selects(claim: Claim, workload: Workload) -> bool:
+    return claim.valid and claim.selector is not None and claim.selector.matches(workload.labels)
