@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from mimic_operator.definition import definition_yaml
+from mimic_operator.cli.crd import definition_yaml
 from reference import chart_values, injection, mimicbackend, names, settings
 
 ROOT = Path(__file__).resolve().parent.parent

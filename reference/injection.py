@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from mimic_operator.admission.outcomes import OUTCOMES, REMARKS, Outcome, Verdict
+from mimic_operator.webhook.outcomes import OUTCOMES, REMARKS, Outcome, Verdict
 
 HEAD = """\
 # What becomes of a pod

@@ -8,11 +8,11 @@ from typing import get_args
 import pytest
 
 from mimic_operator import reconcile
-from mimic_operator.admission.outcomes import OUTCOMES, REMARKS
 from mimic_operator.reconcile.rollout import Phase
 from mimic_operator.resource import naming
 from mimic_operator.resource.cautions import INSECURE
 from mimic_operator.resource.cautions import WORDS as CAUTIONS
+from mimic_operator.webhook.outcomes import OUTCOMES, REMARKS
 from mimic_proxy.configuration import grants
 from mimic_proxy.configuration.presets import PRESETS
 from mimic_proxy.settings import READERS, SECRETS

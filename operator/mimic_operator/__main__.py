@@ -35,13 +35,13 @@ COMMANDS = (
     Command(
         "reconciler", "make the cluster what its MimicBackends say; several may run, one works", "reconcile.command"
     ),
-    Command("webhook", "answer the API server's admission reviews", "admission.process"),
-    Command("render", "show what MimicBackends become, without a cluster", "render"),
-    Command("inject", "show what injection makes of pods, and why, without a cluster", "admission.command"),
+    Command("webhook", "answer the API server's admission reviews", "webhook.process"),
+    Command("render", "show what MimicBackends become, without a cluster", "cli.render"),
+    Command("inject", "show what injection makes of pods, and why, without a cluster", "cli.inject"),
     Command(
         "release", "take Mimic's fields off all workloads, before the operator is uninstalled", "reconcile.release"
     ),
-    Command("crd", "print the CustomResourceDefinition", "definition"),
+    Command("crd", "print the CustomResourceDefinition", "cli.crd"),
 )
 
 

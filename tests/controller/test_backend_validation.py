@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from fakes.manifests import DEFAULTS, Manifest, backend, shared
-from mimic_operator.admission.choose import candidate
-from mimic_operator.admission.validate import judge
-from mimic_operator.explain import explain
+from mimic_operator.cli.render import explain
 from mimic_operator.resource.backend import parse
 from mimic_operator.resource.cautions import WORDS, cautions
 from mimic_operator.resource.revision import revision_of
+from mimic_operator.webhook.decide import candidate
+from mimic_operator.webhook.validate import judge
 
 DEFAULT = {"default": True}
 NEWER = {"image": {"tag": "2.0"}}

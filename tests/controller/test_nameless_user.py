@@ -3,8 +3,8 @@
 import kopf
 import pytest
 
-from mimic_operator.admission import handlers as admission
 from mimic_operator.reconcile import handlers as reconcile
+from mimic_operator.webhook import handlers as admission
 
 
 @pytest.fixture

@@ -5,16 +5,16 @@ from typing import get_args
 import pytest
 from prometheus_client import CollectorRegistry
 
-from mimic_operator.admission import handlers
-from mimic_operator.admission.inject import Door
-from mimic_operator.admission.outcomes import OUTCOMES, Verdict
-from mimic_operator.admission.process import possible_ends
 from mimic_operator.cluster.faults import Reason
 from mimic_operator.reconcile.queue import Key
 from mimic_operator.telemetry import catalogue
 from mimic_operator.telemetry.admissions import AdmissionMetrics
 from mimic_operator.telemetry.exposition import process_registry
 from mimic_operator.telemetry.reconciles import ReconcileMetrics
+from mimic_operator.webhook import handlers
+from mimic_operator.webhook.decide import Door
+from mimic_operator.webhook.outcomes import OUTCOMES, Verdict
+from mimic_operator.webhook.process import possible_ends
 
 A, B = Key("shop", "a"), Key("shop", "b")
 

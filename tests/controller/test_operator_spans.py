@@ -13,15 +13,14 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import StatusCode, get_current_span
 
-from mimic_operator.admission.inject import Decision, softened
-from mimic_operator.admission.outcomes import OUTCOMES
-from mimic_operator.admission.reply import Reply
-from mimic_operator.admission.reviewed import Reviewed
 from mimic_operator.cluster.faults import Fault
 from mimic_operator.reconcile.queue import Key, Outcome
 from mimic_operator.reconcile.turns import Turns
 from mimic_operator.telemetry.logs import record_json
 from mimic_operator.telemetry.spans import OFF, Spans
+from mimic_operator.webhook.decide import Decision, softened
+from mimic_operator.webhook.outcomes import OUTCOMES
+from mimic_operator.webhook.review import Reply, Reviewed
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 KEY = Key("shop", "corp")

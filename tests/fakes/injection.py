@@ -8,12 +8,11 @@ from typing import Any
 import jsonpatch
 
 from fakes.manifests import DEFAULTS, Manifest
-from mimic_operator.admission.choose import Place, candidate
-from mimic_operator.admission.inject import Decision, Request, decide
-from mimic_operator.admission.patch import patch
 from mimic_operator.errors import InvalidBackend
 from mimic_operator.resource.backend import parse
 from mimic_operator.resource.revision import Revision, revision_of
+from mimic_operator.webhook.decide import Decision, Place, Request, candidate, decide
+from mimic_operator.webhook.mutate import patch
 
 SHOP = Place("shop")
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from fakes.rule_trial import Firing, Series, Values, complaints, growing, scraped_operator, steady, steps, trial
-from mimic_operator.admission.outcomes import OUTCOMES
 from mimic_operator.telemetry.catalogue import CLOSED, DEGRADATIONS, FAULTS
+from mimic_operator.webhook.outcomes import OUTCOMES
 from observability.places import RULES
 
 FILES = (RULES / "operator.yaml", RULES / "operator-absent.yaml")

@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from mimic_operator.admission.certificates import Certificates, Pair, ends, renewed, service_names
 from mimic_operator.cluster.client import Cluster
 from mimic_operator.cluster.faults import Fault
 from mimic_operator.cluster.kinds import MUTATING, SECRET, VALIDATING, Kind
 from mimic_operator.cluster.metadata import Change, Informer, MetadataReader
 from mimic_operator.reconcile.queue import Backoff
 from mimic_operator.resource.naming import GROUP, LABEL_COMPONENT, MANAGER
+from mimic_operator.webhook.certificates import Certificates, Pair, ends, renewed, service_names
 
 logger = logging.getLogger("mimic.certificate")
 

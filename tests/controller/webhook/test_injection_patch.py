@@ -7,8 +7,7 @@ import pytest
 from fakes.injection import SHOP, admit
 from fakes.manifests import backend, container, pod, shared
 from fakes.restricted import violations
-from mimic_operator.admission.choose import Place
-from mimic_operator.admission.inject import Request
+from mimic_operator.webhook.decide import Place, Request
 
 CORP = backend()
 URL = "http://127.0.0.1:18480/v1"

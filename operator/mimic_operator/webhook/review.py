@@ -1,19 +1,38 @@
-"""One review from end to end: look up, decide, and say it as the API server understands it; within a time budget."""
+"""Turns one AdmissionReview into a decision and back, within a time budget."""
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
-from mimic_operator.admission.choose import Candidate
-from mimic_operator.admission.index import Name
-from mimic_operator.admission.inject import Decision, Door, Request, decide, end, softened
-from mimic_operator.admission.lookup import Lookup
-from mimic_operator.admission.outcomes import Verdict
-from mimic_operator.admission.patch import patch
-from mimic_operator.admission.pod_shape import malformed
 from mimic_operator.cluster.faults import Fault
+from mimic_operator.telemetry.spans import Attributes, Spans, review
+from mimic_operator.webhook import pods
+from mimic_operator.webhook.decide import Candidate, Decision, Door, Request, decide, end, softened
+from mimic_operator.webhook.lookup import Lookup, Name
+from mimic_operator.webhook.mutate import patch
+from mimic_operator.webhook.outcomes import Verdict
+from mimic_operator.webhook.pods import malformed
+
+
+@dataclass(slots=True)
+class Reply:
+    """operations: RFC 6902, for the answer. decision and owner: for the Event that follows it."""
+
+    operations: list[dict[str, Any]] = field(default_factory=list)
+    decision: Decision | None = None
+    pod: dict[str, Any] = field(default_factory=dict)
+    """Its metadata, and nothing else of it."""
+    namespace: str = ""
+    dry_run: bool = False
+    verdict: str = ""
+
+
+REPLY: ContextVar[Reply] = ContextVar("reply")
+
 
 logger = logging.getLogger("mimic.admission")
 BUDGET_SECONDS = 2.0
@@ -69,3 +88,42 @@ def warnings(decision: Decision, *, dry_run: bool) -> list[str]:
 def refusal(decision: Decision) -> str:
     """What the user reads instead of a pod."""
     return f"Mimic, {decision.reason}: {decision.sentence}"
+
+
+TROUBLE = ("Undecided", "Failed")
+"""Reasons that are the operator's own trouble; a denial is an answer like any other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewed:
+    spans: Spans
+
+    @contextmanager
+    def review(self, handler: str, headers: Mapping[str, str], reply: Reply) -> Iterator[None]:
+        """headers: of the request, which may name a parent. reply: is read at the end."""
+        begun = self.spans.admission(handler, headers)
+        error = "internal"
+        try:
+            yield
+            decision = reply.decision
+            error = decision.reason if decision is not None and decision.reason in TROUBLE else ""
+        finally:
+            begun.tell(_said(reply))
+            begun.end(error)
+
+
+def _said(reply: Reply) -> Attributes:
+    decision = reply.decision
+    if decision is None:
+        return review(verdict=reply.verdict)
+    owner = pods.controller(reply.pod) or {}
+    return review(
+        verdict=str(decision.verdict),
+        reason=decision.reason,
+        remarks=[each.word for each in decision.remarks],
+        namespace=reply.namespace,
+        backend=decision.backend,
+        revision=decision.fit.revision.name if decision.fit is not None else "",
+        workload=f"{owner.get('kind')}/{owner.get('name')}" if owner else "",
+        dry_run=reply.dry_run,
+    )

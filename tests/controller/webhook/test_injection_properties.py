@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from fakes.injection import SHOP, Cluster
 from fakes.manifests import Manifest, backend, container, pod, shared
 from fakes.restricted import violations
-from mimic_operator.admission.choose import Place
-from mimic_operator.admission.inject import Request
+from mimic_operator.webhook.decide import Place, Request
 
 PARTS, EXAMPLES, CLUSTERS, PODS = 5, 50, 4, 10
 PORTS = [80, 8000, 18480, 18481, 18482, 18483, 18499]

@@ -8,7 +8,7 @@ import pytest
 
 from fakes.injection import admit
 from fakes.manifests import Manifest, backend, container, pod, shared
-from mimic_operator.admission.pod_shape import POD, malformed
+from mimic_operator.webhook.pods import POD, malformed
 
 REQUIRED = {
     "spec": {"spec": None},

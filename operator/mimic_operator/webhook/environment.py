@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mimic_operator.admission.outcomes import REMARKS
-from mimic_operator.admission.pods import Container
 from mimic_operator.resource.spec import InjectedEnv
+from mimic_operator.webhook.outcomes import REMARKS
+from mimic_operator.webhook.pods import Container
 
 PLACEHOLDER_KEY = "mimic"
 """SDKs insist on a key; the proxy takes any, unless it is a shared one that knows its callers."""

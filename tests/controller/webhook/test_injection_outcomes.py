@@ -8,11 +8,10 @@ import pytest
 
 from fakes.injection import SHOP, admit
 from fakes.manifests import DEFAULTS, backend, container, pod, shared
-from mimic_operator.admission.choose import Place
-from mimic_operator.admission.inject import Request
-from mimic_operator.admission.outcomes import OUTCOMES, REMARKS, Verdict
 from mimic_operator.resource.backend import parse
 from mimic_operator.resource.revision import revision_of
+from mimic_operator.webhook.decide import Place, Request
+from mimic_operator.webhook.outcomes import OUTCOMES, REMARKS, Verdict
 
 CORP, SPARE = backend("corp"), backend("spare")
 CURRENT = revision_of(parse(CORP), DEFAULTS).name

@@ -1,18 +1,162 @@
-"""One decision on one pod: whether it gets the proxy, why, and in which shape. Nothing is changed here, see `patch`."""
+"""Decides on one pod: which backend, whether it gets the proxy, why, and in which shape; `mutate` then changes it."""
 
+import dataclasses
+import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from mimic_operator.admission import pods
-from mimic_operator.admission.choose import Candidate, Place, Refusal, choose, is_name, refuse
-from mimic_operator.admission.environment import LOOPBACK, Remarked, Told, change, lacks_key, remark
-from mimic_operator.admission.keys import unknown_keys
-from mimic_operator.admission.outcomes import OUTCOMES, Outcome, Verdict
+from mimic_operator.errors import InvalidBackend
 from mimic_operator.resource import naming
-from mimic_operator.resource.patterns import DATA_KEY
+from mimic_operator.resource.backend import parse
+from mimic_operator.resource.naming import ANNOTATION_BACKEND, ANNOTATION_REVISION
+from mimic_operator.resource.patterns import DATA_KEY, OBJECT_NAME
 from mimic_operator.resource.revision import Revision
+from mimic_operator.resource.spec import AllowedNamespaces
+from mimic_operator.webhook import pods
+from mimic_operator.webhook.environment import LOOPBACK, Remarked, Told, change, lacks_key, remark
+from mimic_operator.webhook.outcomes import OUTCOMES, Outcome, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a pod is made: its namespace, with what is written on it."""
+
+    name: str
+    labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    annotations: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What the choice has to know of a MimicBackend; all else stands in its revision."""
+
+    namespace: str
+    name: str
+    mode: str
+    default: bool
+    suspended: bool
+    problem: str
+    """What is wrong with its spec, empty if nothing is."""
+    revision: str
+    """The current one, which status names; empty until there is one."""
+    allowed: AllowedNamespaces | None = None
+    """Of Deployment mode; None if the spec is invalid."""
+    needs_key: bool = False
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+def candidate(manifest: Mapping[str, Any]) -> Candidate:
+    """Read one from the resource as the API server sends it. An invalid spec is no error: its revision may be good."""
+    metadata, given = manifest.get("metadata") or {}, manifest.get("spec") or {}
+    problem, allowed, needs_key = "", None, False
+    try:
+        backend = parse(manifest)
+        allowed, needs_key = backend.deployment.allowed_namespaces, backend.deployment.client_auth is not None
+    except InvalidBackend as invalid:
+        first = invalid.problems[0]
+        problem = f"{first.path} {first.sentence}"
+    injection = given.get("injection") or {}
+    return Candidate(
+        namespace=str(metadata.get("namespace") or "default"),
+        name=str(metadata.get("name") or ""),
+        mode=str(given.get("mode") or "Sidecar"),
+        default=injection.get("default") is True,
+        suspended=given.get("suspend") is True,
+        problem=problem,
+        revision=str((manifest.get("status") or {}).get("currentRevision") or ""),
+        allowed=allowed,
+        needs_key=needs_key,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """No backend: an outcome, and what its sentence is filled with."""
+
+    outcome: Outcome
+    names: Mapping[str, str]
+
+    @property
+    def sentence(self) -> str:
+        return self.outcome.sentence.format_map(self.names)
+
+
+def refuse(word: str, **names: object) -> Refusal:
+    return Refusal(OUTCOMES[word], {key: str(value) for key, value in names.items()})
+
+
+def named_backend(pod: pods.Pod, namespace: str) -> tuple[str, str] | None:
+    """Namespace and name that the annotation gives; None if there is none. Raises ValueError with a remedy."""
+    text = pods.annotations(pod).get(ANNOTATION_BACKEND)
+    if text is None:
+        return None
+    where, separator, name = text.rpartition("/")
+    found = (where if separator else namespace, name)
+    if not all(is_name(part) for part in found):
+        raise ValueError("it holds the name of a MimicBackend, NAME or NAMESPACE/NAME.")
+    return found
+
+
+def is_name(text: str) -> bool:
+    """Whether an object can have it; whatever else comes from a pod must not get into a path of the API."""
+    return len(text) <= 253 and OBJECT_NAME.allows(text)
+
+
+def choose(pod: pods.Pod, place: Place, candidates: Sequence[Candidate]) -> Candidate | Refusal:
+    """The backend of a pod among `candidates`, which may be of several namespaces."""
+    try:
+        named = named_backend(pod, place.name)
+    except ValueError as wrong:
+        return refuse("BadAnnotation", annotation=ANNOTATION_BACKEND, remedy=wrong)
+    if not is_name(pods.annotations(pod).get(ANNOTATION_REVISION) or "none"):
+        remedy = "it holds a revision's name, which the operator writes. Remove it, and pods get the current one."
+        return refuse("BadAnnotation", annotation=ANNOTATION_REVISION, remedy=remedy)
+    if named is None:
+        return _unnamed(place, candidates)
+    own = sorted(found.name for found in candidates if found.namespace == place.name)
+    found = next((each for each in candidates if (each.namespace, each.name) == named), None)
+    if found is None:
+        backend = named[1] if named[0] == place.name else "/".join(named)
+        remedy = f"There are: {', '.join(own)}." if own else f"The namespace {place.name} has none."
+        return refuse("UnknownBackend", backend=backend, remedy=remedy)
+    if found.namespace == place.name:
+        return found
+    if found.mode != "Deployment":
+        return refuse("OtherNamespace", backend=found.full_name, namespace=place.name)
+    if found.allowed is None:
+        return refuse("InvalidBackend", backend=found.full_name, problem=found.problem)
+    if not _admits(found.allowed, place):
+        return refuse("NotAllowed", backend=found.full_name, namespace=place.name)
+    return found
+
+
+def _unnamed(place: Place, candidates: Sequence[Candidate]) -> Candidate | Refusal:
+    own = sorted((each for each in candidates if each.namespace == place.name), key=lambda each: each.name)
+    defaults = [each for each in own if each.default]
+    sidecars = [each for each in own if each.mode == "Sidecar"]
+    if len(defaults) > 1:
+        return refuse("TwoDefaults", namespace=place.name, names=_list(defaults))
+    if chosen := defaults or (sidecars if len(sidecars) == 1 else []):
+        return chosen[0]
+    if sidecars:
+        return refuse("SeveralBackends", namespace=place.name, names=_list(sidecars))
+    return refuse("NoBackend", namespace=place.name)
+
+
+def _list(candidates: Sequence[Candidate]) -> str:
+    return ", ".join(each.name for each in candidates)
+
+
+def _admits(allowed: AllowedNamespaces, place: Place) -> bool:
+    if allowed.from_ == "Selector":
+        return allowed.selector is not None and allowed.selector.matches(place.labels)
+    return allowed.from_ == "All"
+
 
 NATIVE_SINCE = (1, 32)
 """From here on every kubelet that the skew policy allows has native sidecars (1.29)."""
@@ -326,3 +470,43 @@ def _circumstances(pod: pods.Pod, request: Request, found: Decision) -> Iterator
         yield remark("NamespaceEntry")
     if request.dry_run:
         yield remark("DryRun")
+
+
+LABELS = (naming.LABEL_INJECT, naming.LABEL_MANAGED, naming.LABEL_COMPONENT)
+ANNOTATIONS = (
+    naming.ANNOTATION_BACKEND,
+    naming.ANNOTATION_REVISION,
+    naming.ANNOTATION_RETRY_AT,
+    naming.ANNOTATION_CLIENT_KEY_SECRET,
+)
+WRITTEN = (naming.ANNOTATION_CONFIG_HASH, naming.ANNOTATION_TEMPLATE_HASH, naming.ANNOTATION_PORT)
+"""By the webhook, into pods; on a pod that comes without the proxy they say nothing."""
+FIELDS = {naming.ANNOTATION_PORT: "spec.injection.port of the MimicBackend chooses it."}
+NAMESPACES = {naming.LABEL_INJECTION: "It is a label of namespaces; on pods it is mimic.dev/inject."}
+
+
+def unknown_keys(pod: pods.Pod, *, injected: bool) -> Iterator[Remarked]:
+    """injected: the pod came with the proxy in it, and with what the webhook wrote then."""
+    labels, annotations = pods.labels(pod), pods.annotations(pod)
+    yield from _unknown("Label", labels, LABELS, "annotation", ANNOTATIONS)
+    known = (*ANNOTATIONS, *WRITTEN) if injected else ANNOTATIONS
+    yield from _unknown("Annotation", annotations, known, "label", LABELS)
+
+
+def _unknown(
+    where: str, given: Mapping[str, str], known: tuple[str, ...], other: str, others: tuple[str, ...]
+) -> Iterator[Remarked]:
+    for key in sorted(given):
+        if key.startswith(f"{naming.GROUP}/") and key not in known:
+            yield remark("UnknownKey", where=where, key=key, remedy=_remedy(key, known, other, others))
+
+
+def _remedy(key: str, known: tuple[str, ...], other: str, others: tuple[str, ...]) -> str:
+    if key in others:
+        return f"Set it as {'an' if other == 'annotation' else 'a'} {other}."
+    if key in NAMESPACES:
+        return NAMESPACES[key]
+    if key in WRITTEN:
+        return f"Mimic writes it itself. {FIELDS.get(key, '')}".strip()
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"Did you mean {near[0]}?" if near else ""

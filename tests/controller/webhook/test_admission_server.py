@@ -12,9 +12,9 @@ import pytest
 import trustme
 
 from fakes.manifests import Manifest, pod
-from mimic_operator.admission import incoming, server
-from mimic_operator.admission.handlers import PATHS
-from mimic_operator.admission.server import Server
+from mimic_operator.webhook import server
+from mimic_operator.webhook.handlers import PATHS
+from mimic_operator.webhook.server import Server
 
 PLANTED = "planted"
 POD = {"group": "", "version": "v1", "resource": "pods"}
@@ -148,7 +148,7 @@ async def test_a_pod_stands_in_the_namespace_of_its_request(client: httpx2.Async
 async def test_a_body_that_does_not_come_is_given_up(
     client: httpx2.AsyncClient, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(incoming, "READ_SECONDS", 0.05)
+    monkeypatch.setattr(server, "READ_SECONDS", 0.05)
     reader, writer = await asyncio.open_connection("127.0.0.1", endpoint.server.port, ssl=endpoint.trusting)
     writer.write(b"POST /pods HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{")
     assert b" 408 " in await asyncio.wait_for(reader.readline(), 10)

@@ -3,7 +3,7 @@
 import argparse
 import io
 
-from mimic_operator.manifest_files import write_manifests
+from mimic_operator.cli.manifest_files import write_manifests
 from mimic_operator.resource.crd import definition
 from mimic_operator.surroundings import Surroundings
 

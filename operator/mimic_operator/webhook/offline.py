@@ -7,16 +7,15 @@ from typing import Any
 
 import jsonpatch
 
-from mimic_operator.admission.choose import Candidate, Place, candidate
-from mimic_operator.admission.inject import Decision, Request, decide
-from mimic_operator.admission.outcomes import Verdict
-from mimic_operator.admission.patch import Operation, patch
-from mimic_operator.admission.pod_shape import malformed, malformed_metadata
 from mimic_operator.errors import InputError
 from mimic_operator.resource import naming
 from mimic_operator.resource.backend import Backend, parse
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.revision import Revision, revision_of
+from mimic_operator.webhook.decide import Candidate, Decision, Place, Request, candidate, decide
+from mimic_operator.webhook.mutate import Operation, patch
+from mimic_operator.webhook.outcomes import Verdict
+from mimic_operator.webhook.pods import malformed, malformed_metadata
 
 Manifest = dict[str, Any]
 TEMPLATES: Mapping[str, tuple[str, ...]] = {

@@ -7,8 +7,8 @@ import pytest
 
 from fakes.injection import admit
 from fakes.manifests import Manifest, backend, pod
-from mimic_operator.admission.events import MOST_WAITING, QUIET_SECONDS, Announcer
 from mimic_operator.cluster.faults import Fault
+from mimic_operator.webhook.events import MOST_WAITING, QUIET_SECONDS, Announcer
 
 INJECTED = admit(pod(), backend()).decision
 DENIED = admit(pod(), backend("a"), backend("b")).decision

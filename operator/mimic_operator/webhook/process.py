@@ -11,17 +11,6 @@ from typing import Any
 
 from lightkube import KubeConfig
 
-from mimic_operator.admission import handlers
-from mimic_operator.admission.events import Announcer
-from mimic_operator.admission.index import Index, Name
-from mimic_operator.admission.inject import Decision, Door, softened
-from mimic_operator.admission.lookup import Lookup
-from mimic_operator.admission.outcomes import OUTCOMES
-from mimic_operator.admission.reply import Reply
-from mimic_operator.admission.review import Reviewer
-from mimic_operator.admission.reviewed import Reviewed
-from mimic_operator.admission.served import ServedCertificate
-from mimic_operator.admission.server import Server
 from mimic_operator.cluster.client import Cluster
 from mimic_operator.cluster.config import cluster_config
 from mimic_operator.cluster.faults import Fault
@@ -38,6 +27,14 @@ from mimic_operator.telemetry.health import serving
 from mimic_operator.telemetry.logs import configure, logger
 from mimic_operator.telemetry.process import Telemetry, run_to_its_end
 from mimic_operator.telemetry.spans import Spans
+from mimic_operator.webhook import handlers
+from mimic_operator.webhook.decide import Decision, Door, softened
+from mimic_operator.webhook.events import Announcer
+from mimic_operator.webhook.lookup import Index, Lookup, Name
+from mimic_operator.webhook.outcomes import OUTCOMES
+from mimic_operator.webhook.review import Reply, Reviewed, Reviewer
+from mimic_operator.webhook.served import ServedCertificate
+from mimic_operator.webhook.server import Server
 
 COMPARE_SECONDS = 60.0
 """The index against a list: what kopf did not hear of goes."""

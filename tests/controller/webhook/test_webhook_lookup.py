@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 
 from fakes.manifests import DEFAULTS, Manifest, backend, container, pod, shared
-from mimic_operator.admission.index import Index, Name
-from mimic_operator.admission.lookup import Lookup
-from mimic_operator.admission.outcomes import Verdict
-from mimic_operator.admission.review import BUDGET_SECONDS, Reviewer, operations, warnings
 from mimic_operator.cluster.faults import Fault
 from mimic_operator.reconcile.manifests import controller_revision
 from mimic_operator.resource.backend import parse
 from mimic_operator.resource.revision import revision_of
+from mimic_operator.webhook.lookup import Index, Lookup, Name
+from mimic_operator.webhook.outcomes import Verdict
+from mimic_operator.webhook.review import BUDGET_SECONDS, Reviewer, operations, warnings
 
 REVISION = revision_of(parse(backend()), DEFAULTS)
 CURRENT = {"currentRevision": REVISION.name}
@@ -159,7 +158,7 @@ async def test_the_budget_ends_a_review_that_waits():
 
 
 def test_the_budget_ends_before_the_api_server_gives_up_whatever_the_chart_is_told():
-    schema = json.loads((Path(__file__).parents[2] / "helm" / "mimic" / "values.schema.json").read_text("utf-8"))
+    schema = json.loads((Path(__file__).parents[3] / "helm" / "mimic" / "values.schema.json").read_text("utf-8"))
     shortest = schema["properties"]["webhook"]["properties"]["timeoutSeconds"]["minimum"]
     assert shortest > BUDGET_SECONDS
 

@@ -7,16 +7,15 @@ from typing import Any
 import kopf
 from lightkube import KubeConfig
 
-from mimic_operator.admission.index import Index, Name
-from mimic_operator.admission.inject import Door
-from mimic_operator.admission.outcomes import Verdict
-from mimic_operator.admission.reply import REPLY
-from mimic_operator.admission.review import Reviewer, operations, refusal
-from mimic_operator.admission.review import warnings as said
-from mimic_operator.admission.validate import judge
 from mimic_operator.cluster.connection import IDENTITY, configure, connection
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.naming import GROUP, LABEL_COMPONENT, PLURAL, VERSION
+from mimic_operator.webhook.decide import Door
+from mimic_operator.webhook.lookup import Index, Name
+from mimic_operator.webhook.outcomes import Verdict
+from mimic_operator.webhook.review import REPLY, Reviewer, operations, refusal
+from mimic_operator.webhook.review import warnings as said
+from mimic_operator.webhook.validate import judge
 
 PODS, NAMESPACE_PODS, BACKENDS = "pods", "namespace-pods", "backends"
 """Paths of the webhook, and kopf's ids of the handlers."""

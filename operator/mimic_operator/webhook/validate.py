@@ -4,12 +4,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mimic_operator.admission.choose import Candidate, candidate
 from mimic_operator.errors import InvalidBackend
 from mimic_operator.resource.backend import Backend, parse
 from mimic_operator.resource.cautions import cautions
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.revision import revision_of
+from mimic_operator.webhook.decide import Candidate, candidate
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
-from mimic_operator.admission.certificates import ends
 from mimic_operator.errors import OperatorError
+from mimic_operator.webhook.certificates import ends
 
 logger = logging.getLogger("mimic.certificate")
 CERTIFICATE, KEY = "tls.crt", "tls.key"

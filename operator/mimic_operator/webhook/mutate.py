@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from copy import deepcopy
 from typing import Any
 
-from mimic_operator.admission import pods
-from mimic_operator.admission.environment import change
-from mimic_operator.admission.inject import DRAIN_SECONDS, Decision, Fit
 from mimic_operator.resource import naming
 from mimic_operator.resource.container import at_ports, guaranteed, native, plain
 from mimic_operator.resource.quantity import amount
+from mimic_operator.webhook import pods
+from mimic_operator.webhook.decide import DRAIN_SECONDS, Decision, Fit
+from mimic_operator.webhook.environment import change
 
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 GUARANTEED_CPU = "250m"

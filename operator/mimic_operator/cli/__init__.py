@@ -1,0 +1,1 @@
+"""The commands of `mimic-operator`: arguments, output, exit codes."""

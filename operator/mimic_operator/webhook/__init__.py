@@ -1,0 +1,1 @@
+"""Admission: what the API server asks before it stores pods and MimicBackends."""
