@@ -1,4 +1,4 @@
-"""docs/reference/settings.md: every setting as its field in `mimic_proxy.settings` describes it. Pure.
+"""docs/reference/settings.md: every setting as its field in `mimic_proxy.settings.fields` describes it. Pure.
 
 What a setting means is the docstring below its field; the comment above a group of fields is its heading.
 """
@@ -11,9 +11,9 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from mimic_proxy import settings
-from mimic_proxy.configuration import envelope, grants, presets, values
-from mimic_proxy.settings import HINTS, READERS, SECRETS, Settings
+from mimic_proxy.settings import envelope, grants, presets, values
+from mimic_proxy.settings import fields as settings
+from mimic_proxy.settings.fields import HINTS, READERS, SECRETS, Settings
 
 HEADING = re.compile(r"    # ([A-Z][^.]*)\.")
 KINDS: dict[values.Reader, str] = {
@@ -55,7 +55,7 @@ when it changes. 0 seconds switch a limit off. Telemetry takes the standard `OTE
 Where grants are named, a setting is for these alone; those in bold need it. [tokens.md](../tokens.md) tells of grants
 and presets.
 
-This page is written by `make reference` from `service/mimic_proxy/settings.py`.
+This page is written by `make reference` from `service/mimic_proxy/settings/fields.py`.
 """
 ASKING = tuple(grant for grant in grants.NEEDED if grant not in grants.WITHOUT_SERVICE)
 
@@ -157,7 +157,7 @@ def _heading(lines: list[str], after: int, before: int) -> str | None:
 def _docstring(statement: ast.stmt | None, name: str) -> str:
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
         return " ".join(str(statement.value.value).split())
-    raise ValueError(f"{name} has no docstring in mimic_proxy/settings.py: say in one sentence what it means")
+    raise ValueError(f"{name} has no docstring in mimic_proxy/settings/fields.py: say in one sentence what it means")
 
 
 def _plain(hint: Any) -> str:

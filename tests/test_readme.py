@@ -12,7 +12,7 @@ import pytest
 
 from conformance.demo_process import demo
 from mimic_proxy import errors
-from mimic_proxy.settings import Settings, load
+from mimic_proxy.settings.fields import Settings, load
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")

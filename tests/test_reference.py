@@ -13,9 +13,9 @@ from mimic_operator.resource import naming
 from mimic_operator.resource.cautions import INSECURE
 from mimic_operator.resource.cautions import WORDS as CAUTIONS
 from mimic_operator.webhook.outcomes import OUTCOMES, REMARKS
-from mimic_proxy.configuration import grants
-from mimic_proxy.configuration.presets import PRESETS
-from mimic_proxy.settings import READERS, SECRETS
+from mimic_proxy.settings import grants
+from mimic_proxy.settings.fields import READERS, SECRETS
+from mimic_proxy.settings.presets import PRESETS
 from reference import injection, names, settings
 
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "settings.md"

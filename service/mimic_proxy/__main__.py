@@ -1,36 +1,27 @@
-"""The command line: `mimic-proxy serve | demo | check | quit`.
+"""The command line: `mimic-proxy serve | demo | check | quit`, each command a module of `mimic_proxy.cli`.
 
-Here the process meets its surroundings: arguments, environment, standard streams. Exit codes: 0 ended well, 1 ended
-unexpectedly or a check that failed, 2 wrong usage or settings, 3 no address to listen on.
+Exit codes: 0 ended well, 1 ended unexpectedly or a check that failed, 2 wrong usage or settings, 3 no address to listen
+on.
 """
 
 import argparse
 import os
-import socket
 import sys
-import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import get_args
 
 from mimic_proxy.telemetry.tracing.environment import importable
 
 with importable(os.environ):
-    from mimic_proxy import demonstrate, quit
-    from mimic_proxy.app import Mimic
-    from mimic_proxy.check import check
-    from mimic_proxy.configuration.sources import Problem, config_file
-    from mimic_proxy.listen import CannotListen
-    from mimic_proxy.release import own_version
-    from mimic_proxy.serve import in_a_loop, serve
-    from mimic_proxy.settings import Grant, SettingsError, load, load_admin_port
-    from mimic_proxy.telemetry.logs import LineWriter, configure
-    from mimic_proxy.telemetry.port import Telemetry
+    from mimic_proxy.app.listen import CannotListen
+    from mimic_proxy.app.release import own_version
+    from mimic_proxy.cli import check, demo, quit, serve
+    from mimic_proxy.settings.fields import Grant, SettingsError
 
 OK, FAILED, WRONG_SETTINGS, CANNOT_LISTEN = 0, 1, 2, 3
-DOTENV = Path(".env")
 EXIT_CODES = "exit codes: 0 ended well, 1 unexpected end or failed check, 2 usage or settings, 3 cannot listen"
+Command = Callable[[Mapping[str, str]], bool]
+"""Gets the environment, in which options stand as variables; True if it ended well."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,64 +44,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-def _serve(environ: Mapping[str, str]) -> bool:
-    return serve(load(environ, DOTENV), lambda: load(environ, DOTENV), config_file(environ, DOTENV))
-
-
-def _demo(environ: Mapping[str, str]) -> bool:
-    # Imported here: who serves a real backend carries no demo along.
-    from mimic_proxy.demo.backend import create_app
-    from mimic_proxy.demo.credentials import Credentials
-    from mimic_proxy.demo.options import DemoOptions
-
-    try:
-        options = DemoOptions.from_environ(environ)
-    except ValueError as error:
-        name, _, wrong = str(error).partition(": ")
-        raise SettingsError([Problem(name, wrong)]) from None
-    credentials = Credentials(options.code)
-    with (
-        tempfile.TemporaryDirectory(prefix="mimic-demo-") as folder,
-        socket.create_server(("127.0.0.1", 0)) as listener,
-    ):
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        grant = credentials.settings(options.grant, Path(folder), time.time())
-        overrides = demonstrate.overrides(url, grant, options.dialect, options.stream_text)
-        settings = load(environ, DOTENV, overrides=overrides, defaults=demonstrate.DEFAULTS)
-        app = create_app(options, credentials=credentials)
-        return demonstrate.demonstrate(settings, app, listener, "demo/chat-small", _say)
-
-
-def _check(environ: Mapping[str, str]) -> bool:
-    settings = load(environ, DOTENV)
-    configure(LineWriter(sys.stderr.buffer), level="ERROR", style="console")
-
-    async def checking() -> bool:
-        mimic = Mimic(settings, Telemetry())
-        try:
-            return await check(mimic, _say, environ.get("CHECK_CHAT") or None)
-        finally:
-            await mimic.close()
-
-    return in_a_loop(checking())
-
-
-def _quit(environ: Mapping[str, str]) -> bool:
-    return quit.stop(load_admin_port(environ, DOTENV), say=_say, clock=time.monotonic, sleep=time.sleep)
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
-
-
-COMMANDS: dict[str, tuple[Callable[[Mapping[str, str]], bool], str]] = {
-    "serve": (_serve, "carry calls to the backend that environment, .env and MIMIC_CONFIG name"),
-    "demo": (_demo, "serve in front of an embedded backend: nothing to set, nothing leaves this machine"),
+COMMANDS: dict[str, tuple[Command, str]] = {
+    "serve": (serve.run, "carry calls to the backend that environment, .env and MIMIC_CONFIG name"),
+    "demo": (demo.run, "serve in front of an embedded backend: nothing to set, nothing leaves this machine"),
     "check": (
-        _check,
+        check.run,
         "show where calls go, fetch one token, ask for the models (and a chat, if told so), say what is wrong",
     ),
-    "quit": (_quit, "ask the Mimic that runs on this machine to drain and end, and wait until it has"),
+    "quit": (quit.run, "ask the Mimic that runs on this machine to drain and end, and wait until it has"),
 }
 
 

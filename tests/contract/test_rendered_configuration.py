@@ -16,7 +16,7 @@ from mimic_operator.resource.config import config_of
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.owned import OWNED, is_owned
 from mimic_operator.resource.revision import Revision, revision_of
-from mimic_proxy.settings import NAMES, Settings, load
+from mimic_proxy.settings.fields import NAMES, Settings, load
 from mimic_proxy.tokens.grants import choose
 
 DEFAULTS = ProxyDefaults(image="registry.example.com/mimic:0.1.0")

@@ -9,7 +9,7 @@ from mimic_proxy.dialects.base import Stamp, StreamReader
 from mimic_proxy.dialects.envelope.dialect import Envelope
 from mimic_proxy.dialects.envelope.translation import EnvelopeChat
 from mimic_proxy.http.body import read_fields
-from mimic_proxy.settings import Settings
+from mimic_proxy.settings.fields import Settings
 
 STAMP = Stamp("0123456789abcdef0123456789abcdef", 1_700_000_000)
 SSE = b"text/event-stream; charset=utf-8"

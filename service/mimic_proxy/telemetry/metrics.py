@@ -21,8 +21,7 @@ from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.genai_counts import GenAICounts
 from mimic_proxy.telemetry.models import ModelLabels
 from mimic_proxy.telemetry.observation import Operation, RefreshObservation
-from mimic_proxy.telemetry.readings import BreakerState, Readings
-from mimic_proxy.tokens.state import TokenState
+from mimic_proxy.telemetry.readings import BreakerState, Readings, TokenState
 
 Sample = tuple[tuple[str, ...], float]
 

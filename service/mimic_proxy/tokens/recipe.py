@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote_plus, urlencode, urlsplit
 
-from mimic_proxy.configuration.values import SECRET_PLACE, masked_url
 from mimic_proxy.pointer import Pointer, parse
-from mimic_proxy.settings import SecretRef
+from mimic_proxy.settings.fields import SecretRef
+from mimic_proxy.settings.values import SECRET_PLACE, masked_url
 
 Headers = tuple[tuple[str, str], ...]
 Fields = tuple[tuple[str, object], ...]

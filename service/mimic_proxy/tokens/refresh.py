@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mimic_proxy.settings import Settings
+from mimic_proxy.settings.fields import Settings
 from mimic_proxy.telemetry.observation import RefreshObservation, RefreshResult, RefreshTrigger
 from mimic_proxy.tokens.answer import Failure, Granted, TokenAnswer, read_answer
 from mimic_proxy.tokens.explanation import Explanation, advice, explain

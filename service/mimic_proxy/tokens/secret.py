@@ -3,7 +3,7 @@
 import logging
 from pathlib import Path
 
-from mimic_proxy.settings import SecretRef
+from mimic_proxy.settings.fields import SecretRef
 
 logger = logging.getLogger("mimic.tokens")
 

@@ -20,11 +20,11 @@ from mimic_proxy.telemetry.observation import (
     SpanLink,
     Trace,
 )
+from mimic_proxy.telemetry.readings import TokenState
 from mimic_proxy.tokens.explanation import Explanation
 from mimic_proxy.tokens.recipe import Grant
 from mimic_proxy.tokens.refresh import Attempt, Refresher, TokenPolicy, Trouble
 from mimic_proxy.tokens.service import Post
-from mimic_proxy.tokens.state import TokenState
 from mimic_proxy.tokens.token import (
     AccessToken,
     Decision,

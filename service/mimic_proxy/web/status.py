@@ -11,10 +11,10 @@ import msgspec
 
 from mimic_proxy.relay.exchange import Exchange, State
 from mimic_proxy.relay.ports import Services
-from mimic_proxy.settings import Settings
+from mimic_proxy.settings.fields import Settings
 from mimic_proxy.telemetry.history import BUCKET_SECONDS, LONGEST_TEXT, EndedExchange, History, Point, Tally
 from mimic_proxy.telemetry.observation import RefreshObservation
-from mimic_proxy.tokens.state import TokenState
+from mimic_proxy.telemetry.readings import TokenState
 from mimic_proxy.web.verdict import QUIET_SECONDS, SILENT_SECONDS, WINDOW_SECONDS, Circumstances, judge, standings
 
 OLDEST_SHOWN = 10

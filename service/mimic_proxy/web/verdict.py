@@ -12,7 +12,7 @@ import msgspec
 
 from mimic_proxy.telemetry.history import Cause
 from mimic_proxy.telemetry.observation import RefreshResult
-from mimic_proxy.tokens.state import TokenState
+from mimic_proxy.telemetry.readings import TokenState
 
 WINDOW_SECONDS = 300
 QUIET_SECONDS = 30

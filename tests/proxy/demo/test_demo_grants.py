@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from mimic_proxy.demo.credentials import GRANTS, KEY_ID, SUBJECT_AUDIENCE, SUBJECT_ISSUER, Credentials
 from mimic_proxy.demo.oauth import CLIENT_ASSERTION, GRANT_TYPES, JWT_TYPE
 from mimic_proxy.demo.options import DemoOptions
-from mimic_proxy.settings import Settings, load
+from mimic_proxy.settings.fields import Settings, load
 from mimic_proxy.tokens.answer import Failure
 from mimic_proxy.tokens.grants import GRANTS as PROXY_GRANTS
 from mimic_proxy.tokens.grants import choose

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mimic_proxy.errors import MimicError
-from mimic_proxy.settings import SecretRef
+from mimic_proxy.settings.fields import SecretRef
 from mimic_proxy.telemetry.observation import RefreshObservation
 from mimic_proxy.tokens.answer import Failure, TokenAnswer
 from mimic_proxy.tokens.recipe import Grant, Recipe, SecretPlace, TokenRequest

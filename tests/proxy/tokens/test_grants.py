@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from mimic_proxy.settings import SecretRef, Settings, load
+from mimic_proxy.settings.fields import SecretRef, Settings, load
 from mimic_proxy.tokens.grants import choose
 from mimic_proxy.tokens.recipe import Grant
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mimic_proxy.settings import SecretRef
+from mimic_proxy.settings.fields import SecretRef
 from mimic_proxy.tokens.secret import Secret
 
 

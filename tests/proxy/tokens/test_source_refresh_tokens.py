@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 import pytest
 
 from mimic_proxy.errors import TokenRejected, TokenUnavailable
-from mimic_proxy.settings import SecretRef, Settings
+from mimic_proxy.settings.fields import SecretRef, Settings
 from mimic_proxy.tokens.answer import Failure, TokenAnswer
 from mimic_proxy.tokens.grants import choose
 from mimic_proxy.tokens.recipe import Grant

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mimic_proxy.errors import TokenRejected, TokenUnavailable, UpstreamAuthFailed
-from mimic_proxy.settings import SecretRef
+from mimic_proxy.settings.fields import SecretRef
 from mimic_proxy.tokens.recipe import Grant
 from mimic_proxy.tokens.token import AccessToken
 

@@ -106,7 +106,7 @@ async def test_a_file_of_settings_that_is_wrong(planted: dict[str, str], tmp_pat
 
 
 FAULT = """
-import mimic_proxy.app as app
+import mimic_proxy.app.mimic as app
 
 
 def start(self):

@@ -10,10 +10,10 @@ from fakes.backend import Backend, Script
 from fakes.free_ports import free_port
 from fakes.replies import answer, hang, reply
 from fakes.token_service import TokenService
-from mimic_proxy.app import Mimic
-from mimic_proxy.check import obtained
+from mimic_proxy.app.mimic import Mimic
+from mimic_proxy.cli.check import obtained
 from mimic_proxy.errors import MimicError
-from mimic_proxy.settings import load
+from mimic_proxy.settings.fields import load
 from mimic_proxy.telemetry.port import Telemetry
 
 HTML = answer(200, b"<!doctype html><title>Sign in</title>", [(b"content-type", b"text/html; charset=utf-8")])

@@ -9,7 +9,7 @@ from mimic_proxy.dialects.envelope.paths import Shape
 from mimic_proxy.dialects.envelope.translation import EnvelopeChat
 from mimic_proxy.dialects.openai import OpenAI, OpenAIStream
 from mimic_proxy.http.body import BodyFields
-from mimic_proxy.settings import Settings
+from mimic_proxy.settings.fields import Settings
 
 
 class Envelope:

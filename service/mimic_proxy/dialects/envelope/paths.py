@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mimic_proxy.pointer import MISSING, Pointer, parse, step, written
-from mimic_proxy.settings import Settings
+from mimic_proxy.settings.fields import Settings
 
 TEXT, CALLS, FINISH, DONE, USAGE, MODEL, CODE, MESSAGE = range(8)
 """What is looked for in an answer."""

@@ -7,8 +7,8 @@ import logging
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
 
-from mimic_proxy.configuration.values import masked_url
 from mimic_proxy.http.target import Base, parse_base
+from mimic_proxy.settings.values import masked_url
 from mimic_proxy.telemetry.propagation import Propagation
 from mimic_proxy.telemetry.tracing.console import console_line
 from mimic_proxy.telemetry.tracing.exchange import Naming

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from mimic_proxy.settings import Settings
+from mimic_proxy.settings.fields import Settings
 from mimic_proxy.tokens.grants import (
     auth_code,
     client_credentials,

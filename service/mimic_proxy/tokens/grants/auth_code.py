@@ -6,7 +6,7 @@ and AUTH_CODE_SINGLE_USE it is the authorization code of RFC 6749, 4.1.3.
 
 from dataclasses import replace
 
-from mimic_proxy.settings import SecretRef, Settings
+from mimic_proxy.settings.fields import SecretRef, Settings
 from mimic_proxy.tokens.grants import request
 from mimic_proxy.tokens.grants.refresh_token import turn_in
 from mimic_proxy.tokens.recipe import Grant, SecretPlace

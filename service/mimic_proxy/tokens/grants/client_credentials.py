@@ -1,6 +1,6 @@
 """GRANT=client_credentials: the client's own name and secret (RFC 6749, 4.4)."""
 
-from mimic_proxy.settings import SecretRef, Settings
+from mimic_proxy.settings.fields import SecretRef, Settings
 from mimic_proxy.tokens.grants import request
 from mimic_proxy.tokens.recipe import Grant
 

@@ -1,6 +1,6 @@
 """GRANT=none: the backend wants no credential."""
 
-from mimic_proxy.settings import Settings
+from mimic_proxy.settings.fields import Settings
 from mimic_proxy.tokens.recipe import Grant
 
 

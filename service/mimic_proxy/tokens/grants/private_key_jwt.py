@@ -4,7 +4,7 @@ ASSERTION_AS=client: it authenticates the client, for a grant of client credenti
 grant itself (2.1), as Google's service accounts have it.
 """
 
-from mimic_proxy.settings import SecretRef, Settings
+from mimic_proxy.settings.fields import SecretRef, Settings
 from mimic_proxy.tokens.assertion import Assertion
 from mimic_proxy.tokens.grants import request
 from mimic_proxy.tokens.recipe import Grant

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from mimic_proxy.settings import SecretRef, Settings
+from mimic_proxy.settings.fields import SecretRef, Settings
 from mimic_proxy.tokens.grants import request
 from mimic_proxy.tokens.recipe import Encoding, Grant, Recipe
 

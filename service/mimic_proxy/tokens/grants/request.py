@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from mimic_proxy.configuration.values import SECRET_PLACE
 from mimic_proxy.pointer import parse
-from mimic_proxy.settings import SecretRef, Settings
+from mimic_proxy.settings.fields import SecretRef, Settings
+from mimic_proxy.settings.values import SECRET_PLACE
 from mimic_proxy.tokens.recipe import Answers, Encoding, Fields, Recipe, SecretPlace
 
 Placed = tuple[SecretPlace, SecretRef]

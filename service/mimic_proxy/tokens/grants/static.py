@@ -1,6 +1,6 @@
 """GRANT=static: the access token is a setting; its file is read again when it changes."""
 
-from mimic_proxy.settings import SecretRef, Settings
+from mimic_proxy.settings.fields import SecretRef, Settings
 from mimic_proxy.tokens.recipe import Grant
 
 

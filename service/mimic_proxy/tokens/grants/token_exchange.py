@@ -4,7 +4,7 @@ With a projected service-account token as the subject there is no secret to be k
 each refresh.
 """
 
-from mimic_proxy.settings import SecretRef, Settings
+from mimic_proxy.settings.fields import SecretRef, Settings
 from mimic_proxy.tokens.grants import request
 from mimic_proxy.tokens.recipe import Grant
 

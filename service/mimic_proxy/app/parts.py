@@ -1,0 +1,219 @@
+"""The parts of a proxy that its settings make, and make anew when they change."""
+
+import functools
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mimic_proxy.app.tls import ClientTLS, client_context
+from mimic_proxy.dialects.envelope.dialect import Envelope
+from mimic_proxy.dialects.openai import OpenAI
+from mimic_proxy.errors import MimicError
+from mimic_proxy.http.headers import request_names, response_names
+from mimic_proxy.http.target import Base, parse_base
+from mimic_proxy.relay.authorised import Authorised
+from mimic_proxy.relay.breaker import Breaker
+from mimic_proxy.relay.compose import Composer
+from mimic_proxy.relay.dial import Dialler, OutboundProxy
+from mimic_proxy.relay.heads import Heads
+from mimic_proxy.relay.outbound import outbound_proxy
+from mimic_proxy.relay.outbox import Outbox
+from mimic_proxy.relay.pool import Pool
+from mimic_proxy.relay.ports import Backend, Limits, Services
+from mimic_proxy.relay.pulse import Pulse
+from mimic_proxy.relay.slots import Budget, Slots
+from mimic_proxy.settings.fields import Settings, SettingsError
+from mimic_proxy.settings.sources import Problem
+from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
+from mimic_proxy.telemetry.observation import Operation
+from mimic_proxy.telemetry.port import Telemetry
+from mimic_proxy.tokens.grants import choose
+from mimic_proxy.tokens.refresh import TokenPolicy
+from mimic_proxy.tokens.service import TokenService
+from mimic_proxy.tokens.source import TokenSource
+
+logger = logging.getLogger("mimic.relay")
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What outlives a change of the settings, see Services."""
+
+    slots: Slots
+    budget: Budget
+    breaker: Breaker
+    pulse: Pulse
+    heads: Heads
+    outbox: Outbox
+    in_web: Counter[Operation]
+    offload: Callable[[Callable[[], Any], Callable[[Any], None]], None]
+    observe: Callable[[ExchangeObservation], None]
+    defer: Callable[[Callable[[], None], bool], None]
+    admit: Callable[[bytes | None], str | MimicError]
+
+
+class Pools:
+    """The connections of all origins: those that are used, and those of before, whose exchanges finish."""
+
+    def __init__(self, settings: Settings, tls: ClientTLS, outbox: Outbox) -> None:
+        self._settings = settings
+        self._tls = tls
+        self._outbox = outbox
+        self._pools: dict[tuple[str, str, int], Pool] = {}
+        self._retired: list[Pool] = []
+
+    def of(self, base: Base) -> Pool:
+        """The pool of an origin."""
+        if base.origin not in self._pools:
+            settings = self._settings
+            proxy = functools.partial(proxy_for, settings)
+            dialler = Dialler(context=self._tls, proxy_for=proxy, timeout=settings.connect_timeout)
+            names = response_names(own_cors=bool(settings.allowed_origins))
+            self._pools[base.origin] = Pool(base, dialler, time.monotonic, names, self._outbox)
+        return self._pools[base.origin]
+
+    def follow(self, settings: Settings, tls: ClientTLS, *, anew: bool) -> None:
+        """Other settings hold. anew: no present connection is used for another exchange."""
+        self._settings, self._tls = settings, tls
+        if anew:
+            self.retire()
+            self._retired += self._pools.values()
+            self._pools = {}
+
+    def retire(self) -> None:
+        """Use none of the present connections again; running exchanges finish."""
+        for pool in self._pools.values():
+            pool.retire()
+
+    def sweep(self) -> None:
+        """Close what has expired."""
+        self._retired = [pool for pool in self._retired if pool.connections or pool.dials]
+        for pool in (*self._pools.values(), *self._retired):
+            pool.sweep()
+
+    def close(self) -> None:
+        """Close all."""
+        for pool in (*self._pools.values(), *self._retired):
+            pool.close()
+
+
+def services_of(
+    settings: Settings, telemetry: Telemetry, shared: Shared, pools: Pools, tokens: TokenSource
+) -> Services:
+    """What requests find that begin while these settings hold."""
+    translates = settings.translates
+    chat = parse_base(settings.chat_api_url, exact=translates)
+    embeddings = parse_base(settings.embedding_api_url, exact=translates)
+    places = {"chat": chat, "embeddings": embeddings}
+    services = Services(
+        backends={name: Backend(base, pools.of(base)) for name, base in places.items()},
+        tokens=tokens,
+        dialect=Envelope(settings) if translates else OpenAI(),
+        translates=translates,
+        limits=_limits(settings),
+        slots=shared.slots,
+        budget=shared.budget,
+        breaker=shared.breaker,
+        clock=time.monotonic,
+        wall=time.time,
+        pulse=shared.pulse,
+        outbox=shared.outbox,
+        offload=shared.offload,
+        new_trace=_new_trace,
+        observe=shared.observe,
+        heads=shared.heads,
+        defer=shared.defer,
+        request_names=request_names(
+            settings.token_header.lower().encode("ascii"),
+            baggage=telemetry.propagation.baggage,
+            client_keys=settings.client_keys is not None,
+        ),
+        admit=None if settings.client_keys is None else shared.admit,
+        begin_trace=telemetry.begin_trace,
+        trace_upstream=settings.mimic_trace_upstream and telemetry.propagation.trace_context,
+        gaps=telemetry.gaps,
+        debug=logger.debug if logger.isEnabledFor(logging.DEBUG) else None,
+        include_usage=settings.include_usage,
+        retry_dead_connection=settings.retry_dead_connection,
+        in_web=shared.in_web,
+    )
+    if translates:
+        timeout = settings.total_timeout
+        backend = Authorised(services, pools.of(embeddings), embeddings, name="EMBEDDING_API_URL", timeout=timeout)
+        traced = telemetry.begin_trace is not None
+        services.composer = Composer(backend, concurrency=settings.envelope_embedding_concurrency, traced=traced)
+    return services
+
+
+def models_backend(settings: Settings, services: Services, pools: Pools, timeout: float) -> Authorised | None:
+    """Where the list of models is asked for, within so many seconds; None: no such place is known."""
+    url, exact = settings.models_url, settings.translates
+    if url is None:
+        return None
+    base, name = parse_base(url, exact=exact), "ENVELOPE_MODELS_URL" if exact else "CHAT_API_URL"
+    return Authorised(services, pools.of(base), base, name=name, timeout=timeout)
+
+
+def client_tls(settings: Settings) -> ClientTLS:
+    """TLS to backend and token service. Raises SettingsError for files that hold no certificate."""
+    tls = ClientTLS(functools.partial(client_context, settings))
+    if settings.ca_bundle is None and settings.client_cert is None:
+        return tls
+    try:
+        tls()
+    except OSError as error:
+        name = "CA_BUNDLE" if settings.client_cert is None else "CA_BUNDLE, CLIENT_CERT, CLIENT_KEY"
+        wrong = "cannot be used as PEM certificates and key"
+        raise SettingsError([Problem(name, f"{wrong} ({error.strerror or type(error).__name__})")]) from None
+    return tls
+
+
+def token_source(settings: Settings, tls: ClientTLS, telemetry: Telemetry) -> TokenSource:
+    """The source of access tokens, not started yet."""
+    proxy = None
+    if settings.token_url is not None:
+        proxy = outbound_url(settings, parse_base(settings.token_url))
+    return TokenSource(
+        choose(settings),
+        TokenPolicy.of(settings),
+        post=TokenService(timeout=settings.token_timeout, verify=tls, proxy=proxy),
+        clock=time.monotonic,
+        wall=time.time,
+        chance=random.random,
+        observe=telemetry.refresh,
+        begin_span=telemetry.begin_refresh,
+    )
+
+
+def outbound_url(settings: Settings, base: Base) -> str | None:
+    """URL of the proxy on the way to `base`, credentials included; None where there is none on it."""
+    if proxy_for(settings, base) is None:
+        return None
+    return settings.https_proxy if base.scheme == "https" else settings.http_proxy
+
+
+def proxy_for(settings: Settings, base: Base) -> OutboundProxy | None:
+    """The outbound proxy on the way to `base`."""
+    return outbound_proxy(
+        base, http_proxy=settings.http_proxy, https_proxy=settings.https_proxy, no_proxy=settings.no_proxy
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        first_byte=settings.first_byte_timeout,
+        idle=settings.idle_timeout,
+        send=settings.send_timeout,
+        total=settings.total_timeout,
+        queue=settings.queue_timeout,
+        heartbeat_after=settings.heartbeat_after,
+        max_body_bytes=settings.max_body_bytes,
+    )
+
+
+def _new_trace() -> str:
+    return random.getrandbits(256).to_bytes(32, "big").hex()

@@ -1,0 +1,227 @@
+"""Runs a Mimic on both ports and stops it gracefully.
+
+The stop: readiness goes at once, `DRAIN_DELAY` passes while all is still served, then no connection is accepted and
+exchanges finish; at `DRAIN_TIMEOUT` those that are left get their drain event. The admin port ends last. A second
+signal ends the process at once.
+"""
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from typing import Literal
+
+from fastapi import FastAPI
+from uvicorn import Config, Server
+
+from mimic_proxy.app.listen import BACKLOG, bind
+from mimic_proxy.app.mimic import Mimic
+from mimic_proxy.app.tls import server_context
+from mimic_proxy.settings.fields import SettingsError
+from mimic_proxy.settings.sources import Problem
+from mimic_proxy.telemetry.lag import LagMeter
+from mimic_proxy.web.api import create_api
+from mimic_proxy.web.guarded import GuardedProtocol
+
+STOP_GRACE_SECONDS = 1.0
+GC_THRESHOLD = 20_000
+SAME_SIGNAL_SECONDS = 0.0001
+"""`timeout` and some supervisors signal a process and its group: that is one wish, told twice."""
+
+logger = logging.getLogger("mimic")
+
+
+class _Server(Server):
+    """uvicorn's server without its signal handlers: two servers would replace each other's and raise them again."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def api_server(mimic: Mimic, version: str) -> Server:
+    """The server of the API port: relay routes in our protocol, the rest in FastAPI."""
+    settings = mimic.settings
+    app = create_api(mimic.services, mimic.models, version, mimic.telemetry.web_spans)
+    mimic.telemetry.instrument(app)
+    config = Config(
+        app,
+        http=mimic.protocol_factory(),  # type: ignore[arg-type]
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+    )
+    if settings.tls_cert is not None:
+        config.load()
+        try:
+            config.ssl = server_context(settings.tls_cert, settings.tls_key)
+        except OSError as error:
+            wrong = f"cannot be used as PEM certificate and key ({error.strerror or type(error).__name__})"
+            raise SettingsError([Problem("TLS_CERT, TLS_KEY", wrong)]) from None
+    return _Server(config)
+
+
+def web_server(app: FastAPI, protocol: type[asyncio.Protocol] | Literal["auto"] = "auto") -> Server:
+    """A server for an application of ours; `protocol`: uvicorn's own choice, or a class."""
+    return _Server(
+        Config(
+            app,
+            http=protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+        )
+    )
+
+
+async def run(mimic: Mimic, admin_app: FastAPI, version: str, on_ready: Callable[[str], None] | None = None) -> None:
+    """Serve until the stop, then stop gracefully. `on_ready` gets the API's address once it accepts.
+
+    Raises CannotListen.
+    """
+    settings = mimic.settings
+    _raise_descriptor_limit()
+    api, admin = api_server(mimic, version), web_server(admin_app, GuardedProtocol)
+    with contextlib.ExitStack() as stack:
+        api_sockets = _listening(stack, settings.host, settings.port, "PORT")
+        admin_sockets = _listening(stack, settings.admin_host, settings.admin_port, "ADMIN_PORT")
+        _settle_memory()
+        async with _background(mimic):
+            admin_task = mimic.loop.create_task(admin.serve(admin_sockets))
+            api_task = mimic.loop.create_task(api.serve(api_sockets))
+            with _signals(mimic):
+                while not (api.started and admin.started) and not (api_task.done() or admin_task.done()):
+                    await asyncio.sleep(0.001)
+                if on_ready is not None and api.started:
+                    on_ready(_address(api_sockets[0]))
+                await _until_stop(mimic, api_task, admin_task)
+                await _stop(mimic, api, api_task)
+                admin.should_exit = True
+                _drop_connections(admin)
+                await asyncio.wait([admin_task], timeout=STOP_GRACE_SECONDS)
+    ended = [task for task in (api_task, admin_task) if task.done() and not task.cancelled()]
+    faults = [fault for fault in (task.exception() for task in ended) if fault is not None]
+    if faults:
+        raise RuntimeError("a server of ours ended with an error") from faults[0]
+
+
+def _listening(stack: contextlib.ExitStack, hosts: Sequence[str], port: int, setting: str) -> list[socket.socket]:
+    sockets = bind(hosts, port, setting)
+    for made in sockets:
+        stack.callback(made.close)
+        made.listen(BACKLOG)
+    logger.info("%s: listening on %s", setting, ", ".join(map(_address, sockets)))
+    return sockets
+
+
+@contextlib.asynccontextmanager
+async def _background(mimic: Mimic) -> AsyncIterator[None]:
+    """What runs beside the servers: tokens, the look at files, the sweep of idle connections."""
+    mimic.start()
+    sweeper = mimic.loop.create_task(mimic.sweep())
+    lag = LagMeter(mimic.loop.call_later, time.monotonic, mimic.telemetry.lag)
+    lag.start()
+    try:
+        yield
+    finally:
+        lag.stop()
+        sweeper.cancel()
+        await mimic.close()
+
+
+async def _until_stop(mimic: Mimic, *servers: "asyncio.Task[None]") -> None:
+    stopped = mimic.loop.create_task(mimic.stopping.wait())
+    await asyncio.wait([stopped, *servers], return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+
+
+def _raise_descriptor_limit() -> None:
+    """As many connections as the system lets us have: the soft limit is for programs that use select()."""
+    try:
+        import resource
+    except ImportError:  # Windows has none.
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (ValueError, OSError) as error:
+        logger.info("The limit of %d descriptors stays: %s", soft, error)
+
+
+def _settle_memory() -> None:
+    """What is there at the start stays. Exchanges hold no cycles, so the collector need not look every 700 objects."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_THRESHOLD, 20, 50)
+
+
+async def _stop(mimic: Mimic, api: Server, api_task: "asyncio.Task[None]") -> None:
+    settings = mimic.settings
+    mimic.request_stop()
+    began, running = time.monotonic(), len(mimic.services.pulse)
+    logger.info("Stopping: %d exchanges are running", running)
+    if settings.drain_delay:
+        await asyncio.sleep(settings.drain_delay)
+    # A server that broke before its start has none.
+    for server in getattr(api, "servers", []):
+        server.close()
+    api.should_exit = True
+    for connection in list(api.server_state.connections):
+        connection.shutdown()
+    await mimic.drained(settings.drain_timeout)
+    await asyncio.wait([api_task], timeout=STOP_GRACE_SECONDS)
+    _drop_connections(api)
+    await asyncio.wait([api_task], timeout=STOP_GRACE_SECONDS)
+    mimic.telemetry.stopped(began, running)
+
+
+def _drop_connections(server: Server) -> None:
+    for connection in list(server.server_state.connections):
+        transport = connection.transport
+        if transport is not None:
+            transport.abort() if server.should_exit else transport.close()
+
+
+@contextlib.contextmanager
+def _signals(mimic: Mimic) -> Iterator[None]:
+    """The first SIGTERM or SIGINT begins the graceful stop, a second one ends the process at once."""
+    first = 0.0
+
+    def handle(number: int) -> None:
+        nonlocal first
+        now = time.monotonic()
+        if not first:
+            first = now
+        elif now - first < SAME_SIGNAL_SECONDS:
+            return
+        if mimic.stopping.is_set():
+            mimic.batch.flush()
+            logger.warning("A second signal: ending at once")
+            logging.shutdown()
+            os._exit(128 + number)
+        mimic.request_stop()
+
+    handled = (signal.SIGTERM, signal.SIGINT)
+    for number in handled:
+        try:
+            mimic.loop.add_signal_handler(number, handle, number)
+        except (NotImplementedError, RuntimeError):
+            # Windows, or a loop outside the main thread: the default handler, or whoever runs the loop, stops us.
+            return (yield)
+    yield
+    for number in handled:
+        mimic.loop.remove_signal_handler(number)
+
+
+def _address(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,481 @@
+"""What can be set: read once, at the entry, into one frozen object.
+
+Every setting is one field of `Settings`: its name in upper case is the variable, in lower case the key of the YAML
+file, and its type names the reader of the value.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+
+from mimic_proxy.settings import envelope, grants, presets, relations, values
+from mimic_proxy.settings.sources import Names, Problem, gather
+
+Text = Annotated[str, values.text]
+Flag = Annotated[bool, values.flag]
+Seconds = Annotated[float, values.seconds]
+PositiveSeconds = Annotated[float, values.positive_seconds]
+PortNumber = Annotated[int, values.whole(0, 65535)]
+Count = Annotated[int, values.whole(0)]
+Bytes = Annotated[int, values.whole(1)]
+Addresses = Annotated[tuple[str, ...], values.addresses]
+Items = Annotated[tuple[str, ...], values.comma_list]
+HostNames = Annotated[tuple[str, ...], values.host_names]
+Origins = Annotated[tuple[str, ...], values.origins]
+File = Annotated[Path, values.path]
+Url = Annotated[str, values.url]
+Proxy = Annotated[str, values.proxy]
+Pointer = Annotated[str, envelope.one_pointer]
+Pairs = Annotated[values.Pairs, values.pairs]
+HeaderPairs = Annotated[values.Pairs, values.header_pairs]
+Pointers = Annotated[tuple[str, ...], values.pointers]
+Segment = Annotated[str, values.segment]
+Grant = Literal[
+    "auth_code", "client_credentials", "private_key_jwt", "token_exchange", "refresh_token", "static", "none"
+]
+SecretIn = Literal["body", "header", "basic"]
+Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+
+
+@dataclass(frozen=True, slots=True)
+class SecretRef:
+    """Where a secret is to be found: its value, or a file that is read again whenever it changes.
+
+    Neither `repr` nor `str` shows the value.
+    """
+
+    name: str
+    """The variable, for messages: AUTH_CODE, also when AUTH_CODE_FILE is set."""
+    value: str | None = field(default=None, repr=False)
+    file: Path | None = None
+
+    @property
+    def configured(self) -> bool:
+        return self.value is not None or self.file is not None
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; `problems` lists everything that is wrong, `str` is the message for the user."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        count = "1 setting needs" if len(problems) == 1 else f"{len(problems)} settings need"
+        super().__init__("\n".join([f"{count} mending:", *(f"  {name}: {wrong}" for name, wrong in problems)]))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, repr=False)
+class Settings:
+    """All settings. Durations are seconds and 0 switches that limit off; sizes are bytes."""
+
+    # The backend and its token service.
+    chat_api_url: Url
+    """Base URL of the chat completion API, and of all that passes through."""
+    embedding_api_url: Url
+    """Base URL of the embedding API."""
+    token_url: Url | None = None
+    """Where access tokens are fetched."""
+    auth_code: SecretRef | None = None
+    """Authorization code for the token request."""
+    grant: Annotated[Grant, values.one_of(*get_args(Grant))] = "auth_code"
+    """How access tokens are had; docs/tokens.md tells of each."""
+    dialect: Annotated[Literal["openai", "envelope"], values.one_of("openai", "envelope")] = "openai"
+    """How the backend speaks."""
+    preset: Annotated[str | None, values.one_of(*presets.PRESETS)] = None
+    """One word for a whole recipe; what is set besides counts more."""
+    models: Items = ()
+    """A fixed list of model ids; empty asks the backend."""
+    models_cache_seconds: Seconds = 10.0
+    """How long the backend's list of models is kept."""
+
+    # What a backend of DIALECT=envelope is sent, and where things stand in its answers; docs/dialects.md.
+    envelope_request_under: Pointer | None = None
+    """Where the caller's body is put; None sends it as it is."""
+    envelope_request_rename: Annotated[tuple[str, ...], envelope.renames] = ()
+    """Top-level fields with another name: `messages=conversation,model=modelName`."""
+    envelope_request_add: Annotated[str, envelope.json_object] = "{}"
+    """A JSON object whose fields every request gets besides. May hold an application's key: shown by names alone."""
+    envelope_history: Annotated[Literal["openai", "flat"], values.one_of("openai", "flat")] = "openai"
+    """How tool calls in earlier messages are sent."""
+    envelope_text_path: Annotated[tuple[str, ...], envelope.some_pointers] = ("data.content.content",)
+    """The text."""
+    envelope_tool_calls_path: Pointers = ("data.content.tool_calls",)
+    """An array of calls `{name, arguments}`; arguments are JSON or text, an `id` may be there."""
+    envelope_finish_reason_path: Pointers = (
+        "data.content.finish_reason",
+        "data.finish_reason",
+        "finish_reason",
+    )
+    """Why the answer ended."""
+    envelope_usage_path: Pointers = ("data.content.usage", "data.usage", "usage")
+    """The model's count of tokens."""
+    envelope_model_path: Pointers = ("data.model", "model")
+    """The model's name."""
+    envelope_error_code_path: Pointers = ("errorCode", "error.code", "error")
+    """Where the code stands."""
+    envelope_error_message_path: Pointers = ("errorMessage", "errorMsg", "message", "msg", "error")
+    """Where the message stands."""
+    envelope_success_codes: Items = ("0", "200", "success", "ok")
+    """Values of the error code that report no error, beside null and an empty text."""
+    envelope_refused_codes: Items = ("401",)
+    """Values of the error code that say that the access token was refused."""
+    envelope_stream: Annotated[
+        Literal["auto", "sse", "ndjson", "off"], values.one_of("auto", "sse", "ndjson", "off")
+    ] = "auto"
+    """`sse` or `ndjson` if the first byte cannot tell; `ndjson` also reads `application/json` as lines; `off` asks
+    the gateway for no stream."""
+    envelope_stream_text: Annotated[Literal["delta", "cumulative"], values.one_of("delta", "cumulative")] = "delta"
+    """`delta`: each event holds what is new; `cumulative`: all there is so far, tool calls included."""
+    envelope_stream_end: Annotated[Literal["auto", "marker", "body"], values.one_of("auto", "marker", "body")] = "auto"
+    """Which ends of a stream count; docs/dialects.md."""
+    envelope_done_path: Pointers = ("data.done", "done")
+    """A flag that is true in the last event."""
+    envelope_embedding_input: Text = "text"
+    """The field that the input stands in."""
+    envelope_embedding_batch: Annotated[int, values.whole(1, 2048)] = 1
+    """Inputs of one call. 1 sends each as a text, more as an array of texts."""
+    envelope_embedding_concurrency: Annotated[int, values.whole(1, 256)] = 8
+    """Calls for one request that are under way at once."""
+    envelope_embedding_path: Annotated[tuple[str, ...], envelope.some_pointers] = ("data.content",)
+    """Where the vector stands, or the array of a batch."""
+    envelope_embedding_item_path: Pointers = (".", "embedding")
+    """Where the vector stands in each element, if a batch answers with an array of them."""
+    envelope_embedding_encoding: Annotated[Literal["asked", "float"], values.one_of("asked", "float")] = "asked"
+    """float answers with arrays of numbers even where base64 was asked for."""
+    envelope_models_url: Url | None = None
+    """Asked for the models; without it `/v1/models` knows `MODELS`, else what has worked since the start."""
+    envelope_models_path: Pointers = ("data", "models", "data.models")
+    """Where the list stands."""
+    envelope_model_id_path: Pointers = ("id", "name", "model")
+    """Where the id stands in an element that is no text."""
+
+    # Who asks for a token, and for what.
+    access_token: SecretRef | None = None
+    """The access token itself."""
+    client_id: Text | None = None
+    """The name under which the token service knows this client."""
+    client_secret: SecretRef | None = None
+    """The client's secret."""
+    scope: Text | None = None
+    """Scopes to ask for, separated by blanks."""
+    audience: Text | None = None
+    """For whom tokens are asked for: the field `audience` of the token request."""
+    resource: Text | None = None
+    """The URI of the backend, for which tokens are asked for (RFC 8707): the field `resource`."""
+    issuer: Annotated[str | None, values.base_url] = None
+    """Base URL of the identity provider, from which a preset makes TOKEN_URL."""
+    tenant: Segment | None = None
+    """Tenant at the identity provider, from which a preset makes TOKEN_URL."""
+    refresh_token: SecretRef | None = None
+    """The first refresh token; those that the token service replaces it by are kept."""
+    token_store: File | None = None
+    """File that keeps refresh tokens over a restart; written by Mimic, mode 0600."""
+    private_key: SecretRef | None = None
+    """Key that signs assertions: PEM (with its certificate if a thumbprint is wanted), a JWK, or a cloud's JSON key
+    file."""
+    private_key_id: Text | None = None
+    """The key's id (`kid`) in the head of assertions; else the key file's own."""
+    assertion_as: Annotated[Literal["client", "grant"], values.one_of("client", "grant")] = "client"
+    """What the assertion does: authenticates the client (RFC 7523, 2.2), or is the grant (2.1)."""
+    assertion_algorithm: Annotated[Algorithm | None, values.one_of(*get_args(Algorithm))] = None
+    """How assertions are signed; else RS256, ES256 or EdDSA as the key is."""
+    assertion_audience: Text | None = None
+    """To whom assertions are addressed (`aud`); else TOKEN_URL."""
+    assertion_lifetime: PositiveSeconds = 60.0
+    """For how long an assertion is valid."""
+    assertion_claims: Pairs = ()
+    """Claims to add to assertions or to replace in them; null takes one away."""
+    subject_token: SecretRef | None = None
+    """Token to exchange, such as a projected service-account token."""
+    subject_token_type: Annotated[str, values.token_type] = "urn:ietf:params:oauth:token-type:jwt"
+    """What it is: `jwt`, `access_token`, `id_token`, `refresh_token`, `saml1`, `saml2`, or a URI."""
+    requested_token_type: Annotated[str | None, values.token_type] = None
+    """What is asked for in exchange, in the same words; else the token service chooses."""
+    auth_code_single_use: Flag = False
+    """The code buys one token and is not sent again."""
+
+    # How a token is asked for, and where the answer holds it.
+    token_method: Annotated[Literal["POST", "GET", "PUT"], values.one_of("POST", "GET", "PUT")] = "POST"
+    """Method of the token request."""
+    token_encoding: Annotated[Literal["json", "form", "query"] | None, values.one_of("json", "form", "query")] = None
+    """How its fields are sent; else `json` for auth_code and `form` for all other grants."""
+    token_secret_in: Annotated[SecretIn | None, values.one_of(*get_args(SecretIn))] = None
+    """Where the secret goes, AUTH_CODE or CLIENT_SECRET; else AUTH_CODE to the `body`, CLIENT_SECRET to `basic`
+    authentication."""
+    token_secret_as: Text | None = None
+    """The field or header field that carries it (or an assertion), or the user of basic authentication; else `code`,
+    `client_secret`, `client_assertion` or `assertion`, or CLIENT_ID."""
+    token_secret_format: Annotated[str, values.secret_format] = "{secret}"
+    """What is sent for it; `{secret}` stands for the secret."""
+    token_refresh_as: Text = "refresh_token"
+    """The field that carries a refresh token."""
+    token_fields: Pairs = ()
+    """Fields to add to the token request or to replace in it; null takes one away."""
+    token_request_headers: HeaderPairs = ()
+    """Header fields to add to the token request."""
+    token_pointer: Pointers = ()
+    """Where the answer holds the token, as `data.access_token` or a JSON Pointer; else there or at `access_token`."""
+    token_lifetime_pointer: Pointers = ()
+    """Where it holds the lifetime in seconds; else `expires_in` beside the token."""
+    token_expiry_pointer: Pointers = ()
+    """Where it holds the time of expiry (Unix seconds, milliseconds, or ISO 8601); else `expires_at` beside the
+    token."""
+    token_error_pointer: Pointers = ()
+    """Where it holds an error's code; else the usual places, `error` and `errorCode` among them."""
+    token_refresh_pointer: Pointers = ()
+    """Where it holds the next refresh token; else `refresh_token` beside the token."""
+
+    # How a token is kept and sent.
+    token_header: Annotated[str, values.header_name] = "Authorization"
+    """Header field that carries the token to the backend."""
+    token_format: Annotated[str, values.token_format] = "Bearer {token}"
+    """Value of that field; `{token}` stands for the token. With DIALECT=envelope the default is `{token}`."""
+    token_default_lifetime: PositiveSeconds = 300.0
+    """Schedules refreshes where neither the answer nor a JWT tells the lifetime."""
+    token_timeout: Seconds = 10.0
+    """For one token request."""
+    token_min_refresh_interval: Seconds = 1.0
+    """Least time between two refreshes that the backend's 401 forces."""
+
+    # Where Mimic listens, and to whom.
+    host: Addresses = ("127.0.0.1", "::1")
+    """Addresses of the API port."""
+    port: PortNumber = 8000
+    """Port of the API; 0 takes any free one, and the log tells which."""
+    admin_host: Addresses = ("127.0.0.1", "::1")
+    """Addresses of the admin port."""
+    admin_port: PortNumber = 8001
+    """The admin port."""
+    allowed_hosts: HostNames = ()
+    """Names that callers may use for Mimic beside loopback ones; `*` for all."""
+    allowed_origins: Origins = ()
+    """Origins of web pages that may call it, as in `https://app.example.com`; `*` for all."""
+    client_keys: SecretRef | None = None
+    """Keys of which callers have to show one: `name: key` a line. CLIENT_KEYS_FILE may name a folder with a file for
+    each name. Without it every caller is let in."""
+    tls_cert: File | None = None
+    """Certificate chain for TLS on the API port."""
+    tls_key: File | None = None
+    """Its key, if it is not in the same file."""
+
+    # TLS and the way to the backend and the token service. A proxy's URL may hold a password: never to be shown but
+    # through `redacted`.
+    verify_ssl: Flag = True
+    """Verify the TLS certificates of backend and token service."""
+    ca_bundle: File | None = None
+    """Certificates (PEM) of the issuers to trust, instead of the system's."""
+    client_cert: File | None = None
+    """Client certificate (PEM) for backend and token service."""
+    client_key: File | None = None
+    """Its key, if it is not in the same file."""
+    http_proxy: Proxy | None = None
+    """Outbound proxy for http:// URLs; `http://user:password@host:port`."""
+    https_proxy: Proxy | None = None
+    """Outbound proxy for https:// URLs; itself an http:// proxy."""
+    no_proxy: Items = ()
+    """Hosts, domains and networks that are reached without it; loopback always is."""
+
+    # Limits.
+    max_body_bytes: Bytes = 33_554_432
+    """Largest request body."""
+    max_buffered_bytes: Bytes = 268_435_456
+    """Request bodies held at once, all together."""
+    max_concurrency: Count = 512
+    """Calls at the backend at once; 0 is no limit."""
+    max_queue: Count = 1024
+    """Calls that wait for one of those places; 0 is no queue."""
+    queue_timeout: Seconds = 10.0
+    """Longest wait there."""
+    head_timeout: Seconds = 10.0
+    """For a caller to send the head of a request."""
+    keep_alive_timeout: Seconds = 75.0
+    """How long a caller's idle connection is kept."""
+    connect_timeout: Seconds = 5.0
+    """To connect to the backend, TLS included."""
+    first_byte_timeout: Seconds = 600.0
+    """From the request sent to the first byte or event."""
+    idle_timeout: Seconds = 300.0
+    """Between two reads of an answer."""
+    send_timeout: Seconds = 60.0
+    """While caller or backend takes or sends no more of a body."""
+    total_timeout: Seconds = 900.0
+    """For the whole call."""
+    heartbeat_after: Seconds = 0.0
+    """Silence of the backend after which callers of streams get a comment."""
+    drain_delay: Seconds = 0.0
+    """Between the signal to stop and the end of accepting."""
+    drain_timeout: Seconds = 25.0
+    """For running calls to end, after that."""
+    breaker_failures: Count = 0
+    """Failures in a row that open the backend's circuit breaker; 0 is no breaker."""
+    breaker_cooldown: PositiveSeconds = 30.0
+    """How long it stays open before it tries again."""
+    retry_dead_connection: Flag = True
+    """Repeat a request whose kept connection the backend had just closed."""
+    include_usage: Flag = False
+    """Ask for usage in streams whose caller did not, and take it out again on the way back."""
+
+    # Logs.
+    log_level: Annotated[str, values.one_of("DEBUG", "INFO", "WARNING", "ERROR")] = "INFO"
+    """Least level that is logged; the line of a call is `INFO`, or `WARNING` if it went wrong."""
+    log_format: Annotated[Literal["json", "console"], values.one_of("json", "console")] = "json"
+    """`json`, or `console` for a person's eyes (the default of `make run`)."""
+
+    # Traces and metrics; what is OpenTelemetry's own stands in OTEL_* variables.
+    mimic_trace_upstream: Flag = True
+    """Tell the backend of the trace: traceparent and tracestate."""
+    mimic_genai_spans: Flag = True
+    """CLIENT spans speak of models and tokens; else of HTTP alone."""
+    mimic_genai_metrics: Flag = False
+    """Show OpenTelemetry's own metrics for generative AI beside Mimic's."""
+    mimic_genai_provider: Text = "openai"
+    """`gen_ai.provider.name`: whose flavour of telemetry this is, not who runs the model."""
+
+    warnings: tuple[str, ...] = ()
+    """Sentences for the log that do not stop the start; no setting."""
+
+    @property
+    def translates(self) -> bool:
+        """The backend does not speak as callers do, and each of its URLs is that of one call."""
+        return self.dialect != "openai"
+
+    @property
+    def models_url(self) -> str | None:
+        """Where the list of models is asked for; None: no such place is known."""
+        return self.envelope_models_url if self.translates else self.chat_api_url
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in redacted(self).items())})"
+
+
+def _reader(hint: Any) -> values.Reader | None:
+    """The reader that a field's type names, also inside `... | None`."""
+    if hasattr(hint, "__metadata__"):
+        reader: values.Reader = hint.__metadata__[0]
+        return reader
+    return next((found for part in get_args(hint) if (found := _reader(part))), None)
+
+
+HINTS = get_type_hints(Settings, include_extras=True)
+READERS = {name.upper(): reader for name, hint in HINTS.items() if (reader := _reader(hint))}
+SECRETS = tuple(name.upper() for name, hint in HINTS.items() if SecretRef in get_args(hint))
+DEFAULTS = {entry.name.upper(): entry.default for entry in fields(Settings) if entry.default is not MISSING}
+NAMES = Names(plain=frozenset(READERS), secrets=frozenset(SECRETS))
+BARE_TOKEN = "{token}"
+"""How a gateway with an envelope of its own is sent the token, unless TOKEN_FORMAT says otherwise."""
+
+
+def load(
+    environ: Mapping[str, str],
+    dotenv: Path | None = None,
+    *,
+    overrides: Mapping[str, str | None] = MappingProxyType({}),
+    defaults: Mapping[str, str] = MappingProxyType({}),
+    is_file: Callable[[Path], bool] = os.path.isfile,
+) -> Settings:
+    """Reads the settings, or raises SettingsError with all problems at once.
+
+    dotenv: the `.env` file; None, and a file that does not exist, is none.
+    overrides: variables that count before all sources; None takes one away from all of them.
+    defaults: variables that count after all sources.
+    """
+    gathered = gather(NAMES, environ, dotenv, overrides=overrides, defaults=defaults)
+    problems, warnings = gathered.problems, gathered.warnings
+    given, lacking = dict(gathered.values), _apply_preset(gathered.values)
+    found: dict[str, Any] = {}
+    for name, reader in READERS.items():
+        if name in gathered.values:
+            try:
+                found[name] = reader(gathered.values[name])
+            except ValueError as wrong:
+                problems.append(Problem(name, str(wrong)))
+    for name in SECRETS:
+        secret = _secret_ref(name, gathered.values, problems)
+        if secret is not None:
+            found[name] = secret
+    if found.get("DIALECT") == "envelope":
+        found.setdefault("TOKEN_FORMAT", BARE_TOKEN)
+    problems.extend(Problem(name, f"is missing: {purpose}") for name, purpose in lacking.items())
+    refused = {problem.name.removesuffix("_FILE") for problem in problems}
+    if lacking:
+        refused.add("TOKEN_URL")
+    if refused & {"PRESET", "GRANT"}:
+        # What the right word needs nobody knows.
+        refused |= {*grants.SPECIFIC, "TOKEN_URL"}
+    more = relations.problems(found, DEFAULTS, is_file)
+    problems.extend(problem for problem in more if problem.name not in refused)
+    if problems:
+        raise SettingsError(sorted(problems))
+    warnings.extend(relations.warnings(found, found.get("GRANT", DEFAULTS["GRANT"]), given))
+    return Settings(**{name.lower(): value for name, value in found.items()}, warnings=tuple(warnings))
+
+
+def _apply_preset(gathered: dict[str, object]) -> dict[str, str]:
+    """Adds what PRESET stands for where nothing is set; the variables that it misses, and what for."""
+    word = str(gathered.get("PRESET", "")).strip().lower()
+    if word not in presets.PRESETS:
+        return {}
+    more, missing = presets.completed(word, gathered)
+    gathered.update(more)
+    return missing
+
+
+def load_admin_port(environ: Mapping[str, str], dotenv: Path | None = None) -> int:
+    """ADMIN_PORT alone, for whoever has to find a running Mimic and needs nothing else. Raises SettingsError."""
+    only = Names(plain=frozenset({"ADMIN_PORT"}), secrets=frozenset())
+    gathered = gather(only, environ, dotenv, overrides={}, defaults={"ADMIN_PORT": str(DEFAULTS["ADMIN_PORT"])})
+    port = 0
+    try:
+        port = values.whole(1, 65535)(gathered.values["ADMIN_PORT"])
+    except ValueError as wrong:
+        gathered.problems.append(Problem("ADMIN_PORT", str(wrong)))
+    if gathered.problems:
+        raise SettingsError(sorted(gathered.problems))
+    return port
+
+
+def redacted(settings: Settings) -> dict[str, object]:
+    """Every setting by its variable name, fit to be shown: no secret, no password, no value of a query."""
+    shown: dict[str, object] = {}
+    for name in (entry.name.upper() for entry in fields(Settings) if entry.name != "warnings"):
+        value = getattr(settings, name.lower())
+        if isinstance(value, SecretRef):
+            shown[name] = f"(from {value.file})" if value.file else "(set)"
+        elif isinstance(value, str) and READERS[name] in (values.url, values.base_url, values.proxy):
+            shown[name] = values.masked_url(value)
+        elif isinstance(value, str) and READERS.get(name) is envelope.json_object:
+            shown[name] = dict.fromkeys(json.loads(value), "***")
+        elif isinstance(value, Path):
+            shown[name] = str(value)
+        elif READERS.get(name) in (values.pairs, values.header_pairs):
+            shown[name] = {key: "***" for key, _ in value}
+        else:
+            shown[name] = list(value) if isinstance(value, tuple) else value
+    return shown
+
+
+def by_name(settings: Settings) -> dict[str, object]:
+    """Every setting by its variable name, as it is: not to be shown."""
+    return {entry.name.upper(): getattr(settings, entry.name) for entry in fields(Settings) if entry.name != "warnings"}
+
+
+def config_hash(settings: Settings) -> str:
+    """Twelve digits that tell two configurations apart, secrets aside."""
+    shown = json.dumps(redacted(settings), sort_keys=True, default=str)
+    return hashlib.sha256(shown.encode()).hexdigest()[:12]
+
+
+def _secret_ref(name: str, merged: Mapping[str, object], problems: list[Problem]) -> SecretRef | None:
+    """The secret `name` by its value or by its file."""
+    file, value = merged.get(f"{name}_FILE"), merged.get(name)
+    try:
+        if file is not None:
+            return SecretRef(name, file=values.path(file))
+        return None if value is None else SecretRef(name, values.secret(value))
+    except ValueError as wrong:
+        problems.append(Problem(name if file is None else f"{name}_FILE", str(wrong)))
+        return None
