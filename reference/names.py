@@ -5,9 +5,9 @@ from typing import get_args
 
 from mimic_operator.reconcile.rollout import Phase
 from mimic_operator.resource import naming
-from mimic_operator.resource.cautions import WORDS
 from mimic_operator.resource.container import ADMIN_PORT_NAME, API_PORT_NAME
-from mimic_operator.resource.rules import DEFAULT_ADMIN_PORT, DEFAULT_PORT
+from mimic_operator.resource.spec.injection import DEFAULT_ADMIN_PORT, DEFAULT_PORT
+from mimic_operator.resource.warnings import WORDS
 from mimic_operator.webhook.decide import CLIENT_KEY
 from mimic_operator.webhook.outcomes import OUTCOMES, REMARKS
 

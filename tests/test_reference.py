@@ -10,8 +10,8 @@ import pytest
 from mimic_operator import reconcile
 from mimic_operator.reconcile.rollout import Phase
 from mimic_operator.resource import naming
-from mimic_operator.resource.cautions import INSECURE
-from mimic_operator.resource.cautions import WORDS as CAUTIONS
+from mimic_operator.resource.warnings import INSECURE
+from mimic_operator.resource.warnings import WORDS as CAUTIONS
 from mimic_operator.webhook.outcomes import OUTCOMES, REMARKS
 from mimic_proxy.settings import grants
 from mimic_proxy.settings.fields import READERS, SECRETS

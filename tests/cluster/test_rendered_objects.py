@@ -17,9 +17,9 @@ from fakes.manifests import container, pod
 from mimic_operator.reconcile.manifests import desired
 from mimic_operator.resource.backend import Backend, parse
 from mimic_operator.resource.container import ProxyDefaults
+from mimic_operator.resource.fields import write_fields
 from mimic_operator.resource.naming import API_VERSION, KIND
 from mimic_operator.resource.revision import from_data, revision_of
-from mimic_operator.resource.shape import write_fields
 from mimic_operator.webhook.decide import Place, Request
 
 DEFAULTS = ProxyDefaults(image="registry.example.com/mimic:0.1.0")

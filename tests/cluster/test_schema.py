@@ -12,7 +12,7 @@ from fakes.definition import installed
 from fakes.kubernetes_examples import EXAMPLES, manifest_in
 from mimic_operator.errors import InvalidBackend
 from mimic_operator.resource.backend import parse
-from mimic_operator.resource.shape import write_fields
+from mimic_operator.resource.fields import write_fields
 
 OF_STRUCTURE = (
     *("is required", "is no field", "must be one of", "must be text", "must be a list", "must be a mapping"),

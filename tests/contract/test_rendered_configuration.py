@@ -10,21 +10,21 @@ from hypothesis import HealthCheck, given, settings
 
 from fakes.generated_backends import backends
 from fakes.kubernetes_examples import EXAMPLES, backend_in
-from mimic_operator.resource import places
+from mimic_operator.resource import mounts
 from mimic_operator.resource.backend import Backend
 from mimic_operator.resource.config import config_of
 from mimic_operator.resource.container import ProxyDefaults
-from mimic_operator.resource.owned import OWNED, is_owned
 from mimic_operator.resource.revision import Revision, revision_of
+from mimic_operator.resource.spec.proxy import OWNED, is_owned
 from mimic_proxy.settings.fields import NAMES, Settings, load
 from mimic_proxy.tokens.grants import choose
 
 DEFAULTS = ProxyDefaults(image="registry.example.com/mimic:0.1.0")
-MOUNTED = (places.CA, places.CLIENT_CERT)
+MOUNTED = (mounts.CA, mounts.CLIENT_CERT)
 
 
 def read_by_proxy(revision: Revision) -> Settings:
-    """As the proxy in the container reads it: with the container's environment, the mounted files in their places."""
+    """As the proxy in the container reads it: with the container's environment, the mounted files in their mounts."""
     environ = {entry["name"]: entry.get("value", "of the Secret") for entry in revision.container["env"]}
     with tempfile.NamedTemporaryFile("w", suffix=".yaml", encoding="utf-8") as file:
         file.write(revision.config_text)
@@ -71,7 +71,7 @@ def test_no_variable_of_a_resource_can_say_something_else_than_its_fields(backen
 def test_a_pod_without_any_secret_shows_its_identity_to_the_token_service():
     found = assert_accepted(backend_in(next(path for path in EXAMPLES if path.stem == "workload-identity")))
     assert found.client_secret is not None
-    assert str(found.client_secret.file) == f"{places.IDENTITY}/{places.IDENTITY_FILE}"
+    assert str(found.client_secret.file) == f"{mounts.IDENTITY}/{mounts.IDENTITY_FILE}"
     recipe = choose(found).recipe
     assert recipe is not None
     assert dict(parse_qsl(recipe.request("of the pod").body.decode())) == {

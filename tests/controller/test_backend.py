@@ -13,9 +13,9 @@ from fakes.generated_backends import manifests
 from fakes.kubernetes_examples import EXAMPLES, manifest_in
 from mimic_operator.errors import InvalidBackend
 from mimic_operator.resource.backend import parse
-from mimic_operator.resource.shape import write_fields
+from mimic_operator.resource.fields import write_fields
 from mimic_operator.resource.spec import LabelSelector
-from mimic_operator.resource.spec.selector import Requirement
+from mimic_operator.resource.spec.common import Requirement
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),

@@ -7,8 +7,8 @@ import pytest
 from fakes.manifests import DEFAULTS, Manifest, backend, shared
 from mimic_operator.cli.render import explain
 from mimic_operator.resource.backend import parse
-from mimic_operator.resource.cautions import WORDS, cautions
 from mimic_operator.resource.revision import revision_of
+from mimic_operator.resource.warnings import WORDS, cautions
 from mimic_operator.webhook.decide import candidate
 from mimic_operator.webhook.validate import judge
 

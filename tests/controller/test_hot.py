@@ -11,10 +11,18 @@ from hypothesis import strategies as st
 from fakes.bad_backends import good
 from fakes.generated_backends import backends
 from mimic_operator.resource.backend import Backend, parse
-from mimic_operator.resource.config_recipes import Config
+from mimic_operator.resource.config import Config
 from mimic_operator.resource.container import ProxyDefaults
-from mimic_operator.resource.hot import Kept, config_for, first_config, kept_in, merged, needs_restart
-from mimic_operator.resource.revision import revision_of, to_data
+from mimic_operator.resource.revision import (
+    Kept,
+    config_for,
+    first_config,
+    kept_in,
+    merged,
+    needs_restart,
+    revision_of,
+    to_data,
+)
 from mimic_operator.resource.rules import broken
 
 DEFAULTS = ProxyDefaults(image="mimic:0.1.0")

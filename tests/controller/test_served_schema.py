@@ -2,8 +2,7 @@
 
 from copy import deepcopy
 
-from mimic_operator.resource.crd import definition
-from mimic_operator.resource.served import missing_fields
+from mimic_operator.resource.crd import definition, missing_fields
 
 
 def test_its_own_definition_lacks_nothing():

@@ -11,8 +11,7 @@ from mimic_operator.reconcile.plan import ANNOTATION_DEFAULTS, Target, as_kept, 
 from mimic_operator.reconcile.store import ChildSeen
 from mimic_operator.resource.backend import Backend, parse
 from mimic_operator.resource.container import ProxyDefaults
-from mimic_operator.resource.hot import Kept
-from mimic_operator.resource.revision import revision_of
+from mimic_operator.resource.revision import Kept, revision_of
 
 OLD, NEW = ProxyDefaults(image="mimic:0.1.0"), ProxyDefaults(image="mimic:0.2.0")
 SELECTED = {"workloads": {"selector": {"matchLabels": {"team": "search"}}}}

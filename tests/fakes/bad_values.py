@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fakes.bad_backends import good
-from mimic_operator.resource.quantity import Quantity
-from mimic_operator.resource.shape import (
+from mimic_operator.resource.fields import (
     Duration,
     Flag,
     Foreign,
@@ -15,6 +14,7 @@ from mimic_operator.resource.shape import (
     Items,
     Kind,
     OneOf,
+    Quantity,
     Section,
     Table,
     Text,

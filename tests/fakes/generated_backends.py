@@ -6,13 +6,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from mimic_operator.errors import InvalidBackend
-from mimic_operator.resource.auth_rules import ASKING, CHOOSING, KEEPING
 from mimic_operator.resource.backend import Backend, parse
-from mimic_operator.resource.naming import API_VERSION, KIND
-from mimic_operator.resource.patterns import URL
-from mimic_operator.resource.proxy_rules import LEAST_MEMORY_BYTES
-from mimic_operator.resource.quantity import Quantity, amount
-from mimic_operator.resource.shape import (
+from mimic_operator.resource.fields import (
     Duration,
     Flag,
     Foreign,
@@ -20,17 +15,22 @@ from mimic_operator.resource.shape import (
     Items,
     Kind,
     OneOf,
+    Quantity,
     Section,
     Table,
     Text,
     Whole,
+    amount,
     declared,
     key_of,
     seconds_text,
 )
+from mimic_operator.resource.naming import API_VERSION, KIND
 from mimic_operator.resource.spec import Spec
+from mimic_operator.resource.spec.auth import ASKING, CHOOSING, KEEPING
+from mimic_operator.resource.spec.common import URL, Requirement
 from mimic_operator.resource.spec.dialect import EnvelopeRequest
-from mimic_operator.resource.spec.selector import Requirement
+from mimic_operator.resource.spec.proxy import LEAST_MEMORY_BYTES
 
 URLS = [
     "https://llm.corp.example/v1",

@@ -10,12 +10,12 @@ from mimic_operator.cli.manifest_files import Manifest, Plain, read_manifests, w
 from mimic_operator.errors import InputError, InvalidBackend, Problem
 from mimic_operator.reconcile.manifests import desired
 from mimic_operator.resource.backend import Backend, parse
-from mimic_operator.resource.cautions import cautions
 from mimic_operator.resource.container import ProxyDefaults, proxy_defaults
-from mimic_operator.resource.credentials import client_id_from_secret, mounted_keys
+from mimic_operator.resource.mounts import client_id_from_secret, mounted_keys
 from mimic_operator.resource.naming import ANNOTATION_BACKEND, KIND, LABEL_INJECT
 from mimic_operator.resource.revision import Revision, revision_of
 from mimic_operator.resource.spec import LabelSelector
+from mimic_operator.resource.warnings import cautions
 from mimic_operator.settings import load
 from mimic_operator.surroundings import Surroundings
 

@@ -18,8 +18,8 @@ from mimic_operator.reconcile.rollout import Plan, Situation, Write, plan, writt
 from mimic_operator.reconcile.store import Store
 from mimic_operator.reconcile.workload import Ref, Workload, fields_to_apply, read
 from mimic_operator.resource.backend import Backend
-from mimic_operator.resource.hot import Kept, kept_in
 from mimic_operator.resource.naming import ANNOTATION_APPLIED, LABEL_INJECT, MANAGER, MANAGER_WORKLOADS, short_hash
+from mimic_operator.resource.revision import Kept, kept_in
 
 logger = logging.getLogger("mimic.reconcile")
 

@@ -6,6 +6,8 @@ from typing import Any
 from mimic_operator.resource.backend import Backend
 from mimic_operator.resource.config import DRAIN_DELAY_SECONDS, DRAIN_SECONDS
 from mimic_operator.resource.container import ADMIN_PORT_NAME, API_PORT_NAME, DEPLOYMENT_ADMIN_PORT
+from mimic_operator.resource.fields import write_fields
+from mimic_operator.resource.mounts import CONFIG_FILE
 from mimic_operator.resource.naming import (
     ANNOTATION_CONFIG_HASH,
     ANNOTATION_TEMPLATE_HASH,
@@ -16,9 +18,7 @@ from mimic_operator.resource.naming import (
     selector_of,
     short_hash,
 )
-from mimic_operator.resource.places import CONFIG_FILE
 from mimic_operator.resource.revision import Revision, to_data
-from mimic_operator.resource.shape import write_fields
 from mimic_operator.resource.spec.deployment import Deployment
 
 Manifest = dict[str, Any]

@@ -13,7 +13,7 @@ from mimic_operator.reconcile.status import Injected, current_names
 from mimic_operator.reconcile.store import Entry, Store
 from mimic_operator.reconcile.workload import Ref, Workload, of_quota, owner_of, read, seconds_of
 from mimic_operator.resource.backend import Backend
-from mimic_operator.resource.hot import Kept
+from mimic_operator.resource.revision import Kept
 
 REFUSED_SECONDS = 60.0
 """After which what was refused is tried again: somebody may have changed a policy."""

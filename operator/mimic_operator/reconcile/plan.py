@@ -10,9 +10,8 @@ from mimic_operator.reconcile.store import ChildSeen, PodSeen
 from mimic_operator.reconcile.workload import Workload
 from mimic_operator.resource.backend import Backend
 from mimic_operator.resource.container import ProxyDefaults
-from mimic_operator.resource.hot import Kept, config_for, first_config, needs_restart
 from mimic_operator.resource.naming import ANNOTATION_DEFAULTS
-from mimic_operator.resource.revision import Revision, revision_of
+from mimic_operator.resource.revision import Kept, Revision, config_for, first_config, needs_restart, revision_of
 
 
 @dataclass(frozen=True, slots=True)

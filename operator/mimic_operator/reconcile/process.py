@@ -28,7 +28,7 @@ from mimic_operator.reconcile.turns import Turns
 from mimic_operator.reconcile.watches import NotInstalled, Watches
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.crd import NAME as CRD_NAME
-from mimic_operator.resource.served import missing_fields
+from mimic_operator.resource.crd import missing_fields
 from mimic_operator.settings import Settings
 from mimic_operator.telemetry import catalogue
 from mimic_operator.telemetry.health import serving

@@ -12,7 +12,7 @@ from mimic_operator.errors import Problem
 from mimic_operator.reconcile.rollout import Plan
 from mimic_operator.reconcile.workload import Counts, Ref
 from mimic_operator.resource.backend import Backend
-from mimic_operator.resource.cautions import INSECURE, cautions
+from mimic_operator.resource.warnings import INSECURE, cautions
 
 Truth = Literal["True", "False", "Unknown"]
 LONGEST_MESSAGE = 1024

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mimic_operator.errors import InvalidBackend, Problem
+from mimic_operator.resource.fields import UNKNOWN, read_fields
 from mimic_operator.resource.naming import API_VERSION, KIND
 from mimic_operator.resource.rules import broken
-from mimic_operator.resource.shape import UNKNOWN, read_fields
 from mimic_operator.resource.spec import (
     Auth,
     Deployment,
@@ -23,7 +23,7 @@ from mimic_operator.resource.spec import (
     Timeouts,
     Tls,
 )
-from mimic_operator.resource.spec.references import object_name
+from mimic_operator.resource.spec.common import object_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

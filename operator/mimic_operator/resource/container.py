@@ -5,13 +5,13 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
-from mimic_operator.resource import places
+from mimic_operator.resource import mounts
 from mimic_operator.resource.backend import Backend
-from mimic_operator.resource.credentials import client_id_from_secret, mounted_keys, secret_place
+from mimic_operator.resource.fields import amount
+from mimic_operator.resource.mounts import client_id_from_secret, mounted_keys, secret_place
 from mimic_operator.resource.naming import CONTAINER
-from mimic_operator.resource.quantity import amount
-from mimic_operator.resource.rules import DEFAULT_ADMIN_PORT, DEFAULT_PORT
 from mimic_operator.resource.spec import Image
+from mimic_operator.resource.spec.injection import DEFAULT_ADMIN_PORT, DEFAULT_PORT
 from mimic_operator.settings import Settings
 
 DEPLOYMENT_PORT, DEPLOYMENT_ADMIN_PORT = 8000, 8001
@@ -84,7 +84,7 @@ def volumes_of(backend: Backend, config_map: str) -> list[Volume]:
         wanted = {
             "audience": token.audience,
             "expirationSeconds": token.expiration_seconds,
-            "path": places.IDENTITY_FILE,
+            "path": mounts.IDENTITY_FILE,
         }
         found.append({"name": "mimic-identity", "projected": {"sources": [{"serviceAccountToken": wanted}]}})
     if tls.ca_bundle is not None:
@@ -167,10 +167,10 @@ def resources_of(backend: Backend, defaults: ProxyDefaults) -> dict[str, dict[st
 def _env(backend: Backend, port: int, admin_port: int) -> list[dict[str, Any]]:
     telemetry, auth = backend.proxy.telemetry, backend.auth
     plain = {
-        "MIMIC_CONFIG": f"{places.CONFIG}/{places.CONFIG_FILE}",
+        "MIMIC_CONFIG": f"{mounts.CONFIG}/{mounts.CONFIG_FILE}",
         "PORT": str(port),
         "ADMIN_PORT": str(admin_port),
-        "TMPDIR": places.RUN,
+        "TMPDIR": mounts.RUN,
     }
     if telemetry.otlp_endpoint is not None:
         plain["OTEL_EXPORTER_OTLP_ENDPOINT"] = telemetry.otlp_endpoint
@@ -211,16 +211,16 @@ def _security(backend: Backend) -> dict[str, Any]:
 def _mounts(backend: Backend) -> list[dict[str, Any]]:
     auth, tls, shared = backend.auth, backend.tls, backend.mode == "Deployment"
     wanted = {
-        "mimic-config": (places.CONFIG, True),
-        "mimic-run": (places.RUN, False),
+        "mimic-config": (mounts.CONFIG, True),
+        "mimic-run": (mounts.RUN, False),
         "mimic-secret": (secret_place(auth), True) if auth.secret_ref else None,
-        "mimic-identity": (places.IDENTITY, True) if auth.service_account_token else None,
-        "mimic-ca": (places.CA, True) if tls.ca_bundle else None,
-        "mimic-client-cert": (places.CLIENT_CERT, True) if tls.client_cert_secret_ref else None,
-        "mimic-client-keys": (places.CLIENT_KEYS, True) if shared and backend.deployment.client_auth else None,
-        "mimic-store": (places.STORE, False) if shared and auth.token_store else None,
+        "mimic-identity": (mounts.IDENTITY, True) if auth.service_account_token else None,
+        "mimic-ca": (mounts.CA, True) if tls.ca_bundle else None,
+        "mimic-client-cert": (mounts.CLIENT_CERT, True) if tls.client_cert_secret_ref else None,
+        "mimic-client-keys": (mounts.CLIENT_KEYS, True) if shared and backend.deployment.client_auth else None,
+        "mimic-store": (mounts.STORE, False) if shared and auth.token_store else None,
         # The cluster mounts nothing where something is mounted: the application's token stays the application's.
-        "mimic-no-api-token": None if shared else (places.API_SERVER_TOKEN, True),
+        "mimic-no-api-token": None if shared else (mounts.API_SERVER_TOKEN, True),
     }
     return [
         {"name": name, "mountPath": place[0]} | ({"readOnly": True} if place[1] else {})
@@ -233,10 +233,10 @@ def _ca_source(backend: Backend) -> dict[str, Any]:
     bundle = backend.tls.ca_bundle
     assert bundle is not None
     if bundle.config_map_ref is not None:
-        items = [{"key": bundle.config_map_ref.key, "path": places.CA_FILE}]
+        items = [{"key": bundle.config_map_ref.key, "path": mounts.CA_FILE}]
         return {"configMap": {"name": bundle.config_map_ref.name, "items": items}}
     assert bundle.secret_ref is not None
-    items = [{"key": bundle.secret_ref.key, "path": places.CA_FILE}]
+    items = [{"key": bundle.secret_ref.key, "path": mounts.CA_FILE}]
     return {"secret": {"secretName": bundle.secret_ref.name, "items": items}}
 
 

@@ -3,12 +3,12 @@
 Structural, with CEL rules as of Kubernetes 1.29 (`fieldPath` included); later additions to CEL are left out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mimic_operator.resource.fields import Schema, fields_schema, key_of
 from mimic_operator.resource.naming import GROUP, KIND, PLURAL, VERSION
 from mimic_operator.resource.rules import RULES
-from mimic_operator.resource.shape import Schema, fields_schema, key_of
 from mimic_operator.resource.spec import Spec
 
 NAME = f"{PLURAL}.{GROUP}"
@@ -164,3 +164,28 @@ def _text(description: str, most: int) -> Schema:
 
 def _count(description: str) -> Schema:
     return {"type": "integer", "format": "int32", "minimum": 0, "description": description}
+
+
+def missing_fields(definition: Mapping[str, Any]) -> tuple[str, ...]:
+    """Paths of fields that the served schema lacks; it is older then, and the API server would prune them silently.
+
+    definition: the CustomResourceDefinition as the API server has it.
+    """
+    versions = (definition.get("spec") or {}).get("versions") or ()
+    served: Mapping[str, Any] = next(
+        (each for each in versions if each.get("name") == VERSION and each.get("served")), {}
+    )
+    known = (served.get("schema") or {}).get("openAPIV3Schema") or {}
+    return tuple(_missing(schema(), known, ""))
+
+
+def _missing(wanted: Mapping[str, Any], known: Mapping[str, Any], path: str) -> Iterator[str]:
+    properties = known.get("properties") or {}
+    for name, inner in (wanted.get("properties") or {}).items():
+        below = f"{path}.{name}" if path else name
+        if name not in properties:
+            yield below
+        else:
+            yield from _missing(inner, properties[name], below)
+    if "items" in wanted:
+        yield from _missing(wanted["items"], known.get("items") or {}, f"{path}[]")

@@ -11,9 +11,9 @@ from mimic_operator.errors import InvalidBackend
 from mimic_operator.resource import naming
 from mimic_operator.resource.backend import parse
 from mimic_operator.resource.naming import ANNOTATION_BACKEND, ANNOTATION_REVISION
-from mimic_operator.resource.patterns import DATA_KEY, OBJECT_NAME
 from mimic_operator.resource.revision import Revision
 from mimic_operator.resource.spec import AllowedNamespaces
+from mimic_operator.resource.spec.common import DATA_KEY, OBJECT_NAME
 from mimic_operator.webhook import pods
 from mimic_operator.webhook.environment import LOOPBACK, Remarked, Told, change, lacks_key, remark
 from mimic_operator.webhook.outcomes import OUTCOMES, Outcome, Verdict

@@ -6,7 +6,7 @@ from typing import Any
 
 from mimic_operator.resource import naming
 from mimic_operator.resource.container import at_ports, guaranteed, native, plain
-from mimic_operator.resource.quantity import amount
+from mimic_operator.resource.fields import amount
 from mimic_operator.webhook import pods
 from mimic_operator.webhook.decide import DRAIN_SECONDS, Decision, Fit
 from mimic_operator.webhook.environment import change

@@ -6,7 +6,7 @@ from decimal import Decimal
 from itertools import islice
 from typing import Any
 
-from mimic_operator.resource.quantity import amount
+from mimic_operator.resource.fields import amount
 
 Pod = Mapping[str, Any]
 Container = Mapping[str, Any]

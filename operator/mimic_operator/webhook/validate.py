@@ -6,9 +6,9 @@ from typing import Any
 
 from mimic_operator.errors import InvalidBackend
 from mimic_operator.resource.backend import Backend, parse
-from mimic_operator.resource.cautions import cautions
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.revision import revision_of
+from mimic_operator.resource.warnings import cautions
 from mimic_operator.webhook.decide import Candidate, candidate
 
 

@@ -3,16 +3,14 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from mimic_operator.resource.shape import Flag, OneOf, Section
+from mimic_operator.resource.fields import Flag, OneOf, Section
 from mimic_operator.resource.spec.auth import Auth, Grant
-from mimic_operator.resource.spec.calls import Endpoint, Limits, Models, Timeouts
+from mimic_operator.resource.spec.common import EnvVar, LabelSelector, SecretName
 from mimic_operator.resource.spec.deployment import AllowedNamespaces, Autoscaling, Deployment
 from mimic_operator.resource.spec.dialect import Dialect, Envelope
 from mimic_operator.resource.spec.injection import InjectedEnv, Injection, Rollout
 from mimic_operator.resource.spec.proxy import Image, Proxy
-from mimic_operator.resource.spec.references import EnvVar, SecretName
-from mimic_operator.resource.spec.selector import LabelSelector
-from mimic_operator.resource.spec.tls import CaBundle, Tls
+from mimic_operator.resource.spec.upstream import CaBundle, Endpoint, Limits, Models, Timeouts, Tls
 
 __all__ = [
     "AllowedNamespaces",

@@ -1,13 +1,19 @@
 """`spec.deployment`: the proxy as a Deployment that many pods share."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from mimic_operator.resource.patterns import LABEL_KEY, SHOWN
-from mimic_operator.resource.shape import Flag, Foreign, Items, OneOf, Section, Table, Text, Whole
-from mimic_operator.resource.spec.references import FOREIGN_ITEM, LABELS, SecretName, object_name
-from mimic_operator.resource.spec.selector import LabelSelector
+from mimic_operator.resource.fields import Flag, Foreign, Items, OneOf, Rule, Section, Table, Text, Whole
+from mimic_operator.resource.spec.common import (
+    FOREIGN_ITEM,
+    LABEL_KEY,
+    LABELS,
+    SHOWN,
+    LabelSelector,
+    SecretName,
+    object_name,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,3 +121,61 @@ class Deployment:
     tolerations: Annotated[tuple[Mapping[str, Any], ...], Items("Tolerations.", FOREIGN_ITEM, most=32)] = ()
     affinity: Annotated[Mapping[str, Any] | None, Foreign("Affinity, as in Kubernetes.")] = None
     priority_class_name: Annotated[str | None, object_name("Name of a PriorityClass.")] = None
+
+
+def _deployment(field: str, cel: str, holds: Callable[[Deployment], bool], sentence: str) -> Rule:
+    return Rule(("deployment",), (field,), cel, holds, sentence)
+
+
+def _autoscaling(field: str, cel: str, holds: Callable[[Autoscaling], bool], sentence: str) -> Rule:
+    return Rule(("deployment", "autoscaling"), (field,), cel, holds, sentence)
+
+
+def _selector_fits(allowed: AllowedNamespaces) -> bool:
+    return (allowed.selector is not None) == (allowed.from_ == "Selector")
+
+
+def _guarded(deployment: Deployment) -> bool:
+    return deployment.open or deployment.client_auth is not None or deployment.network_policy.enabled
+
+
+RULES = (
+    _deployment(
+        "open",
+        "self.open || has(self.clientAuth) || self.networkPolicy.enabled",
+        _guarded,
+        "must be true where neither clientAuth nor networkPolicy guards the Service: anybody could use the credential",
+    ),
+    _deployment(
+        "replicas",
+        "!has(self.replicas) || !has(self.autoscaling)",
+        lambda deployment: deployment.replicas is None or deployment.autoscaling is None,
+        "is the autoscaler's where autoscaling is set: use minReplicas",
+    ),
+    Rule(
+        ("deployment", "allowed_namespaces"),
+        ("selector",),
+        "has(self.selector) == (self.from == 'Selector')",
+        _selector_fits,
+        "is required with `from: Selector`, and forbidden without it",
+    ),
+    Rule(
+        ("deployment", "network_policy"),
+        ("allow_from",),
+        "self.enabled || self.allowFrom.size() == 0",
+        lambda policy: policy.enabled or not policy.allow_from,
+        "has no effect unless enabled is true",
+    ),
+    _autoscaling(
+        "max_replicas",
+        "self.maxReplicas >= self.minReplicas",
+        lambda scaling: scaling.max_replicas >= scaling.min_replicas,
+        "must be at least minReplicas",
+    ),
+    _autoscaling(
+        "target_in_flight",
+        "has(self.targetInFlight) != has(self.targetCPUUtilization)",
+        lambda scaling: (scaling.target_in_flight is None) != (scaling.target_cpu_utilization is None),
+        "must be set, or targetCPUUtilization; not both",
+    ),
+)

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from mimic_operator.resource.patterns import DOCUMENT_PLACES, FIELD, PLAIN
-from mimic_operator.resource.shape import Foreign, Items, Kind, OneOf, Section, SectionRule, Table, Text, Whole
-from mimic_operator.resource.spec.references import web_address
+from mimic_operator.resource.fields import Foreign, Items, Kind, OneOf, Section, SectionRule, Table, Text, Whole
+from mimic_operator.resource.spec.common import DOCUMENT_PLACES, FIELD, PLAIN, web_address
 
 PLACE: Kind = Text(
     "Keys joined by dots, or a JSON Pointer (RFC 6901); `.` is the whole.", most=256, matches=DOCUMENT_PLACES

@@ -3,10 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from mimic_operator.resource.patterns import CONTAINER_NAME, ENV_NAME
-from mimic_operator.resource.shape import Duration, Flag, Items, Kind, OneOf, Section, Text, Whole
-from mimic_operator.resource.spec.references import EnvVar
-from mimic_operator.resource.spec.selector import LabelSelector
+from mimic_operator.resource.fields import Duration, Flag, Items, Kind, OneOf, Rule, Section, Text, Whole
+from mimic_operator.resource.spec.common import CONTAINER_NAME, ENV_NAME, EnvVar, LabelSelector
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,3 +101,47 @@ class Rollout:
             "reconciler.evictMissing of the chart."
         ),
     ] = False
+
+
+def _ports_differ(injection: Injection) -> bool:
+    return (injection.port or DEFAULT_PORT) != (injection.admin_port or DEFAULT_ADMIN_PORT)
+
+
+def _extra_names(env: InjectedEnv) -> list[str]:
+    return [entry.name for entry in env.extra]
+
+
+DEFAULT_PORT, DEFAULT_ADMIN_PORT = 18480, 18481
+
+
+RULES = (
+    Rule(
+        ("injection",),
+        ("admin_port",),
+        f"(has(self.port) ? self.port : {DEFAULT_PORT})"
+        f" != (has(self.adminPort) ? self.adminPort : {DEFAULT_ADMIN_PORT})",
+        _ports_differ,
+        "must differ from the port",
+    ),
+    Rule(
+        ("injection", "containers"),
+        ("exclude",),
+        "self.include.size() == 0 || self.exclude.size() == 0",
+        lambda containers: not (containers.include and containers.exclude),
+        "cannot stand beside include: what is not included is excluded",
+    ),
+    Rule(
+        ("injection", "env"),
+        ("extra",),
+        "self.extra.all(entry, self.extra.exists_one(other, other.name == entry.name))",
+        lambda env: len(set(_extra_names(env))) == len(env.extra),
+        "must not name a variable twice",
+    ),
+    Rule(
+        ("injection", "env"),
+        ("extra",),
+        "self.extra.all(entry, !(entry.name in self.names))",
+        lambda env: not set(_extra_names(env)) & set(env.names),
+        "names a variable that gets the base URL or the key: take it out of injection.env.names first",
+    ),
+)

@@ -1,13 +1,25 @@
-"""`spec.proxy`: the container itself."""
+"""`spec.proxy`: the container, what its environment may hold, and amounts that must fit each other."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from mimic_operator.resource.patterns import DIGEST, IMAGE, RESOURCE_NAME, TAG
-from mimic_operator.resource.quantity import Quantity
-from mimic_operator.resource.shape import Flag, Fraction, Items, OneOf, Section, Table, Text, Whole
-from mimic_operator.resource.spec.references import EnvVar, SecretName, web_address
+from mimic_operator.resource.fields import (
+    Flag,
+    Fraction,
+    Items,
+    OneOf,
+    Quantity,
+    Rule,
+    Section,
+    Table,
+    Text,
+    Whole,
+    amount,
+    cel_amount,
+    words,
+)
+from mimic_operator.resource.spec.common import DIGEST, IMAGE, RESOURCE_NAME, TAG, EnvVar, SecretName, web_address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,3 +91,106 @@ class Proxy:
         default_factory=SecurityContext
     )
     telemetry: Annotated[Telemetry, Section("Traces and metrics.", Telemetry)] = field(default_factory=Telemetry)
+
+
+SECRETS = (
+    *("ACCESS_TOKEN", "AUTH_CODE", "CLIENT_KEYS", "CLIENT_SECRET"),
+    *("PRIVATE_KEY", "REFRESH_TOKEN", "SUBJECT_TOKEN"),
+)
+_BACKEND = ("CHAT_API_URL", "DIALECT", "EMBEDDING_API_URL", "MODELS")
+_CREDENTIAL = (
+    *("AUDIENCE", "AUTH_CODE_SINGLE_USE", "CLIENT_ID", "GRANT", "PRIVATE_KEY_ID", "REQUESTED_TOKEN_TYPE", "RESOURCE"),
+    *("SCOPE", "SUBJECT_TOKEN_TYPE"),
+    *(f"ASSERTION_{name}" for name in ("ALGORITHM", "AS", "AUDIENCE", "CLAIMS", "LIFETIME")),
+    *(f"TOKEN_{name}" for name in ("DEFAULT_LIFETIME", "ENCODING", "FIELDS", "FORMAT", "HEADER", "METHOD", "POINTER")),
+    *(f"TOKEN_{name}_POINTER" for name in ("ERROR", "EXPIRY", "LIFETIME", "REFRESH")),
+    *(f"TOKEN_{name}" for name in ("REFRESH_AS", "REQUEST_HEADERS", "SECRET_AS", "SECRET_FORMAT", "SECRET_IN")),
+    *(f"TOKEN_{name}" for name in ("STORE", "TIMEOUT", "URL")),
+)
+_CONNECTIONS = (
+    *("CA_BUNDLE", "CLIENT_CERT", "CLIENT_KEY", "TLS_CERT", "TLS_KEY", "VERIFY_SSL"),
+    *("ADMIN_HOST", "ADMIN_PORT", "ALLOWED_HOSTS", "HOST", "PORT"),
+    *("CONNECT_TIMEOUT", "FIRST_BYTE_TIMEOUT", "IDLE_TIMEOUT", "TOTAL_TIMEOUT"),
+    *("MAX_BODY_BYTES", "MAX_CONCURRENCY", "MAX_QUEUE"),
+)
+_PROCESS = (
+    *("LOG_FORMAT", "LOG_LEVEL", "MIMIC_CONFIG", "POD_NAME", "POD_NAMESPACE", "TMPDIR"),
+    *("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_RESOURCE_ATTRIBUTES"),
+    *("OTEL_TRACES_SAMPLER", "OTEL_TRACES_SAMPLER_ARG"),
+)
+OWNED = (*SECRETS, *(f"{name}_FILE" for name in SECRETS), *_BACKEND, *_CREDENTIAL, *_CONNECTIONS, *_PROCESS)
+OWNED_PREFIX = "ENVELOPE_"
+"""All of these have a field under `dialect.envelope`."""
+
+
+def is_owned(name: str) -> bool:
+    return name in OWNED or name.startswith(OWNED_PREFIX)
+
+
+LEAST_MEMORY_BYTES = 2**26
+ALIKE = 1.000000001
+"""CEL counts in floating point: what is so near is equal."""
+MEMORY = cel_amount("self.limits['memory']")
+
+
+def _names_of(proxy: Proxy) -> set[str]:
+    return {entry.name for entry in proxy.env}
+
+
+def _within_limit(name: str) -> Rule:
+    """One rule for each resource: Kubernetes 1.29 finds one for all of them too costly."""
+    requested, limited = (cel_amount(f"self.{kind}['{name}']") for kind in ("requests", "limits"))
+    return Rule(
+        ("proxy", "resources"),
+        ("requests",),
+        f"!('{name}' in self.requests) || !('{name}' in self.limits) || {requested} <= {limited} * {ALIKE}",
+        lambda resources: (
+            name not in resources.requests
+            or amount(resources.requests[name]) <= amount(resources.limits.get(name, resources.requests[name]))
+        ),
+        "must not be more than the limit",
+    )
+
+
+RULES = (
+    Rule(
+        ("proxy",),
+        ("env",),
+        f"self.env.all(entry, !(entry.name in {words(OWNED)}) && !entry.name.startsWith('{OWNED_PREFIX}'))",
+        lambda proxy: not any(map(is_owned, _names_of(proxy))),
+        "sets what this resource decides, or a secret, which belongs into the Secret",
+    ),
+    Rule(
+        ("proxy",),
+        ("env",),
+        "self.env.all(entry, self.env.exists_one(other, other.name == entry.name))",
+        lambda proxy: len(_names_of(proxy)) == len(proxy.env),
+        "must not name a variable twice",
+    ),
+    Rule(
+        ("proxy",),
+        ("image_pull_secrets",),
+        "self.imagePullSecrets.all(one, self.imagePullSecrets.exists_one(other, other.name == one.name))",
+        lambda proxy: len(set(proxy.image_pull_secrets)) == len(proxy.image_pull_secrets),
+        "must not name a Secret twice",
+    ),
+    *(_within_limit(name) for name in ("cpu", "memory", "ephemeral-storage")),
+    Rule(
+        ("proxy", "resources"),
+        ("limits",),
+        f"!('memory' in self.limits) || {MEMORY} >= {LEAST_MEMORY_BYTES}000.0",
+        lambda resources: amount(resources.limits.get("memory", str(LEAST_MEMORY_BYTES))) >= LEAST_MEMORY_BYTES,
+        "must leave memory at least 64Mi, which the proxy takes before the first call",
+    ),
+    Rule(
+        (),
+        ("limits", "max_body_bytes"),
+        "!has(self.limits.maxBodyBytes) || !('memory' in self.proxy.resources.limits)"
+        f" || double(self.limits.maxBodyBytes) * 4000.0 <= {MEMORY.replace('self', 'self.proxy.resources')} * {ALIKE}",
+        lambda spec: (
+            spec.limits.max_body_bytes is None
+            or 4 * spec.limits.max_body_bytes <= amount(spec.proxy.resources.limits.get("memory", f"{2**40}"))
+        ),
+        "must fit four times into proxy.resources.limits.memory",
+    ),
+)

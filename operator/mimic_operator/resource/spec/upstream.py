@@ -1,11 +1,10 @@
-"""`spec.chat`, `embedding`, `models`, `timeouts`, `limits`: the calls that are carried."""
+"""`spec.chat`, `embedding`, `models`, `timeouts`, `limits`, `tls`: the calls to the backend, and their limits."""
 
 from dataclasses import dataclass
 from typing import Annotated
 
-from mimic_operator.resource.patterns import PLAIN
-from mimic_operator.resource.shape import Duration, Items, Text, Whole
-from mimic_operator.resource.spec.references import web_address
+from mimic_operator.resource.fields import Duration, Flag, Items, Rule, Section, Text, Whole
+from mimic_operator.resource.spec.common import PLAIN, KeyOf, SecretName, web_address
 
 GIB = 2**30
 
@@ -54,3 +53,35 @@ class Limits:
         int | None, Whole("Calls that wait for one of those; 0 is no queue, 1024 if left out.", 0, 1_000_000)
     ] = None
     max_body_bytes: Annotated[int | None, Whole("Largest request; 33554432 if left out.", 1, 4 * GIB)] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaBundle:
+    config_map_ref: Annotated[KeyOf | None, Section("A ConfigMap's key that holds PEM certificates.", KeyOf)] = None
+    secret_ref: Annotated[KeyOf | None, Section("A Secret's key that holds PEM certificates.", KeyOf)] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    verify: Annotated[bool, Flag("Check the certificates of backend and token service.")] = True
+    insecure: Annotated[bool, Flag("Allow http:// URLs: tokens and prompts cross the network in the clear.")] = False
+    ca_bundle: Annotated[CaBundle | None, Section("Authorities to trust instead of the public ones.", CaBundle)] = None
+    client_cert_secret_ref: Annotated[
+        SecretName | None,
+        Section("A Secret of type kubernetes.io/tls: Mimic's certificate towards the backend.", SecretName),
+    ] = None
+
+
+def _one_source(bundle: CaBundle) -> bool:
+    return (bundle.config_map_ref is None) != (bundle.secret_ref is None)
+
+
+RULES = (
+    Rule(
+        ("tls", "ca_bundle"),
+        (),
+        "has(self.configMapRef) != has(self.secretRef)",
+        _one_source,
+        "must have one of configMapRef and secretRef",
+    ),
+)

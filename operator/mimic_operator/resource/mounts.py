@@ -1,7 +1,24 @@
-"""What a grant takes out of the backend's Secret: which keys, and as which setting of the proxy."""
+"""What is mounted into the proxy's container: paths, and which keys of the Secret each grant needs there."""
 
-from mimic_operator.resource import places
 from mimic_operator.resource.spec import Auth, Grant
+
+CONFIG = "/etc/mimic/config"
+CONFIG_FILE = "mimic.yaml"
+SECRET = "/etc/mimic/secret"
+"""In it a folder of the Secret's name: who reads that a file is missing reads which Secret is."""
+CA = "/etc/mimic/ca"
+CA_FILE = "ca.crt"
+CLIENT_CERT = "/etc/mimic/client-cert"
+CLIENT_KEYS = "/etc/mimic/client-keys"
+IDENTITY = "/var/run/secrets/mimic"
+IDENTITY_FILE = "token"
+RUN = "/run/mimic"
+"""Memory, and the only place that can be written to, the token store aside."""
+STORE = "/var/lib/mimic"
+STORE_FILE = "refresh-token"
+API_SERVER_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
+"""Where the cluster would mount the token of the pod's service account."""
+
 
 FILES: dict[Grant, dict[str, str]] = {
     "AuthCode": {"AUTH_CODE": "auth_code_file"},
@@ -34,14 +51,14 @@ def secret_settings(auth: Auth) -> dict[str, str]:
     found = {setting: f"{secret_place(auth)}/{key}" for key, setting in _files(auth).items()}
     if auth.service_account_token is not None:
         setting = "client_secret_file" if auth.federated else "subject_token_file"
-        found[setting] = f"{places.IDENTITY}/{places.IDENTITY_FILE}"
+        found[setting] = f"{IDENTITY}/{IDENTITY_FILE}"
     return found
 
 
 def secret_place(auth: Auth) -> str:
     """The folder that the Secret is mounted at; there has to be one."""
     assert auth.secret_ref is not None
-    return f"{places.SECRET}/{auth.secret_ref.name}"
+    return f"{SECRET}/{auth.secret_ref.name}"
 
 
 def has_client_secret(auth: Auth) -> bool:

@@ -10,8 +10,9 @@ string and list is bounded, since the API server refuses CEL rules over what cou
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields
+from decimal import Decimal
 from typing import Any, Protocol, TypeVar, get_args, get_type_hints
 
 from mimic_operator.errors import Problem
@@ -391,3 +392,75 @@ def _kind(hint: Any) -> Kind:
 def _wrong(harmless: T, path: str, problems: list[Problem], sentence: str) -> T:
     problems.append(Problem(path, sentence))
     return harmless
+
+
+PATTERN = r"^[0-9]{1,15}(\.[0-9]{1,9})?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$"
+SCALE = {"": Decimal(1), "m": Decimal("0.001")}
+SCALE |= {unit: Decimal(1000) ** (power + 1) for power, unit in enumerate("kMGTPE")}
+SCALE |= {f"{unit}i": Decimal(1024) ** (power + 1) for power, unit in enumerate("KMGTPE")}
+
+
+def amount(quantity: str) -> Decimal:
+    """The quantity in its base unit: bytes, cores. Raises ValueError if it is none."""
+    if re.fullmatch(PATTERN.strip("^$"), quantity) is None:
+        raise ValueError("must be a quantity like 250m, 64Mi or 2")
+    number = quantity.rstrip("mkMGTPEKi")
+    return Decimal(number) * SCALE[quantity[len(number) :]]
+
+
+def cel_amount(field: str) -> str:
+    """A CEL expression for a thousand times the amount, as a double. CEL has quantities only since Kubernetes 1.30."""
+    scales = ", ".join(f"'{unit}': {float(scale * 1000)!r}" for unit, scale in SCALE.items())
+    text = f"string({field})"
+    return f"double({text}.find('^[0-9.]+')) * {{{scales}}}[{text}.find('[A-Za-z]*$')]"
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A field that holds a quantity, as a number or as text."""
+
+    about: str
+
+    def schema(self) -> dict[str, Any]:
+        found = {"description": self.about, "anyOf": [{"type": "integer"}, {"type": "string"}]}
+        return found | {"pattern": PATTERN, "maxLength": 32, "minimum": 0, "x-kubernetes-int-or-string": True}
+
+    def read(self, value: object, path: str, problems: list[Problem]) -> str:
+        text = str(value) if isinstance(value, (int, str)) and not isinstance(value, bool) else ""
+        try:
+            amount(text)
+        except ValueError as wrong:
+            problems.append(Problem(path, str(wrong)))
+            return "0"
+        return text
+
+    def write(self, value: Any) -> object:
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What must hold in a section.
+
+    section: attributes that lead to it, from the spec on; empty for the spec. field: the field that is to blame, below
+    the section, by attributes. cel: over `self`, the section. holds: over the section as read.
+    """
+
+    section: tuple[str, ...]
+    field: tuple[str, ...]
+    cel: str
+    holds: Callable[[Any], bool]
+    sentence: str
+
+    @property
+    def path(self) -> str:
+        return ".".join(("spec", *map(key_of, (*self.section, *self.field))))
+
+    def as_cel(self) -> dict[str, str]:
+        found = {"rule": self.cel, "message": self.sentence}
+        return found | ({"fieldPath": "".join(f".{key_of(name)}" for name in self.field)} if self.field else {})
+
+
+def words(these: Sequence[str]) -> str:
+    """A CEL list of texts."""
+    return f"[{', '.join(repr(word) for word in these)}]"

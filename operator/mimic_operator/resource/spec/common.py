@@ -1,6 +1,10 @@
-"""What texts of a resource must look like: RE2 patterns, which Python's `re` reads alike, each with its sentence."""
+"""What several sections of a MimicBackend are built of: patterns, names of objects, URLs, label selectors."""
 
-from mimic_operator.resource.shape import Match
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from mimic_operator.resource.fields import Foreign, Items, Kind, Match, OneOf, Section, SectionRule, Table, Text
 
 _HOST = r"[A-Za-z0-9_][A-Za-z0-9_-]{0,62}(\.[A-Za-z0-9_][A-Za-z0-9_-]{0,62})*\.?"
 _H = "[0-9A-Fa-f]{1,4}"
@@ -89,3 +93,88 @@ AUDIENCE = (
         never=True,
     ),
 )
+
+
+def web_address(about: str) -> Text:
+    """A base URL, or one that is called as it is."""
+    return Text(about, most=2048, matches=URL)
+
+
+def object_name(about: str) -> Text:
+    """The name of an object in the backend's namespace."""
+    return Text(about, matches=(OBJECT_NAME,), most=253)
+
+
+LABELS: Kind = Text("The label's value.", most=63, least=0, matches=(LABEL_VALUE,))
+FOREIGN_ITEM: Kind = Foreign("As in Kubernetes.", least=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretName:
+    name: Annotated[str, object_name("Name of a Secret in the same namespace.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyOf:
+    name: Annotated[str, object_name("Name of the object, in the same namespace.")]
+    key: Annotated[str, Text("The key in it.", matches=DATA_KEY)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnvVar:
+    name: Annotated[str, Text("The variable.", matches=(ENV_NAME,))]
+    value: Annotated[str, Text("Its value.", most=4096, least=0, matches=(SHOWN,))] = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requirement:
+    """One expression of a label selector (Kubernetes, LabelSelectorRequirement)."""
+
+    key: Annotated[str, Text("A label's key.", most=317, matches=LABEL_KEY)]
+    operator: Annotated[
+        Literal["In", "NotIn", "Exists", "DoesNotExist"],
+        OneOf("How the label is compared.", ("In", "NotIn", "Exists", "DoesNotExist")),
+    ]
+    values: Annotated[tuple[str, ...], Items("Values for In and NotIn.", LABELS, most=32)] = ()
+
+
+def _values_fit(requirement: Requirement) -> bool:
+    return bool(requirement.values) == (requirement.operator in ("In", "NotIn"))
+
+
+VALUES_FIT = SectionRule(
+    "values",
+    "(self.operator in ['In', 'NotIn']) == (has(self.values) && self.values.size() > 0)",
+    _values_fit,
+    "must have entries for In and NotIn, and none for Exists and DoesNotExist",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelSelector:
+    """All conditions must hold; without any it selects everything, as in Kubernetes."""
+
+    match_labels: Annotated[Mapping[str, str], Table("Labels that must be there.", LABELS, most=32, keys=LABEL_KEY)] = (
+        field(default_factory=dict)
+    )
+    match_expressions: Annotated[
+        tuple[Requirement, ...],
+        Items("Further conditions.", Section("A condition.", Requirement, (VALUES_FIT,)), most=32),
+    ] = ()
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Whether an object with these labels is selected (Kubernetes, labels and selectors)."""
+        wanted = all(labels.get(key) == value for key, value in self.match_labels.items())
+        return wanted and all(_holds(expression, labels) for expression in self.match_expressions)
+
+
+def _holds(expression: Requirement, labels: Mapping[str, str]) -> bool:
+    match expression.operator:
+        case "In":
+            return labels.get(expression.key) in expression.values
+        case "NotIn":
+            return labels.get(expression.key) not in expression.values
+        case "Exists":
+            return expression.key in labels
+        case "DoesNotExist":
+            return expression.key not in labels

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mimic_operator.resource.backend import Backend
-from mimic_operator.resource.shape import key_of
+from mimic_operator.resource.fields import key_of
 from mimic_operator.resource.spec import Injection, Rollout
 
 Word = Literal[
