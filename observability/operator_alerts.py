@@ -1,6 +1,6 @@
 """Alerts on the operator: its two processes, what the webhook answers, and backends that do not settle."""
 
-from mimic_operator.telemetry.catalogue import (
+from mimic_operator.catalogue import (
     ADMISSIONS,
     CLOSED,
     DEGRADED,

@@ -1,6 +1,6 @@
 """The dashboard of the operator: does somebody lead, do backends settle, do pods get what they ask for."""
 
-from mimic_operator.telemetry.catalogue import (
+from mimic_operator.catalogue import (
     ADMISSIONS,
     BUILD,
     CERTIFICATE,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from mimic_operator.telemetry import catalogue as operator
+from mimic_operator import catalogue as operator
 from mimic_proxy.telemetry.catalogue import (
     CLOSED,
     GENAI,
@@ -64,7 +64,7 @@ the trace of a sampled call. Counters with labels of a closed list are there fro
 with their first observation. One process shows a few hundred series, and never more than 4,000 whatever callers send.
 
 Those of the operator stand at the end. This page is written by `make dashboards` from
-`service/mimic_proxy/telemetry/catalogue.py` and `operator/mimic_operator/telemetry/catalogue.py`.
+`service/mimic_proxy/telemetry/catalogue.py` and `operator/mimic_operator/catalogue.py`.
 """
 OPERATOR_HEAD = """# Metrics of the operator
 

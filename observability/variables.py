@@ -6,7 +6,7 @@ from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models import dashboard as models
 
-from mimic_operator.telemetry.catalogue import BUILD, LEADER, ROLLOUTS
+from mimic_operator.catalogue import BUILD, LEADER, ROLLOUTS
 from mimic_proxy.telemetry.catalogue import DURATIONS
 from observability.objectives import FIRST_CHUNK_SECONDS
 from observability.places import JOB, OPERATOR_JOB

@@ -12,37 +12,25 @@ import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib.metadata import version
 
+from mimic_operator.cli.surroundings import Surroundings
 from mimic_operator.errors import OperatorError
-from mimic_operator.surroundings import Surroundings
 
 FAILED, WRONG = 1, 2
 EXIT_CODES = "exit codes: 0 ended well, 1 unexpected end or the answer is no, 2 usage, settings or input"
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
-    """module: imported when the command runs; has `add_arguments(parser)` and `run(arguments, surroundings) -> int`."""
-
-    name: str
-    purpose: str
-    module: str
-
-
-COMMANDS = (
-    Command(
-        "reconciler", "make the cluster what its MimicBackends say; several may run, one works", "reconcile.command"
-    ),
-    Command("webhook", "answer the API server's admission reviews", "webhook.process"),
-    Command("render", "show what MimicBackends become, without a cluster", "cli.render"),
-    Command("inject", "show what injection makes of pods, and why, without a cluster", "cli.inject"),
-    Command(
-        "release", "take Mimic's fields off all workloads, before the operator is uninstalled", "reconcile.release"
-    ),
-    Command("crd", "print the CustomResourceDefinition", "cli.crd"),
-)
+COMMANDS = {
+    "reconciler": "make the cluster what its MimicBackends say; several may run, one works",
+    "webhook": "answer the API server's admission reviews",
+    "render": "show what MimicBackends become, without a cluster",
+    "inject": "show what injection makes of pods, and why, without a cluster",
+    "release": "take Mimic's fields off all workloads, before the operator is uninstalled",
+    "crd": "print the CustomResourceDefinition",
+}
+"""Name and purpose. The module of this name in cli/ is imported when the command runs; it has
+`add_arguments(parser)` and `run(arguments, surroundings) -> int`."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -82,11 +70,10 @@ def _parser(given: Sequence[str]) -> tuple[argparse.ArgumentParser, Run | None]:
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     chosen = next((word for word in given if not word.startswith("-")), None)
     run: Run | None = None
-    for command in COMMANDS:
-        text = f"{command.name}: {command.purpose}."
-        sub = commands.add_parser(command.name, help=command.purpose, description=text, epilog=EXIT_CODES)
-        if command.name == chosen:
-            module = importlib.import_module(f"mimic_operator.{command.module}")
+    for name, purpose in COMMANDS.items():
+        sub = commands.add_parser(name, help=purpose, description=f"{name}: {purpose}.", epilog=EXIT_CODES)
+        if name == chosen:
+            module = importlib.import_module(f"mimic_operator.cli.{name}")
             module.add_arguments(sub)
             run = module.run
     return parser, run

@@ -9,9 +9,6 @@ from typing import Any
 import httpx2
 import pytest
 
-from mimic_operator.cluster.faults import Fault
-from mimic_operator.cluster.metadata import Change
-from mimic_operator.reconcile.queue import Key
 from mimic_operator.reconcile.secrets import (
     AGAIN_SECONDS,
     LONGEST_ANSWER,
@@ -24,6 +21,9 @@ from mimic_operator.reconcile.secrets import (
 )
 from mimic_operator.reconcile.store import PodSeen, Store
 from mimic_operator.resource.naming import selector_of
+from mimic_operator.runtime.faults import Fault
+from mimic_operator.runtime.informer import Change
+from mimic_operator.runtime.queue import Key
 
 HELD = {"conditions": [{"name": "token", "ok": True, "reason": None}]}
 WHY = "There is no access token yet: AUTH_CODE_FILE: /etc/mimic/secret/AUTH_CODE is empty. It is used as soon as"

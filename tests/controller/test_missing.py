@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from mimic_operator.cluster.faults import Fault
-from mimic_operator.cluster.metadata import Change
 from mimic_operator.reconcile.missing import FORGET_SECONDS, LOOK_SECONDS, Missing
-from mimic_operator.reconcile.queue import Key
 from mimic_operator.reconcile.store import PodSeen, Store
+from mimic_operator.runtime.faults import Fault
+from mimic_operator.runtime.informer import Change
+from mimic_operator.runtime.queue import Key
 
 CORP = Key("team", "corp")
 WEB = ("Deployment", "web")

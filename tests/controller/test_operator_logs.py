@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mimic_operator.telemetry.logs import configure, record_json
+from mimic_operator.runtime.logs import configure, record_json
 from mimic_proxy.telemetry.lines import record_json as proxy_json
 
 

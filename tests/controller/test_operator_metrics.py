@@ -5,14 +5,14 @@ from typing import get_args
 import pytest
 from prometheus_client import CollectorRegistry
 
-from mimic_operator.cluster.faults import Reason
-from mimic_operator.reconcile.queue import Key
-from mimic_operator.telemetry import catalogue
-from mimic_operator.telemetry.admissions import AdmissionMetrics
-from mimic_operator.telemetry.exposition import process_registry
-from mimic_operator.telemetry.reconciles import ReconcileMetrics
+from mimic_operator import catalogue
+from mimic_operator.reconcile.metrics import ReconcileMetrics
+from mimic_operator.runtime.faults import Reason
+from mimic_operator.runtime.metrics import process_registry
+from mimic_operator.runtime.queue import Key
 from mimic_operator.webhook import handlers
 from mimic_operator.webhook.decide import Door
+from mimic_operator.webhook.metrics import AdmissionMetrics
 from mimic_operator.webhook.outcomes import OUTCOMES, Verdict
 from mimic_operator.webhook.process import possible_ends
 

@@ -13,11 +13,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import StatusCode, get_current_span
 
-from mimic_operator.cluster.faults import Fault
-from mimic_operator.reconcile.queue import Key, Outcome
 from mimic_operator.reconcile.turns import Turns
-from mimic_operator.telemetry.logs import record_json
-from mimic_operator.telemetry.spans import OFF, Spans
+from mimic_operator.runtime.faults import Fault
+from mimic_operator.runtime.logs import record_json
+from mimic_operator.runtime.queue import Key, Outcome
+from mimic_operator.runtime.spans import OFF, Spans
 from mimic_operator.webhook.decide import Decision, softened
 from mimic_operator.webhook.outcomes import OUTCOMES
 from mimic_operator.webhook.review import Reply, Reviewed

@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from mimic_operator.cluster.faults import Fault, fault_of
 from mimic_operator.reconcile.apply import Slots
-from mimic_operator.reconcile.queue import Backoff, Key, Outcome, WorkQueue
+from mimic_operator.runtime.faults import Fault, fault_of
+from mimic_operator.runtime.queue import Backoff, Key, Outcome, WorkQueue
 
 A, B, C = (Key("team", name) for name in "abc")
 

@@ -19,7 +19,7 @@ from fakes.processes import Process, imported, started
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/default/leases/mimic-operator"
 STOP_SECONDS = 15.0
 T = TypeVar("T")
-imported("mimic_operator.reconcile.command", "mimic_operator.reconcile.process")
+imported("mimic_operator.cli.reconciler", "mimic_operator.reconcile.process")
 
 
 class Reconciler:

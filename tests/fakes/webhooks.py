@@ -31,7 +31,7 @@ REGISTRATION = "/apis/admissionregistration.k8s.io/v1"
 MERGE = {"content-type": "application/merge-patch+json"}
 EXCLUDED = {"key": "kubernetes.io/metadata.name", "operator": "NotIn", "values": ["kube-system", "mimic-system"]}
 
-imported("mimic_operator.webhook.process")
+imported("mimic_operator.cli.webhook", "mimic_operator.webhook.process")
 
 
 def absent(key: str) -> Manifest:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fakes.rule_trial import Firing, Series, Values, complaints, growing, scraped_operator, steady, steps, trial
-from mimic_operator.telemetry.catalogue import CLOSED, DEGRADATIONS, FAULTS
+from mimic_operator.catalogue import CLOSED, DEGRADATIONS, FAULTS
 from mimic_operator.webhook.outcomes import OUTCOMES
 from observability.places import RULES
 

@@ -10,10 +10,10 @@ import pytest
 
 from fakes.collector import Collector, Exported, Otelcol, Reply
 from fakes.free_ports import free_port
-from mimic_operator.reconcile.queue import Key, Outcome
 from mimic_operator.reconcile.turns import Turns
-from mimic_operator.telemetry.exporting import END_SECONDS, exporting
-from mimic_operator.telemetry.spans import OFF, Spans
+from mimic_operator.runtime.exporting import END_SECONDS, exporting
+from mimic_operator.runtime.queue import Key, Outcome
+from mimic_operator.runtime.spans import OFF, Spans
 
 
 @contextmanager

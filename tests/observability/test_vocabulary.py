@@ -7,7 +7,7 @@ import pytest
 
 from fakes.chart_files import BOARD_FILES, RUNBOOKS, alerts, board, records, runbook_queries, targets
 from fakes.promql import Matcher, Selector, read
-from mimic_operator.telemetry import catalogue as operator
+from mimic_operator import catalogue as operator
 from mimic_operator.webhook.outcomes import OUTCOMES, REMARKS
 from mimic_proxy.telemetry import catalogue as proxy
 from mimic_proxy.telemetry.catalogue import PLAIN_RESULTS

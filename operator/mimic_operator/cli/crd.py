@@ -4,8 +4,8 @@ import argparse
 import io
 
 from mimic_operator.cli.manifest_files import write_manifests
+from mimic_operator.cli.surroundings import Surroundings
 from mimic_operator.resource.crd import definition
-from mimic_operator.surroundings import Surroundings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

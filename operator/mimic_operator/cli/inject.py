@@ -7,10 +7,10 @@ The manifests go to the standard output, the reasons to the error output, so tha
 import argparse
 
 from mimic_operator.cli.manifest_files import read_manifests, write_manifests
+from mimic_operator.cli.surroundings import Surroundings
 from mimic_operator.resource.container import proxy_defaults
 from mimic_operator.resource.naming import KIND
 from mimic_operator.settings import load
-from mimic_operator.surroundings import Surroundings
 from mimic_operator.webhook.decide import NATIVE_SINCE, Place, Request
 from mimic_operator.webhook.offline import Judged, describe, inject, world_of
 from mimic_operator.webhook.outcomes import Verdict

@@ -7,6 +7,7 @@ from textwrap import fill
 import yaml
 
 from mimic_operator.cli.manifest_files import Manifest, Plain, read_manifests, write_manifests
+from mimic_operator.cli.surroundings import Surroundings
 from mimic_operator.errors import InputError, InvalidBackend, Problem
 from mimic_operator.reconcile.manifests import desired
 from mimic_operator.resource.backend import Backend, parse
@@ -17,7 +18,6 @@ from mimic_operator.resource.revision import Revision, revision_of
 from mimic_operator.resource.spec import LabelSelector
 from mimic_operator.resource.warnings import cautions
 from mimic_operator.settings import load
-from mimic_operator.surroundings import Surroundings
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

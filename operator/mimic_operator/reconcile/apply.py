@@ -7,19 +7,20 @@ from typing import Any
 
 import msgspec
 
-from mimic_operator.cluster.client import Cluster
-from mimic_operator.cluster.faults import Fault
-from mimic_operator.cluster.kinds import CONTROLLER_REVISION, Kind
 from mimic_operator.reconcile.observe import Looking, Memory, Refusal
 from mimic_operator.reconcile.plan import defaults_of, older_config_map, stored_form
-from mimic_operator.reconcile.queue import Key
 from mimic_operator.reconcile.report import Announcer
 from mimic_operator.reconcile.rollout import Plan, Situation, Write, plan, written
 from mimic_operator.reconcile.store import Store
 from mimic_operator.reconcile.workload import Ref, Workload, fields_to_apply, read
 from mimic_operator.resource.backend import Backend
+from mimic_operator.resource.kinds import KIND_BY_NAME
 from mimic_operator.resource.naming import ANNOTATION_APPLIED, LABEL_INJECT, MANAGER, MANAGER_WORKLOADS, short_hash
 from mimic_operator.resource.revision import Kept, kept_in
+from mimic_operator.runtime.client import Cluster
+from mimic_operator.runtime.faults import Fault
+from mimic_operator.runtime.kinds import CONTROLLER_REVISION, Kind
+from mimic_operator.runtime.queue import Key
 
 logger = logging.getLogger("mimic.reconcile")
 
@@ -93,7 +94,9 @@ class Children:
             if self._stands(key, name, digest):
                 applied[name] = (digest, version)
                 continue
-            made = await self.cluster.apply(_marked(manifest, digest), manager=MANAGER, force=True)
+            made = await self.cluster.apply(
+                KIND_BY_NAME[name[0]], _marked(manifest, digest), manager=MANAGER, force=True
+            )
             applied[name] = (digest, made["metadata"]["resourceVersion"])
 
     def _stands(self, key: Key, name: Name, digest: str) -> bool:
@@ -292,12 +295,13 @@ class Writing:
 
     async def _applied_without_force(self, manifest: Mapping[str, Any]) -> dict[str, Any]:
         """The label is the user's word and never forced; on the annotations alone we insist (decided case 2)."""
+        kind = KIND_BY_NAME[manifest["kind"]]
         try:
-            return await self.cluster.apply(manifest, manager=MANAGER_WORKLOADS, force=False)
+            return await self.cluster.apply(kind, manifest, manager=MANAGER_WORKLOADS, force=False)
         except Fault as fault:
             if not fault.fields or any(path.endswith(LABEL_INJECT) for path in fault.fields):
                 raise
-        return await self.cluster.apply(manifest, manager=MANAGER_WORKLOADS, force=True)
+        return await self.cluster.apply(kind, manifest, manager=MANAGER_WORKLOADS, force=True)
 
     def _announce(self, key: Key, planned: Plan, memory: Memory) -> None:
         before, memory.plan = memory.plan, planned

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from mimic_operator.cluster.client import Cluster
-from mimic_operator.cluster.faults import Fault
-from mimic_operator.cluster.kinds import EVENT, KIND_BY_NAME
 from mimic_operator.reconcile.store import Entry, Store
 from mimic_operator.reconcile.workload import Ref, seconds_of
+from mimic_operator.resource.kinds import KIND_BY_NAME
 from mimic_operator.resource.naming import ANNOTATION_RETRY_AT, GROUP, MANAGER
+from mimic_operator.runtime.client import Cluster
+from mimic_operator.runtime.faults import Fault
+from mimic_operator.runtime.kinds import EVENT
 
 logger = logging.getLogger("mimic.retry")
 

@@ -12,9 +12,9 @@ from typing import Any
 import kopf
 from lightkube import KubeConfig
 
-from mimic_operator.cluster.connection import IDENTITY, configure, connection
-from mimic_operator.reconcile.queue import Key
 from mimic_operator.resource.naming import GROUP, PLURAL, VERSION
+from mimic_operator.runtime.hosting import IDENTITY, configure, connection
+from mimic_operator.runtime.queue import Key
 
 Seen = Callable[[Key, Mapping[str, Any] | None], None]
 IDLE_SECONDS = 0.5
@@ -26,7 +26,7 @@ def registry_for(seen: Seen, config: KubeConfig) -> kopf.OperatorRegistry:
 
     @kopf.on.startup(registry=registry, id="settings")
     async def on_startup(settings: kopf.OperatorSettings, **_: object) -> None:
-        configure(settings, idle_seconds=IDLE_SECONDS)
+        configure(settings, GROUP, idle_seconds=IDLE_SECONDS)
 
     @kopf.on.login(registry=registry, id="login")
     async def login(**_: object) -> kopf.ConnectionInfo:

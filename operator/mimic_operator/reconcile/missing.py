@@ -10,12 +10,12 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from mimic_operator.cluster.client import Cluster
-from mimic_operator.cluster.faults import Fault
-from mimic_operator.cluster.kinds import POD
-from mimic_operator.reconcile.queue import Key
 from mimic_operator.reconcile.store import Entry, PodSeen, Store
 from mimic_operator.resource.naming import ANNOTATION_TEMPLATE_HASH
+from mimic_operator.runtime.client import Cluster
+from mimic_operator.runtime.faults import Fault
+from mimic_operator.runtime.kinds import POD
+from mimic_operator.runtime.queue import Key
 
 logger = logging.getLogger("mimic.missing")
 

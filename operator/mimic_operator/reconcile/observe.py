@@ -5,15 +5,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mimic_operator.cluster.client import Cluster
-from mimic_operator.cluster.kinds import KIND_BY_NAME
-from mimic_operator.reconcile.queue import Key
 from mimic_operator.reconcile.rollout import Before, Plan, Situation, Trail
 from mimic_operator.reconcile.status import Injected, current_names
 from mimic_operator.reconcile.store import Entry, Store
 from mimic_operator.reconcile.workload import Ref, Workload, of_quota, owner_of, read, seconds_of
 from mimic_operator.resource.backend import Backend
+from mimic_operator.resource.kinds import KIND_BY_NAME
 from mimic_operator.resource.revision import Kept
+from mimic_operator.runtime.client import Cluster
+from mimic_operator.runtime.queue import Key
 
 REFUSED_SECONDS = 60.0
 """After which what was refused is tried again: somebody may have changed a policy."""

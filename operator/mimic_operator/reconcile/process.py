@@ -8,17 +8,13 @@ from typing import Any
 
 from lightkube import KubeConfig
 
-from mimic_operator.cluster.client import Cluster
-from mimic_operator.cluster.faults import Fault
-from mimic_operator.cluster.kinds import CRD
-from mimic_operator.cluster.leader import Election
-from mimic_operator.cluster.metadata import MetadataReader
+from mimic_operator import catalogue
 from mimic_operator.errors import OperatorError
 from mimic_operator.reconcile import handlers
 from mimic_operator.reconcile.apply import Children, Slots
 from mimic_operator.reconcile.denied import Denied
+from mimic_operator.reconcile.metrics import ReconcileMetrics
 from mimic_operator.reconcile.missing import Missing
-from mimic_operator.reconcile.queue import Backoff, Key, Outcome, WorkQueue
 from mimic_operator.reconcile.reconciler import Reconciler
 from mimic_operator.reconcile.report import Announcer
 from mimic_operator.reconcile.secrets import Asking
@@ -29,12 +25,16 @@ from mimic_operator.reconcile.watches import NotInstalled, Watches
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.crd import NAME as CRD_NAME
 from mimic_operator.resource.crd import missing_fields
+from mimic_operator.runtime.client import Cluster
+from mimic_operator.runtime.faults import Fault
+from mimic_operator.runtime.health import serving
+from mimic_operator.runtime.informer import MetadataReader
+from mimic_operator.runtime.kinds import CRD
+from mimic_operator.runtime.lease import Election
+from mimic_operator.runtime.logs import logger
+from mimic_operator.runtime.process import Telemetry
+from mimic_operator.runtime.queue import Backoff, Key, Outcome, WorkQueue
 from mimic_operator.settings import Settings
-from mimic_operator.telemetry import catalogue
-from mimic_operator.telemetry.health import serving
-from mimic_operator.telemetry.logs import logger
-from mimic_operator.telemetry.process import Telemetry
-from mimic_operator.telemetry.reconciles import ReconcileMetrics
 
 WORKERS = 8
 RESYNC_SECONDS = 300.0

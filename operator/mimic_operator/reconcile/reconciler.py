@@ -4,20 +4,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mimic_operator.cluster.client import Cluster
-from mimic_operator.cluster.kinds import BACKEND, KIND_BY_NAME
 from mimic_operator.reconcile.apply import Children, Keeping, Slots, Writing
 from mimic_operator.reconcile.manifests import desired
 from mimic_operator.reconcile.observe import NO_PLACE, Looking, Memory
 from mimic_operator.reconcile.plan import Target, as_kept, needed, stored_form, target_of
-from mimic_operator.reconcile.queue import Key
 from mimic_operator.reconcile.report import Announcer, Named, Reporting
 from mimic_operator.reconcile.rollout import Situation
 from mimic_operator.reconcile.status import Verdict
 from mimic_operator.reconcile.store import ChildSeen, Entry, Store
 from mimic_operator.resource.backend import Backend
 from mimic_operator.resource.container import ProxyDefaults
+from mimic_operator.resource.kinds import BACKEND, KIND_BY_NAME
 from mimic_operator.resource.revision import Revision
+from mimic_operator.runtime.client import Cluster
+from mimic_operator.runtime.queue import Key
 
 RELEASE_LOOK_SECONDS = 2.0
 """Workloads that were released are no backend's any more, so no event of theirs leads here."""

@@ -1,26 +1,20 @@
-"""`mimic-operator release --all`: takes Mimic's fields off every workload, before the operator is uninstalled.
+"""Takes Mimic's fields off every workload, before the operator is uninstalled.
 
 The backends are suspended first: a running operator would write what is taken off here again.
 """
 
-import argparse
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mimic_operator.cluster.client import Cluster
-from mimic_operator.cluster.config import cluster_config
-from mimic_operator.cluster.faults import Fault
-from mimic_operator.cluster.kinds import BACKEND, WORKLOADS, Kind
-from mimic_operator.cluster.metadata import Metadata, MetadataReader
 from mimic_operator.errors import OperatorError
 from mimic_operator.reconcile.workload import Workload, fields_to_apply, read
+from mimic_operator.resource.kinds import BACKEND, WORKLOADS
 from mimic_operator.resource.naming import MANAGER_WORKLOADS
-from mimic_operator.settings import Settings, load
-from mimic_operator.surroundings import Surroundings
+from mimic_operator.runtime.client import Cluster
+from mimic_operator.runtime.informer import Metadata, MetadataReader
+from mimic_operator.runtime.kinds import Kind
 
-OK, FAILED = 0, 1
 LOOK_SECONDS = 0.5
 ROUNDS = 5
 """Times that it looks for what was written between suspending and releasing."""
@@ -29,42 +23,6 @@ MANAGER_RELEASE = "mimic-operator-release"
 
 class NotReleased(OperatorError):
     """Something could not be released; the message says what, and what to do."""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The command's own arguments."""
-    parser.add_argument(
-        "--all", action="store_true", required=True, help="every workload that the operator has written"
-    )
-    parser.add_argument(
-        "--no-wait", action="store_true", help="do not wait for each workload to settle before the next"
-    )
-    parser.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help="wait for each (default: 600)")
-
-
-def run(arguments: argparse.Namespace, surroundings: Surroundings) -> int:
-    """Prints what it does. Raises SettingsError."""
-    settings = load(surroundings.environ)
-
-    def say(sentence: str) -> None:
-        print(sentence, file=surroundings.out, flush=True)
-
-    try:
-        asyncio.run(_release(settings, say, 0.0 if arguments.no_wait else arguments.timeout))
-    except (NotReleased, Fault) as error:
-        print(f"mimic-operator: {error}", file=surroundings.err)
-        return FAILED
-    return OK
-
-
-async def _release(settings: Settings, say: Callable[[str], None], patience: float) -> None:
-    config = cluster_config()
-    async with Cluster(config) as cluster:
-        reader = MetadataReader(config)
-        try:
-            await Release(cluster, reader, settings.watch_namespaces or (None,), say, patience, time.monotonic).run()
-        finally:
-            await reader.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +62,7 @@ class Release:
         if manifest is None:
             return 0
         workload = read(manifest)
-        made = await self.cluster.apply(fields_to_apply(workload, None), manager=MANAGER_WORKLOADS, force=False)
+        made = await self.cluster.apply(kind, fields_to_apply(workload, None), manager=MANAGER_WORKLOADS, force=False)
         self.say(f"released {workload.ref} in {metadata.namespace}")
         await self._settled(kind, read(made))
         return 1

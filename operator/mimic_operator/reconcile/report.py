@@ -6,16 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from mimic_operator.cluster.client import Cluster
-from mimic_operator.cluster.faults import Fault
-from mimic_operator.cluster.kinds import EVENT
 from mimic_operator.reconcile.observe import Looking, Memory
-from mimic_operator.reconcile.queue import Key
 from mimic_operator.reconcile.rollout import Plan
 from mimic_operator.reconcile.status import Observed, Verdict, due, status_of
 from mimic_operator.reconcile.store import Entry
 from mimic_operator.reconcile.workload import Ref
 from mimic_operator.resource.backend import Backend
+from mimic_operator.resource.kinds import BACKEND
 from mimic_operator.resource.naming import (
     API_VERSION,
     KIND,
@@ -26,6 +23,10 @@ from mimic_operator.resource.naming import (
     short_hash,
 )
 from mimic_operator.resource.revision import Revision
+from mimic_operator.runtime.client import Cluster
+from mimic_operator.runtime.faults import Fault
+from mimic_operator.runtime.kinds import EVENT
+from mimic_operator.runtime.queue import Key
 
 logger = logging.getLogger("mimic.events")
 LONGEST_NOTE = 1000
@@ -161,7 +162,7 @@ class Reporting:
             return wait
         metadata = {"name": key.name, "namespace": key.namespace, "uid": entry.uid}
         manifest = {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "status": wanted}
-        made = await self.cluster.apply(manifest, manager=MANAGER_STATUS, force=True, status=True)
+        made = await self.cluster.apply(BACKEND, manifest, manager=MANAGER_STATUS, force=True, status=True)
         memory.reported, memory.reported_at = wanted, self.clock()
         memory.reported_version = made["metadata"]["resourceVersion"]
         return None

@@ -15,14 +15,14 @@ from typing import Any
 import httpx2
 import msgspec
 
-from mimic_operator.cluster.client import Cluster
-from mimic_operator.cluster.faults import Fault
-from mimic_operator.cluster.kinds import POD
-from mimic_operator.reconcile.queue import Key
 from mimic_operator.reconcile.status import NOT_ASKED, Truth, Verdict
 from mimic_operator.reconcile.store import Entry, Store
 from mimic_operator.resource.container import ADMIN_PORT_NAME
 from mimic_operator.resource.naming import CONTAINER, selector_of
+from mimic_operator.runtime.client import Cluster
+from mimic_operator.runtime.faults import Fault
+from mimic_operator.runtime.kinds import POD
+from mimic_operator.runtime.queue import Key
 
 MOST_PODS = 3
 """So many are asked for one backend at a time, and one where it is known that the secret is there."""

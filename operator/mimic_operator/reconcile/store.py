@@ -10,9 +10,7 @@ from typing import Any
 
 import msgspec
 
-from mimic_operator.cluster.metadata import Change, Metadata
 from mimic_operator.errors import InvalidBackend, Problem
-from mimic_operator.reconcile.queue import Key
 from mimic_operator.reconcile.workload import Claim, Ref, Workload
 from mimic_operator.resource.backend import Backend, parse
 from mimic_operator.resource.naming import (
@@ -23,6 +21,8 @@ from mimic_operator.resource.naming import (
     MANAGER,
     MANAGER_WORKLOADS,
 )
+from mimic_operator.runtime.informer import Change, Metadata
+from mimic_operator.runtime.queue import Key
 
 
 @dataclass(frozen=True, slots=True)

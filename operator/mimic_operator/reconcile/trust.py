@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from mimic_operator.cluster.client import Cluster
-from mimic_operator.cluster.faults import Fault
-from mimic_operator.cluster.kinds import MUTATING, SECRET, VALIDATING, Kind
-from mimic_operator.cluster.metadata import Change, Informer, MetadataReader
-from mimic_operator.reconcile.queue import Backoff
 from mimic_operator.resource.naming import GROUP, LABEL_COMPONENT, MANAGER
+from mimic_operator.runtime.client import Cluster
+from mimic_operator.runtime.faults import Fault
+from mimic_operator.runtime.informer import Change, Informer, MetadataReader
+from mimic_operator.runtime.kinds import MUTATING, SECRET, VALIDATING, Kind
+from mimic_operator.runtime.queue import Backoff
 from mimic_operator.webhook.certificates import Certificates, Pair, ends, renewed, service_names
 
 logger = logging.getLogger("mimic.certificate")
@@ -98,7 +98,7 @@ class Trust:
         for kind, manifest in found.items():
             await self._trust(kind, manifest, wanted.bundle)
         if wanted is not current:
-            await self.cluster.apply(self._manifest(wanted), manager=MANAGER, force=True)
+            await self.cluster.apply(SECRET, self._manifest(wanted), manager=MANAGER, force=True)
             end = ends(wanted.leaf.certificate)
             logger.info("The webhook has a new certificate", extra={"ends": end.isoformat()})
         self.told(ends(wanted.leaf.certificate).timestamp())

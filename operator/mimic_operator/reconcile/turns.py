@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mimic_operator.reconcile.queue import Key, Outcome
 from mimic_operator.reconcile.store import Entry
-from mimic_operator.telemetry.spans import Begun, Spans, turn
+from mimic_operator.runtime.queue import Key, Outcome
+from mimic_operator.runtime.spans import Begun, Spans, turn
 
 
 @dataclass(slots=True)

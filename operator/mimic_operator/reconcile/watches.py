@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mimic_operator.cluster.faults import Fault
-from mimic_operator.cluster.kinds import BACKEND, CHILDREN, DEPLOYMENT, POD, POD_MONITOR, WORKLOADS, Kind
-from mimic_operator.cluster.metadata import Informer, Metadata, MetadataReader
 from mimic_operator.errors import OperatorError
-from mimic_operator.reconcile.queue import Backoff, Key
 from mimic_operator.reconcile.store import Store, keep_child, keep_pod, keep_workload
+from mimic_operator.resource.kinds import BACKEND, CHILDREN, WORKLOADS
 from mimic_operator.resource.naming import GROUP, LABEL_COMPONENT, LABEL_INJECT
+from mimic_operator.runtime.faults import Fault
+from mimic_operator.runtime.informer import Informer, Metadata, MetadataReader
+from mimic_operator.runtime.kinds import DEPLOYMENT, POD, POD_MONITOR, Kind
+from mimic_operator.runtime.queue import Backoff, Key
 
 STALE_SECONDS = 600.0
 """A watch that has heard nothing for so long, not even a bookmark, is broken."""

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from mimic_operator.cluster.client import Cluster
-from mimic_operator.cluster.faults import Fault
-from mimic_operator.cluster.kinds import EVENT, JOB, REPLICA_SET
 from mimic_operator.resource.naming import MANAGER, short_hash
+from mimic_operator.runtime.client import Cluster
+from mimic_operator.runtime.faults import Fault
+from mimic_operator.runtime.kinds import EVENT, JOB, REPLICA_SET
 from mimic_operator.webhook import pods
 from mimic_operator.webhook.decide import Decision
 from mimic_operator.webhook.outcomes import Verdict

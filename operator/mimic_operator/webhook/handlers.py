@@ -7,9 +7,9 @@ from typing import Any
 import kopf
 from lightkube import KubeConfig
 
-from mimic_operator.cluster.connection import IDENTITY, configure, connection
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.naming import GROUP, LABEL_COMPONENT, PLURAL, VERSION
+from mimic_operator.runtime.hosting import IDENTITY, configure, connection
 from mimic_operator.webhook.decide import Door
 from mimic_operator.webhook.lookup import Index, Name
 from mimic_operator.webhook.outcomes import Verdict
@@ -107,7 +107,7 @@ def _answer(registry: kopf.OperatorRegistry, parts: Parts) -> None:
 
 
 def _configure(settings: kopf.OperatorSettings, serve: Serve) -> None:
-    configure(settings, idle_seconds=IDLE_SECONDS)
+    configure(settings, GROUP, idle_seconds=IDLE_SECONDS)
     settings.admission.server = serve
     settings.admission.managed = None  # the chart owns the configurations
     settings.watching.label_selectors["apps", "v1", "controllerrevisions"] = LABEL_COMPONENT

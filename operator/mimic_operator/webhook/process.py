@@ -1,6 +1,5 @@
-"""`mimic-operator webhook`: the process that answers admission reviews. It writes nothing but Events."""
+"""The webhook process: answers admission reviews and writes nothing but Events."""
 
-import argparse
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
@@ -11,27 +10,26 @@ from typing import Any
 
 from lightkube import KubeConfig
 
-from mimic_operator.cluster.client import Cluster
-from mimic_operator.cluster.config import cluster_config
-from mimic_operator.cluster.faults import Fault
-from mimic_operator.cluster.kinds import BACKEND, CONTROLLER_REVISION, Kind
-from mimic_operator.cluster.metadata import MetadataReader
-from mimic_operator.cluster.reader import Reader
 from mimic_operator.errors import OperatorError
 from mimic_operator.resource.container import proxy_defaults
+from mimic_operator.resource.kinds import BACKEND
 from mimic_operator.resource.naming import GROUP, LABEL_COMPONENT
-from mimic_operator.settings import AT_A_CLUSTER, Settings, load
-from mimic_operator.surroundings import Surroundings
-from mimic_operator.telemetry.admissions import AdmissionMetrics
-from mimic_operator.telemetry.health import serving
-from mimic_operator.telemetry.logs import configure, logger
-from mimic_operator.telemetry.process import Telemetry, run_to_its_end
-from mimic_operator.telemetry.spans import Spans
+from mimic_operator.runtime.client import Cluster
+from mimic_operator.runtime.faults import Fault
+from mimic_operator.runtime.health import serving
+from mimic_operator.runtime.informer import MetadataReader
+from mimic_operator.runtime.kinds import CONTROLLER_REVISION, Kind
+from mimic_operator.runtime.logs import logger
+from mimic_operator.runtime.process import Telemetry
+from mimic_operator.runtime.spans import Spans
+from mimic_operator.settings import Settings
 from mimic_operator.webhook import handlers
 from mimic_operator.webhook.decide import Decision, Door, softened
 from mimic_operator.webhook.events import Announcer
 from mimic_operator.webhook.lookup import Index, Lookup, Name
+from mimic_operator.webhook.metrics import AdmissionMetrics
 from mimic_operator.webhook.outcomes import OUTCOMES
+from mimic_operator.webhook.reader import Reader
 from mimic_operator.webhook.review import Reply, Reviewed, Reviewer
 from mimic_operator.webhook.served import ServedCertificate
 from mimic_operator.webhook.server import Server
@@ -48,18 +46,6 @@ SELECTORS: dict[Kind, str | None] = {BACKEND: None, CONTROLLER_REVISION: LABEL_C
 
 class NotInstalled(OperatorError):
     """The cluster does not know MimicBackend."""
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """None: it is configured by its environment."""
-
-
-def run(arguments: argparse.Namespace, surroundings: Surroundings) -> int:
-    """Until it is told to end. Raises SettingsError."""
-    settings = load(surroundings.environ, needed=AT_A_CLUSTER)
-    config = cluster_config()
-    configure(level=settings.log_level, style=settings.log_format, sink=surroundings.err.buffer)
-    return run_to_its_end("webhook", surroundings.environ, lambda shown: asyncio.run(serve(settings, config, shown)))
 
 
 async def serve(settings: Settings, config: KubeConfig, shown: Telemetry) -> None:

@@ -8,8 +8,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from mimic_operator.cluster.faults import Fault
-from mimic_operator.telemetry.spans import Attributes, Spans, review
+from mimic_operator.runtime.faults import Fault
+from mimic_operator.runtime.spans import Attributes, Spans, review
 from mimic_operator.webhook import pods
 from mimic_operator.webhook.decide import Candidate, Decision, Door, Request, decide, end, softened
 from mimic_operator.webhook.lookup import Lookup, Name

@@ -10,11 +10,11 @@ from fakes.control_plane import ControlPlane
 from fakes.kubelet import Kubelet
 from fakes.person import Cluster
 from fakes.reconcilers import eventually
-from mimic_operator.cluster.client import Cluster as Client
-from mimic_operator.cluster.metadata import Change
 from mimic_operator.reconcile.missing import Missing
-from mimic_operator.reconcile.queue import Key
 from mimic_operator.reconcile.store import PodSeen, Store
+from mimic_operator.runtime.client import Cluster as Client
+from mimic_operator.runtime.informer import Change
+from mimic_operator.runtime.queue import Key
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -10,11 +10,12 @@ from fakes.control_plane import ControlPlane
 from fakes.kubelet import Kubelet
 from fakes.person import SELECTED, Cluster, image, settled
 from fakes.reconcilers import Reconciler, conditions, eventually
-from mimic_operator.cluster.client import Cluster as Client
-from mimic_operator.cluster.faults import Fault
 from mimic_operator.reconcile.rollout import fields_for
 from mimic_operator.reconcile.workload import fields_to_apply, read
 from mimic_operator.resource.naming import MANAGER_WORKLOADS
+from mimic_operator.runtime.client import Cluster as Client
+from mimic_operator.runtime.faults import Fault
+from mimic_operator.runtime.kinds import DEPLOYMENT
 
 pytestmark = pytest.mark.timeout(180)
 SELECTING = {"injection": {"workloads": {"selector": SELECTED}}}
@@ -167,7 +168,7 @@ async def test_a_workload_that_was_deleted_is_not_made_anew(cluster: Cluster, co
     manifest = fields_to_apply(read(seen), fields_for("corp", "mimic-corp-1"))
     async with Client(KubeConfig.from_file(control_plane.kubeconfig)) as client:
         with pytest.raises(Fault) as raised:
-            await client.apply(manifest, manager=MANAGER_WORKLOADS, force=False)
+            await client.apply(DEPLOYMENT, manifest, manager=MANAGER_WORKLOADS, force=False)
     assert raised.value.reason == ("invalid" if again else "conflict")
     found = cluster.get("deployments", "web")
     assert found is None or "annotations" not in found["spec"]["template"]["metadata"]

@@ -26,7 +26,7 @@ from fakes.prometheus import Prometheus, Samples, scraping, wrong_with
 from fakes.promql import without_comparisons
 from fakes.reconcilers import Reconciler, eventually
 from fakes.webhooks import MERGE, Webhook, backends_path
-from mimic_operator.telemetry.catalogue import CATALOGUE
+from mimic_operator.catalogue import CATALOGUE
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -7,7 +7,7 @@ import pytest
 
 from fakes.injection import admit
 from fakes.manifests import Manifest, backend, pod
-from mimic_operator.cluster.faults import Fault
+from mimic_operator.runtime.faults import Fault
 from mimic_operator.webhook.events import MOST_WAITING, QUIET_SECONDS, Announcer
 
 INJECTED = admit(pod(), backend()).decision

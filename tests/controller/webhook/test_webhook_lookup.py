@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from fakes.manifests import DEFAULTS, Manifest, backend, container, pod, shared
-from mimic_operator.cluster.faults import Fault
 from mimic_operator.reconcile.manifests import controller_revision
 from mimic_operator.resource.backend import parse
 from mimic_operator.resource.revision import revision_of
+from mimic_operator.runtime.faults import Fault
 from mimic_operator.webhook.lookup import Index, Lookup, Name
 from mimic_operator.webhook.outcomes import Verdict
 from mimic_operator.webhook.review import BUDGET_SECONDS, Reviewer, operations, warnings

@@ -7,13 +7,13 @@ import random
 import socket
 import time
 
-from mimic_operator.cluster.config import cluster_config
+from mimic_operator.cli.surroundings import Surroundings
 from mimic_operator.reconcile.process import Machine
 from mimic_operator.reconcile.process import run as run_process
+from mimic_operator.runtime.config import cluster_config
+from mimic_operator.runtime.logs import configure
+from mimic_operator.runtime.process import run_to_its_end
 from mimic_operator.settings import AT_A_CLUSTER, load
-from mimic_operator.surroundings import Surroundings
-from mimic_operator.telemetry.logs import configure
-from mimic_operator.telemetry.process import run_to_its_end
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

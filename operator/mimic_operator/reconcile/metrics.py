@@ -5,9 +5,9 @@ from collections.abc import Hashable, Mapping
 
 from prometheus_client import CollectorRegistry
 
-from mimic_operator.telemetry import catalogue
-from mimic_operator.telemetry.catalogue import FAULTS, Metric
-from mimic_operator.telemetry.exposition import Reading, asked, counter, gauge, histogram
+from mimic_operator import catalogue
+from mimic_operator.catalogue import FAULTS, Metric
+from mimic_operator.runtime.metrics import Reading, asked, counter, gauge, histogram
 
 
 class ReconcileMetrics:

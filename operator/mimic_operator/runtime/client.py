@@ -2,16 +2,19 @@
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, Self
 
 import httpx2
 import msgspec
 from lightkube import AsyncClient, KubeConfig
+from lightkube.core import resource
+from lightkube.generic_resource import Generic
 from lightkube.types import CascadeType, PatchType
 
-from mimic_operator.cluster.faults import Fault, fault_of
-from mimic_operator.cluster.kinds import KINDS, POD, Kind, eviction, resource_of
-from mimic_operator.telemetry.spans import OFF, Spans
+from mimic_operator.runtime.faults import Fault, fault_of
+from mimic_operator.runtime.kinds import POD, Kind
+from mimic_operator.runtime.spans import OFF, Spans
 
 CALL_SECONDS = 15.0
 Object = dict[str, Any]
@@ -33,13 +36,14 @@ class Cluster:
     async def __aexit__(self, *_: object) -> None:
         await self._lightkube.close()
 
-    async def apply(self, manifest: Mapping[str, Any], *, manager: str, force: bool, status: bool = False) -> Object:
+    async def apply(
+        self, kind: Kind, manifest: Mapping[str, Any], *, manager: str, force: bool, status: bool = False
+    ) -> Object:
         """Server-side apply of the fields in `manifest`; what `manager` applied before and is left out is removed.
 
         Without `force` a field that somebody else owns with another value is a Fault of reason `conflict` that names
         it. With `metadata.uid` an object that is not there any more is not made anew: reason `conflict` too.
         """
-        kind = KINDS[manifest["apiVersion"], manifest["kind"]]
         name, namespace = manifest["metadata"]["name"], manifest["metadata"].get("namespace")
         resource = resource_of(kind, status)
         with self._call("apply", kind, namespace, name):
@@ -176,3 +180,35 @@ def fault_from(error: httpx2.HTTPStatusError, doing: str) -> Fault:
     except (msgspec.DecodeError, httpx2.ResponseNotRead):
         answer = None
     return fault_of(response.status_code, answer, response.headers.get("retry-after"), doing)
+
+
+_VERBS = ["delete", "get", "global_list", "global_watch", "list", "patch", "post", "put", "watch"]
+
+
+@cache
+def resource_of(kind: Kind, status: bool = False) -> Any:
+    """lightkube's class for a kind, or for its status; its objects are plain mappings.
+
+    Not lightkube's own registry of generic resources: there no kind may be twice, and its typed core kinds are in it.
+    """
+    definition = resource.ResourceDef(kind.group, kind.version, kind.kind)
+    base: Any = resource.NamespacedResourceG if kind.namespaced else resource.GlobalResource
+    info = resource.ApiInfo(resource=definition, plural=kind.plural, verbs=_VERBS)
+    if status:
+        info = resource.ApiInfo(
+            resource=definition, parent=definition, plural=kind.plural, verbs=["get", "patch", "put"], action="status"
+        )
+    return type(kind.kind, (base, Generic), {"_api_info": info})
+
+
+@cache
+def eviction() -> Any:
+    """lightkube's class for the eviction of a pod."""
+    info = resource.ApiInfo(
+        resource=resource.ResourceDef("policy", "v1", "Eviction"),
+        parent=resource.ResourceDef("", "v1", "Pod"),
+        plural="pods",
+        verbs=["post"],
+        action="eviction",
+    )
+    return type("Eviction", (resource.NamespacedSubResource, Generic), {"_api_info": info})

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from mimic_operator.cluster.client import Cluster
-from mimic_operator.cluster.faults import Fault
-from mimic_operator.cluster.kinds import LEASE
+from mimic_operator.runtime.client import Cluster
+from mimic_operator.runtime.faults import Fault
+from mimic_operator.runtime.kinds import LEASE
 
 logger = logging.getLogger("mimic.leader")
 RELEASE_TRIES = 3

@@ -8,9 +8,10 @@ import msgspec
 from lightkube import KubeConfig
 from lightkube.config.client_adapter import AsyncClient, ConnectionParams
 
-from mimic_operator.cluster.faults import Fault, fault_of
-from mimic_operator.cluster.kinds import BACKEND, CONTROLLER_REVISION, Kind
-from mimic_operator.telemetry.spans import OFF, Spans
+from mimic_operator.resource.kinds import BACKEND
+from mimic_operator.runtime.faults import Fault, fault_of
+from mimic_operator.runtime.kinds import CONTROLLER_REVISION, Kind
+from mimic_operator.runtime.spans import OFF, Spans
 
 READ_SECONDS = 5.0
 NAMESPACE = Kind("", "v1", "Namespace", "namespaces", namespaced=False)

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mimic_operator.cluster.faults import Fault
+from mimic_operator.runtime.faults import Fault
 
 logger = logging.getLogger("mimic.queue")
 

@@ -7,8 +7,6 @@ from typing import Any
 import kopf
 from lightkube import KubeConfig
 
-from mimic_operator.resource.naming import GROUP
-
 IDENTITY: Any = "mimic"  # of a type that kopf keeps to itself
 """For peering, which is off: kopf would make one of the user's name, and the user of a pod has none."""
 WATCH_SECONDS = 290
@@ -18,9 +16,10 @@ TOKEN_SECONDS = 600
 """After which a token's file is read again: the kubelet renews it."""
 
 
-def configure(settings: kopf.OperatorSettings, *, idle_seconds: float) -> None:
+def configure(settings: kopf.OperatorSettings, prefix: str, *, idle_seconds: float) -> None:
     """Watches that end, and nothing written to anybody's objects.
 
+    prefix: of the annotations and the finalizer, which kopf names and never writes here.
     idle_seconds: kopf has a task for each object that had an event; they end after so long.
     """
     settings.posting.enabled = False
@@ -30,9 +29,9 @@ def configure(settings: kopf.OperatorSettings, *, idle_seconds: float) -> None:
     settings.watching.connect_timeout = 10
     settings.queueing.idle_timeout = idle_seconds
     settings.networking.request_timeout = REQUEST_SECONDS
-    settings.persistence.finalizer = f"{GROUP}/unused"
-    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
-    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
+    settings.persistence.finalizer = f"{prefix}/unused"
+    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=prefix)
+    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=prefix)
 
 
 def connection(config: KubeConfig) -> kopf.ConnectionInfo:

@@ -8,12 +8,12 @@ from typing import Literal
 
 from prometheus_client import CollectorRegistry
 
+from mimic_operator.catalogue import SPANS
 from mimic_operator.errors import OperatorError
-from mimic_operator.telemetry.catalogue import SPANS
-from mimic_operator.telemetry.exporting import exporting
-from mimic_operator.telemetry.exposition import counter, process_registry
-from mimic_operator.telemetry.logs import logger
-from mimic_operator.telemetry.spans import Spans
+from mimic_operator.runtime.exporting import exporting
+from mimic_operator.runtime.logs import logger
+from mimic_operator.runtime.metrics import counter, process_registry
+from mimic_operator.runtime.spans import Spans
 
 OK, FAILED = 0, 1
 Name = Literal["webhook", "reconciler"]

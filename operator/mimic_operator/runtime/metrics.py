@@ -16,7 +16,7 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from mimic_operator.telemetry.catalogue import BUILD, RESULTS, Metric
+from mimic_operator.catalogue import BUILD, RESULTS, Metric
 
 Reading = Callable[[], Mapping[tuple[str, ...], float]]
 """Values by the labels' values, as they are when asked for."""

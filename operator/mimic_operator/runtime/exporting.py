@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.export import (
     SpanExportResult,
 )
 
-from mimic_operator.telemetry.spans import OFF, Spans
+from mimic_operator.runtime.spans import OFF, Spans
 
 logger = logging.getLogger("mimic.traces")
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")

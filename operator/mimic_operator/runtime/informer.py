@@ -13,9 +13,9 @@ import msgspec
 from lightkube import KubeConfig
 from lightkube.config.client_adapter import AsyncClient, ConnectionParams
 
-from mimic_operator.cluster.client import fault_from
-from mimic_operator.cluster.faults import Fault, fault_of
-from mimic_operator.cluster.kinds import Kind
+from mimic_operator.runtime.client import fault_from
+from mimic_operator.runtime.faults import Fault, fault_of
+from mimic_operator.runtime.kinds import Kind
 
 logger = logging.getLogger("mimic.watch")
 

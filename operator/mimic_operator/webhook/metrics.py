@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable
 
 from prometheus_client import CollectorRegistry
 
-from mimic_operator.telemetry import catalogue
-from mimic_operator.telemetry.exposition import counter, gauge, histogram
+from mimic_operator import catalogue
+from mimic_operator.runtime.metrics import counter, gauge, histogram
 
 
 class AdmissionMetrics:

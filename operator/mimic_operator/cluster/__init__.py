@@ -1,1 +1,0 @@
-"""The only Kubernetes I/O beside kopf's watch."""

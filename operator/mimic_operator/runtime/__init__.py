@@ -1,0 +1,1 @@
+"""What every operator has, and nothing of Mimic."""

@@ -1,1 +1,0 @@
-"""What the operator's processes tell: log lines, metrics, health."""
