@@ -79,8 +79,8 @@ check: $(VENV)/.installed-dev ## lint, format, types, import contracts, the char
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m observability --check
 	$(BIN)/python -m reference --check
-	@if [ -n "$(HELM)" ]; then for values in helm/mimic/ci/*.yaml; do \
-		$(HELM) lint --strict --quiet --kube-version 1.35 helm/mimic --values "$$values" || exit 1; done; \
+	@if [ -n "$(HELM)" ]; then for values in helm/*/ci/*.yaml; do \
+		$(HELM) lint --strict --quiet --kube-version 1.35 "$${values%/ci/*}" --values "$$values" || exit 1; done; \
 	elif [ "$$MIMIC_TEST_TOOLS" = required ]; then echo "helm is needed to lint the chart."; exit 1; \
 	else echo "There is no helm: the chart was not linted."; fi
 

@@ -7,13 +7,13 @@ import pytest
 from fakes.helm import CHART, CI_VALUES, run
 
 WARNINGS = {
-    "webhook.replicas=1": "webhook.replicas is below 2",
-    "reconciler.replicas=1": "reconciler.replicas is below 2",
+    "webhook.replicaCount=1": "webhook.replicaCount is below 2",
+    "reconciler.replicaCount=1": "reconciler.replicaCount is below 2",
     "webhook.failurePolicy=Ignore": "pods start without the proxy they ask for",
     "crds.enabled=false": "have to keep the CRD as new as this chart",
     "policy.confineReconciler=false": "is not confined",
     "demo.enabled=true": "It is not for production",
-    "hooks.removeWebhooks=false": "during an uninstall",
+    "rbac.create=false": "bind the accounts",
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fakes.helm import CHART, CI_VALUES, Manifest, Rendering, of_kind, one, render
+from fakes.helm import CHART, CI_VALUES, Manifest, Rendering, of_kind, one, pods, render
 
 values_file = pytest.mark.parametrize("file", CI_VALUES, ids=lambda file: file.stem)
 WRITES = {"create", "update", "patch", "delete", "deletecollection", "*"}
@@ -86,3 +86,11 @@ def test_who_may_edit_a_namespace_writes_backends_and_who_views_reads_them():
     assert f"{aggregate}view" in view["metadata"]["labels"]
     for rule in view["rules"]:
         assert set(rule["verbs"]) & WRITES == set()
+
+
+def test_roles_and_accounts_are_left_to_whoever_has_their_own():
+    manifests = render(Rendering(values=[CHART / "ci" / "external-values.yaml"]))
+    kinds = {manifest["kind"] for manifest in manifests}
+    assert kinds & {"Role", "ClusterRole", "RoleBinding", "ClusterRoleBinding", "ServiceAccount"} == set()
+    accounts = {spec["serviceAccountName"] for name, spec in pods(manifests) if name.startswith("Deployment")}
+    assert accounts == {"own-webhook", "own-reconciler"}

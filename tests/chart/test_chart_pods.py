@@ -1,5 +1,6 @@
 """The pods of the chart: secure, placed apart, and told what the operator's settings know."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,12 @@ def test_every_pod_keeps_the_restricted_standard_and_writes_nothing(file: Path):
         assert context["runAsNonRoot"] is True, name
         assert context["seccompProfile"] == {"type": "RuntimeDefault"}, name
         for container in spec["containers"]:
-            assert container["securityContext"] == {
+            restricted = {
                 "allowPrivilegeEscalation": False,
                 "readOnlyRootFilesystem": True,
                 "capabilities": {"drop": ["ALL"]},
-            }, name
+            }
+            assert restricted.items() <= container["securityContext"].items(), name
             assert container["resources"]["limits"]["memory"], name
             assert "cpu" not in container["resources"]["limits"], name
 
@@ -107,17 +109,66 @@ def test_own_labels_cannot_replace_those_that_select():
 
 
 def test_openshift_chooses_the_user():
-    for name, spec in pods(render(Rendering(sets={"runAsUser": "null"}))):
-        assert "runAsUser" not in spec["securityContext"], name
+    users = dict.fromkeys(("runAsUser", "runAsGroup", "fsGroup"), "null")
+    sets = {f"podSecurityContext.{key}": value for key, value in users.items()}
+    for name, spec in pods(render(Rendering(sets=sets))):
+        assert users.keys() & spec["securityContext"].keys() == set(), name
 
 
-def test_hooks_leave_nothing_behind_and_never_hold_up_an_uninstall():
+def test_no_install_upgrade_or_uninstall_waits_for_a_pod_of_a_hook():
+    """An image that cannot be pulled, or a cluster without a node for it, would hold all of them up."""
+    for file in CI_VALUES:
+        for manifest in render(Rendering(values=[file])):
+            assert (manifest["metadata"].get("annotations") or {}).get("helm.sh/hook", "test") == "test"
+
+
+def template_of(role: str, *values: Path) -> dict[str, Any]:
+    found: dict[str, Any] = one(render(Rendering(values=values)), "Deployment", f"mimic-{role}")["spec"]
+    return found
+
+
+@pytest.mark.parametrize("role", ["webhook", "reconciler"])
+def test_each_process_takes_what_operators_of_clusters_add_to_pods(role: str):
+    spec = template_of(role, CHART / "ci" / "everything-values.yaml")
+    pod = spec["template"]["spec"]
+    (container,) = pod["containers"]
+    assert spec["revisionHistoryLimit"] == {"webhook": 2, "reconciler": 0}[role]
+    assert pod["securityContext"]["fsGroupChangePolicy"] == "OnRootMismatch"
+    assert (container["securityContext"]["procMount"], container["securityContext"]["privileged"]) == ("Default", False)
+    assert {"name": "authorities", "configMap": {"name": "corporate-ca"}} in pod["volumes"]
+    assert {"name": "authorities", "mountPath": "/etc/corporate-ca", "readOnly": True} in container["volumeMounts"]
+    (constraint,) = pod["topologySpreadConstraints"]
+    assert constraint["topologyKey"] == "topology.kubernetes.io/region"
+    assert constraint["labelSelector"]["matchLabels"]["mimic.dev/component"] == role
+    service = one(render(Rendering(values=[CHART / "ci" / "everything-values.yaml"])), "Service", f"mimic-{role}")
+    assert service["metadata"]["annotations"] == {"example.com/note": "yes"}
+    assert (service["spec"]["ipFamilyPolicy"], service["spec"]["ipFamilies"]) == ("PreferDualStack", ["IPv4"])
+
+
+def test_constraints_keep_their_own_selector_and_may_be_none():
+    own = [{"maxSkew": 1, "topologyKey": "a", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {}}]
+    sets = {"webhook.topologySpreadConstraints": json.dumps(own), "reconciler.topologySpreadConstraints": "[]"}
+    found = {name: spec.get("topologySpreadConstraints") for name, spec in pods(render(Rendering(sets=sets)))}
+    assert found["Deployment mimic-webhook"] == own
+    assert found["Deployment mimic-reconciler"] is None
+
+
+def test_a_rollout_brings_a_new_webhook_before_it_takes_an_old_one_away():
+    """While no webhook answers, pods that ask for the proxy cannot be created."""
+    for values in ((), (CHART / "ci" / "everything-values.yaml",)):
+        rolling = {"maxUnavailable": 0, "maxSurge": 1}
+        assert template_of("webhook", *values)["strategy"] == {"type": "RollingUpdate", "rollingUpdate": rolling}
+
+
+def test_common_labels_are_on_everything_and_never_replace_those_that_select():
+    for manifest in render(Rendering(values=[CHART / "ci" / "everything-values.yaml"])):
+        labels = manifest["metadata"]["labels"]
+        assert labels["team"] == "platform", manifest["metadata"]["name"]
+        assert labels["mimic.dev/component"] != "never-ours"
+
+
+def test_every_script_of_the_chart_is_used():
     manifests = render(Rendering(values=[CHART / "ci" / "everything-values.yaml"]))
-    job = one(manifests, "Job", "mimic-uninstall")
-    assert job["spec"]["activeDeadlineSeconds"] == 60
-    assert job["spec"]["backoffLimit"] == 0
-    for manifest in manifests:
-        annotations = manifest["metadata"].get("annotations") or {}
-        if "helm.sh/hook" in annotations:
-            assert "hook-succeeded" in annotations["helm.sh/hook-delete-policy"]
-            assert manifest["kind"] != "MimicBackend"
+    arguments = [word for _, spec in pods(manifests) for entry in spec["containers"] for word in entry.get("args", ())]
+    for file in (CHART / "files").glob("*.py"):
+        assert file.read_text("utf-8") in arguments, file.name

@@ -11,8 +11,8 @@ from fakes.helm import CHART, HelmFailed, Rendering, render
 
 SCHEMA = json.loads((CHART / "values.schema.json").read_text("utf-8"))
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))
-FREE = {"#/affinity", "#/global", "#/spec", "#/valueFrom"}
-"""Objects of Kubernetes', or of the CRD, which have schemas of their own."""
+FREE = {"#/affinity", "#/global", "#/valueFrom", "#/securityContext"}
+"""Objects of Kubernetes, which have schemas of their own."""
 
 WRONG = {
     "imag": ('{"repository": "x"}', "imag"),
@@ -22,13 +22,19 @@ WRONG = {
     "image.digest": ('"sha256:12"', "/image/digest"),
     "image.pullPolicy": ('"Sometimes"', "/image/pullPolicy"),
     "imagePullSecrets": ('["registry"]', "/imagePullSecrets/0"),
-    "runAsUser": ("0", "/runAsUser"),
+    "commonLabels": ('{"a": 1}', "/commonLabels/a"),
+    "podSecurityContext": ("[]", "/podSecurityContext"),
     "fullnameOverride": ('"Upper"', "/fullnameOverride"),
     "crds.enabled": ('"yes"', "/crds/enabled"),
     "watchNamespaces": ('["a", "a"]', "/watchNamespaces"),
     "logging.level": ('"TRACE"', "/logging/level"),
     "proxy.resources.limits.memory": ('"lots"', "/proxy/resources/limits/memory"),
-    "webhook.replicas": ("0", "/webhook/replicas"),
+    "webhook.replicaCount": ("0", "/webhook/replicaCount"),
+    "webhook.service.ipFamilyPolicy": ('"Both"', "/webhook/service/ipFamilyPolicy"),
+    "webhook.extraVolumes": ('[{"configMap": {}}]', "/webhook/extraVolumes/0"),
+    "webhook.topologySpreadConstraints": ('[{"maxSkew": 1}]', "/webhook/topologySpreadConstraints/0"),
+    "reconciler.serviceAccount.create": ('"no"', "/reconciler/serviceAccount/create"),
+    "rbac.create": ("1", "/rbac/create"),
     "webhook.port": ("8080", "/webhook/port"),
     "webhook.failurePolicy": ('"Retry"', "/webhook/failurePolicy"),
     "webhook.timeoutSeconds": ("31", "/webhook/timeoutSeconds"),
@@ -43,10 +49,9 @@ WRONG = {
     "policy.confineReconciler": ('"perhaps"', "/policy/confineReconciler"),
     "monitoring.rules": ('"on"', "/monitoring/rules"),
     "monitoring.interval": ('"often"', "/monitoring/interval"),
-    "backends": ('[{"name": "x"}]', "spec"),
     "demo.tokenLifetimeSeconds": ("0", "/demo/tokenLifetimeSeconds"),
     "networkPolicy.egress.apiServerPorts": ("[]", "/networkPolicy/egress/apiServerPorts"),
-    "hooks.removeWebhook": ("false", "removeWebhook"),
+    "helmTest.resource": ("{}", "resource"),
 }
 
 
@@ -58,10 +63,38 @@ def test_a_wrong_value_is_refused_and_named(key: str):
     assert place in str(raised.value)
 
 
-def test_a_backend_outside_of_the_watched_namespaces_is_refused():
-    backend = '[{"name": "corp", "namespace": "else", "spec": {"chat": {"url": "https://x.example"}}}]'
-    with pytest.raises(HelmFailed, match=r"else/corp is in no namespace of watchNamespaces"):
-        render(Rendering(sets={"watchNamespaces": '["shop"]', "backends": backend}))
+RENAMED = {
+    "runAsUser": ("1000", "podSecurityContext.runAsUser"),
+    "webhook.replicas": ("3", "webhook.replicaCount"),
+    "reconciler.replicas": ("1", "reconciler.replicaCount"),
+    "hooks.removeWebhooks": ("false", "an uninstall needs no job any more"),
+    "hooks.nodeSelector": ('{"a": "b"}', "helmTest.nodeSelector"),
+    "hooks.tolerations": ('[{"operator": "Exists"}]', "helmTest.tolerations"),
+    "hooks.resources": ('{"requests": {"cpu": "1"}}', "helmTest.resources"),
+    "backends": ('[{"name": "corp", "spec": {}}]', "helm/mimic-backends"),
+}
+
+
+@pytest.mark.parametrize("key", RENAMED)
+def test_a_value_of_an_earlier_chart_is_refused_with_its_replacement(key: str):
+    value, replacement = RENAMED[key]
+    with pytest.raises(HelmFailed) as raised:
+        render(Rendering(sets={key: value}))
+    assert f"  {key}: replaced by " in str(raised.value)
+    assert replacement in str(raised.value)
+
+
+def test_all_renamed_values_are_reported_at_once():
+    with pytest.raises(HelmFailed) as raised:
+        render(Rendering(sets={key: value for key, (value, _) in RENAMED.items()}))
+    for key in RENAMED:
+        assert f"  {key}: replaced by " in str(raised.value)
+
+
+@pytest.mark.parametrize("role", ["webhook", "reconciler"])
+def test_an_account_that_is_not_created_has_to_be_named(role: str):
+    with pytest.raises(HelmFailed, match=f"{role}.serviceAccount: create is false, so name has to name"):
+        render(Rendering(sets={f"{role}.serviceAccount.create": "false"}))
 
 
 def test_no_object_takes_unknown_keys():
@@ -79,9 +112,10 @@ def _keys(values: dict[str, Any], schema: dict[str, Any], place: str = "") -> li
     schema = SCHEMA["$defs"][schema["$ref"].rsplit("/", 1)[1]] if "$ref" in schema else schema
     if "properties" not in schema:
         return []
-    known = schema["properties"].keys() - {"global"}
+    renamed = {key for key, inner in schema["properties"].items() if inner.get("deprecated")}
+    known = schema["properties"].keys() - {"global"} - renamed
     wrong = [f"{place}/{key}" for key in known ^ values.keys()]
-    if place.endswith(("/issuerRef", "resources")):
+    if place.endswith(("/issuerRef", "resources")) or schema.get("description", "").startswith("Kubernetes"):
         return []
     for key, value in values.items():
         if isinstance(value, dict) and key in known:

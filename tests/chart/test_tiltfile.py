@@ -72,7 +72,7 @@ def test_it_builds_every_image_that_its_pods_ask_for(calls: Calls):
 
 def test_no_hook_is_applied_and_every_resource_it_names_is(calls: Calls):
     names = {manifest["metadata"]["name"] for manifest in manifests(calls)}
-    assert {"mimic-uninstall", "mimic-test"} & names == set()
+    assert "mimic-test" not in names
     for (name,), options in calls["k8s_resource"]:
         assert {name, *options.get("resource_deps", [])} <= names
 

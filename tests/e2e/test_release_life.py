@@ -104,23 +104,25 @@ def bare(installed: Cluster) -> Iterator[None]:
 
 
 def values(tmp_path: Path, system: str, served: str, crds: bool) -> list[str]:
-    """The arguments of an install that serves one namespace, with a MimicBackend there."""
-    spec = backend()["spec"]
-    spec["chat"]["url"] = f"http://mimic-demo.{system}.svc/v1"
-    spec["auth"]["tokenURL"] = f"http://mimic-demo.{system}.svc/token"
-    content = {
-        "watchNamespaces": [served],
-        "crds": {"enabled": crds},
-        "demo": {"enabled": True},
-        "backends": [{"name": "demo", "namespace": served, "spec": spec}],
-    }
+    """The arguments of an install that serves one namespace."""
+    content = {"watchNamespaces": [served], "crds": {"enabled": crds}, "demo": {"enabled": True}}
     file = tmp_path / f"{system}.json"
     file.write_text(json.dumps(content))
     return ["--values", str(file), *release.image_values(), "--wait", "--timeout", "2m"]
 
 
+def backend_values(tmp_path: Path, system: str, served: str) -> list[str]:
+    """The arguments of an install of a MimicBackend in that namespace."""
+    spec = backend()["spec"]
+    spec["chat"]["url"] = f"http://mimic-demo.{system}.svc/v1"
+    spec["auth"]["tokenURL"] = f"http://mimic-demo.{system}.svc/token"
+    file = tmp_path / f"{served}.json"
+    file.write_text(json.dumps({"backends": {"demo": {"spec": spec}}}))
+    return ["--values", str(file), "--namespace", served]
+
+
 @pytest.mark.usefixtures("bare")
-def test_two_releases_serve_a_namespace_each_from_a_first_install_with_backends(tmp_path: Path):
+def test_two_releases_serve_a_namespace_each_with_backends_as_releases_of_their_own(tmp_path: Path):
     """The first by helm 4, the second by helm 3 where both are here."""
     with ExitStack() as stack:
         pairs = [(stack.enter_context(fresh()), stack.enter_context(fresh())) for _ in range(2)]
@@ -134,6 +136,8 @@ def test_two_releases_serve_a_namespace_each_from_a_first_install_with_backends(
             served.apply(secret())
             arguments = values(tmp_path, system.namespace, served.namespace, crds=number == 0)
             helm(number, "install", release.CHART, *arguments)
+            backends = backend_values(tmp_path, system.namespace, served.namespace)
+            run(programs[number], "install", "backends", release.BACKENDS, *backends, seconds=release.HELM_SECONDS)
         for _, served in pairs:
             eventually("ready", lambda cluster=served: cluster.condition("demo", "Ready").get("status") == "True")
             assert started(served, "chat")
@@ -141,11 +145,13 @@ def test_two_releases_serve_a_namespace_each_from_a_first_install_with_backends(
 
         def changed(number: int) -> None:
             system, served = pairs[number]
-            helm(number, "upgrade", release.CHART, "--reuse-values", "--set", "webhook.replicas=1", "--wait")
+            helm(number, "upgrade", release.CHART, "--reuse-values", "--set", "webhook.replicaCount=1", "--wait")
             eventually("one is left", lambda: len(system.all("pods", WEBHOOKS)) == 1)
             helm(number, "rollback", "1", "--wait")
             helm(number, "test")
             assert started(served, "later")
+            run(programs[number], "uninstall", "backends", "--namespace", served.namespace, "--wait")
+            assert not served.all("mimicbackends", "")
             helm(number, "uninstall", "--wait")
 
         with ThreadPoolExecutor() as pool:

@@ -23,8 +23,11 @@ admission.mimic.dev.{{ .Release.Namespace }}.{{ .Release.Name }}
 
 {{/* (dict "root" . "role" "webhook") -> the account's name */}}
 {{- define "mimic.account" -}}
-{{- $own := (get .root.Values .role).serviceAccount.name -}}
-{{- default (printf "%s-%s" (include "mimic.fullname" .root) .role) $own -}}
+{{- $account := (get .root.Values .role).serviceAccount -}}
+{{- if and (not $account.create) (not $account.name) -}}
+{{- fail (printf "%s.serviceAccount: create is false, so name has to name an existing ServiceAccount" .role) -}}
+{{- end -}}
+{{- default (printf "%s-%s" (include "mimic.fullname" .root) .role) $account.name -}}
 {{- end -}}
 
 {{- define "mimic.certificateSecret" -}}
@@ -41,8 +44,12 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 mimic.dev/component: {{ .role }}
 {{- end -}}
 
-{{/* (dict "root" . "role" "webhook") */}}
+{{/* (dict "root" . "role" "webhook"). The user's commonLabels come first, so that ours win where both have a key. */}}
 {{- define "mimic.labels" -}}
+{{- toYaml (mergeOverwrite (deepCopy .root.Values.commonLabels) (include "mimic.ownLabels" . | fromYaml)) -}}
+{{- end -}}
+
+{{- define "mimic.ownLabels" -}}
 {{ include "mimic.selector" . }}
 app.kubernetes.io/component: {{ .role }}
 app.kubernetes.io/part-of: mimic

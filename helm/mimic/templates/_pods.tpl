@@ -1,20 +1,22 @@
-{{/* What all of our pods share: the restricted Pod Security Standard, and nothing that is written but /tmp. */}}
+{{/* Security contexts: (dict "root" . "role" "webhook"). A process may override what all pods share. */}}
 {{- define "mimic.podSecurity" -}}
-runAsNonRoot: true
-{{- if not (kindIs "invalid" .Values.runAsUser) }}
-runAsUser: {{ .Values.runAsUser }}
-runAsGroup: {{ .Values.runAsUser }}
-fsGroup: {{ .Values.runAsUser }}
-{{- end }}
-seccompProfile:
-  type: RuntimeDefault
+{{- $own := (get .root.Values .role).podSecurityContext | default dict -}}
+{{- toYaml (mergeOverwrite (deepCopy .root.Values.podSecurityContext) (deepCopy $own)) -}}
 {{- end -}}
 
 {{- define "mimic.containerSecurity" -}}
-allowPrivilegeEscalation: false
-readOnlyRootFilesystem: true
-capabilities:
-  drop: [ALL]
+{{- $own := (get .root.Values .role).securityContext | default dict -}}
+{{- toYaml (mergeOverwrite (deepCopy .root.Values.securityContext) (deepCopy $own)) -}}
+{{- end -}}
+
+{{/* (dict "root" . "role" "webhook") -> the address families of a Service */}}
+{{- define "mimic.ipFamilies" -}}
+{{- with (get .root.Values .role).service.ipFamilyPolicy }}
+ipFamilyPolicy: {{ . }}
+{{- end }}
+{{- with (get .root.Values .role).service.ipFamilies }}
+ipFamilies: {{ toJson . }}
+{{- end }}
 {{- end -}}
 
 {{- define "mimic.pullSecrets" -}}
@@ -98,51 +100,12 @@ tolerations:
 affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- with $values.topologySpreadConstraints }}
+{{- $selector := dict "labelSelector" (dict "matchLabels" (include "mimic.selector" $ | fromYaml)) }}
 topologySpreadConstraints:
-  {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
-  - maxSkew: 1
-    topologyKey: {{ . }}
-    whenUnsatisfiable: ScheduleAnyway
-    labelSelector:
-      matchLabels:
-        {{- include "mimic.selector" $ | nindent 8 }}
+  {{- range . }}
+  - {{- toYaml (hasKey . "labelSelector" | ternary . (merge (deepCopy .) $selector)) | nindent 4 }}
   {{- end }}
+{{- end }}
 {{- end -}}
 
-{{/* The pod of a hook or test: (dict "root" . "role" "hook" "account" NAME or "" "script" FILE "arguments" list) */}}
-{{- define "mimic.scriptPod" -}}
-restartPolicy: Never
-{{- if .account }}
-serviceAccountName: {{ .account }}
-{{- else }}
-automountServiceAccountToken: false
-{{- end }}
-enableServiceLinks: false
-terminationGracePeriodSeconds: 5
-{{- include "mimic.pullSecrets" .root }}
-{{- with .root.Values.hooks.nodeSelector }}
-nodeSelector:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-{{- with .root.Values.hooks.tolerations }}
-tolerations:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
-securityContext:
-  {{- include "mimic.podSecurity" .root | nindent 2 }}
-containers:
-  - name: {{ .role }}
-    image: {{ include "mimic.image" .root | quote }}
-    imagePullPolicy: {{ .root.Values.image.pullPolicy }}
-    command: [python, -c]
-    args:
-      - |
-        {{- .root.Files.Get (printf "files/%s" .script) | nindent 8 }}
-      {{- range .arguments }}
-      - {{ . | toJson }}
-      {{- end }}
-    resources:
-      {{- toYaml .root.Values.hooks.resources | nindent 6 }}
-    securityContext:
-      {{- include "mimic.containerSecurity" .root | nindent 6 }}
-{{- end -}}
