@@ -61,7 +61,7 @@ class World:
         ports = [{"name": "mimic-admin", "containerPort": 18481}]
         spec = {"containers": [{"name": "mimic-proxy", "ports": ports}]}
         self.pods[name] = {"spec": spec, "status": {"phase": "Running", "podIP": address}}
-        seen = PodSeen(("", ""), backend, None, injected, ending=False)
+        seen = PodSeen(("", ""), Key("team", backend), None, injected, ending=False)
         self.store.pod_seen(Change("team", name, found=seen, before=None))
 
     async def get(self, kind: Any, namespace: str, name: str) -> dict[str, Any] | None:

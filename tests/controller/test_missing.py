@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mimic_operator.reconcile.missing import FORGET_SECONDS, LOOK_SECONDS, Missing
-from mimic_operator.reconcile.store import PodSeen, Store
+from mimic_operator.reconcile.store import PodName, PodSeen, Store
 from mimic_operator.runtime.faults import Fault
 from mimic_operator.runtime.informer import Change
 from mimic_operator.runtime.queue import Key
@@ -37,11 +37,11 @@ class World:
         self.store.backend_seen(CORP, {**manifest, "spec": {**given, "rollout": {"restartMissing": True}, **spec}})
 
     def pod(self, name: str, workload: tuple[str, str] = WEB, *, injected: bool = False) -> None:
-        seen = PodSeen(workload, "corp", None, injected, ending=False)
+        seen = PodSeen(workload, CORP, None, injected, ending=False)
         self.store.pod_seen(Change("team", name, found=seen, before=None))
 
     def gone(self, name: str) -> None:
-        before = self.store.pods["team", "corp"][name]
+        before = self.store.pods[CORP][PodName("team", name)]
         self.store.pod_seen(Change("team", name, found=None, before=before))
 
     async def get(self, kind: Any, namespace: str, name: str) -> dict[str, Any]:

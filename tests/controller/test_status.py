@@ -83,7 +83,7 @@ def test_the_same_is_not_written_twice():
 def test_counters_alone_wait_for_ten_seconds():
     first = status_of(observed(), {}, NOW)
     counted = status_of(observed(injected=Injected(current=3, missing=1)), first, NOW)
-    assert counted["injected"] == {"total": 3, "current": 3, "outdated": 0, "missing": 1}
+    assert counted["injected"] == {"total": 3, "current": 3, "outdated": 0, "missing": 1, "pointed": 0}
     assert due(counted, first, since_last=4.0) == 6.0
     assert due(counted, first, since_last=12.0) == 0.0
     turned = status_of(observed(refused="quota", injected=Injected(current=3)), first, NOW)

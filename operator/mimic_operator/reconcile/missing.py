@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from mimic_operator.reconcile.store import Entry, PodSeen, Store
+from mimic_operator.reconcile.store import Entry, PodName, PodSeen, Store
 from mimic_operator.resource.naming import ANNOTATION_TEMPLATE_HASH
 from mimic_operator.runtime.client import Cluster
 from mimic_operator.runtime.faults import Fault
@@ -31,15 +31,17 @@ Owner = tuple[str, str]
 class Attempt:
     """At one workload. lacking, total: its pods when it began. at: monotonic seconds."""
 
-    lacking: frozenset[str]
+    lacking: frozenset[PodName]
     total: int
     at: float
-    evicted: set[str] = field(default_factory=set)
+    evicted: set[PodName] = field(default_factory=set)
 
 
-def next_one(pods: Iterable[tuple[str, PodSeen]], attempts: Mapping[Owner, Attempt]) -> tuple[str, Owner] | None:
+def next_one(
+    pods: Iterable[tuple[PodName, PodSeen]], attempts: Mapping[Owner, Attempt]
+) -> tuple[PodName, Owner] | None:
     """The pod to evict, and its workload. pods: all that ask for the backend's sidecar, by name. Pure."""
-    by_owner: dict[Owner, list[tuple[str, PodSeen]]] = defaultdict(list)
+    by_owner: dict[Owner, list[tuple[PodName, PodSeen]]] = defaultdict(list)
     for name, pod in pods:
         if pod.workload[0] in REPLACED:
             by_owner[pod.workload].append((name, pod))
@@ -49,21 +51,21 @@ def next_one(pods: Iterable[tuple[str, PodSeen]], attempts: Mapping[Owner, Attem
             continue  # the last one has not been replaced
         for name, pod in sorted(some):
             known = attempt is None or (name in attempt.lacking and name not in attempt.evicted)
-            if not pod.injected and known:
+            if not (pod.injected or pod.pointed) and known:
                 return name, owner
     return None
 
 
-def lacking(pods: Iterable[tuple[str, PodSeen]], owner: Owner, at: float) -> Attempt:
+def lacking(pods: Iterable[tuple[PodName, PodSeen]], owner: Owner, at: float) -> Attempt:
     """An attempt that begins now."""
     some = [(name, pod) for name, pod in pods if pod.workload == owner]
-    return Attempt(frozenset(name for name, pod in some if not pod.injected), len(some), at)
+    return Attempt(frozenset(name for name, pod in some if not (pod.injected or pod.pointed)), len(some), at)
 
 
 def wanted(entry: Entry) -> bool:
     """Whether pods of the backend may be evicted: a new one would get the sidecar. Pure."""
     backend = entry.backend
-    if backend is None or backend.suspend or not backend.rollout.restart_missing:
+    if backend is None or backend.mode != "Sidecar" or backend.suspend or not backend.rollout.restart_missing:
         return False
     conditions = entry.status.get("conditions") or ()
     return any(each.get("type") == "Injectable" and each.get("status") == "True" for each in conditions)
@@ -110,19 +112,19 @@ class Missing:
                     extra={"key": str(key)},
                 )
 
-    async def _evict(self, key: Key, name: str, owner: Owner) -> None:
+    async def _evict(self, key: Key, name: PodName, owner: Owner) -> None:
         attempts = self._attempts[key]
         if owner not in attempts:
             attempts[owner] = lacking(self.store.named_pods_of(key), owner, self.clock())
         extra = {"key": str(key), "workload": "/".join(owner)}
         try:
-            pod = await self.cluster.get(POD, key.namespace, name)
+            pod = await self.cluster.get(POD, *name)
             if pod is None or ANNOTATION_TEMPLATE_HASH in (pod["metadata"].get("annotations") or {}):
                 return  # another of the same name
-            await self.cluster.evict(key.namespace, name, pod["metadata"]["uid"])
+            await self.cluster.evict(*name, pod["metadata"]["uid"])
         except Fault as fault:
             # Of a disruption budget, mostly: the next look tries again.
-            logger.info("Pod %s in %s is not evicted: %s", name, key.namespace, fault, extra=extra)
+            logger.info("Pod %s in %s is not evicted: %s", name.name, name.namespace, fault, extra=extra)
             return
         attempts[owner].evicted.add(name)
-        logger.info("Pod %s in %s lacked the sidecar and is evicted", name, key.namespace, extra=extra)
+        logger.info("Pod %s in %s lacked the sidecar and is evicted", name.name, name.namespace, extra=extra)

@@ -196,6 +196,11 @@ class Looking:
     def injected(self, key: Key, target: str) -> Injected:
         """Its pods by the sidecar that they have."""
         pods = list(self.store.pods_of(key))
+        entry = self.store.entries.get(key)
         current = sum(1 for pod in pods if pod.injected and pod.revision == target)
-        missing = sum(1 for pod in pods if not pod.injected)
-        return Injected(current=current, outdated=len(pods) - current - missing, missing=missing)
+        injected = sum(1 for pod in pods if pod.injected)
+        callers = len(pods) - injected
+        # A backend in Deployment mode never misses a sidecar; its callers carry a mark since one of our versions only.
+        shared = entry is not None and entry.mode == "Deployment"
+        pointed = callers if shared else sum(1 for pod in pods if pod.pointed and not pod.injected)
+        return Injected(current=current, outdated=injected - current, missing=callers - pointed, pointed=pointed)

@@ -16,7 +16,7 @@ import httpx2
 import msgspec
 
 from mimic_operator.reconcile.status import NOT_ASKED, Truth, Verdict
-from mimic_operator.reconcile.store import Entry, Store
+from mimic_operator.reconcile.store import Entry, PodName, Store
 from mimic_operator.resource.container import ADMIN_PORT_NAME
 from mimic_operator.resource.naming import CONTAINER, selector_of
 from mimic_operator.runtime.client import Cluster
@@ -68,7 +68,7 @@ def place_of(pod: Mapping[str, Any]) -> Place | None:
     return Place(address, port) if port is not None else None
 
 
-def chosen(pods: Mapping[str, bool], most: int, random: Sequence[float]) -> list[str]:
+def chosen(pods: Mapping[PodName, bool], most: int, random: Sequence[float]) -> list[PodName]:
     """Names of the pods to ask. pods: by name, whether it has the present revision; those come first.
 
     random: numbers of [0, 1), one for each pod, so that it is not always the same ones.
@@ -218,7 +218,7 @@ class Asking:
         target = entry.status.get("updateRevision")
         named = {name: pod.revision == target for name, pod in self.store.named_pods_of(key) if pod.injected}
         names = chosen(named, most, [self.random() for _ in named])
-        fetched = await asyncio.gather(*(self.cluster.get(POD, key.namespace, name) for name in names))
+        fetched = await asyncio.gather(*(self.cluster.get(POD, *name) for name in names))
         return [pod for pod in fetched if pod is not None]
 
 

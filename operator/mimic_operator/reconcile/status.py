@@ -41,6 +41,8 @@ class Injected:
     outdated: int = 0
     missing: int = 0
     """Without any sidecar."""
+    pointed: int = 0
+    """Callers of a shared proxy, which have no sidecar of their own."""
 
     @property
     def total(self) -> int:
@@ -99,6 +101,7 @@ def status_of(observed: Observed, before: Mapping[str, Any], now: str) -> dict[s
         "current": injected.current,
         "outdated": injected.outdated,
         "missing": injected.missing,
+        "pointed": injected.pointed,
     }
     if observed.plan is not None:
         found["rollout"] = _rollout(observed.plan, observed)

@@ -6,7 +6,7 @@ Every change says which backends it may concern; those are reconciled anew.
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -18,11 +18,24 @@ from mimic_operator.resource.naming import (
     ANNOTATION_REVISION,
     ANNOTATION_TEMPLATE_HASH,
     KIND,
+    LABEL_INJECTED,
     MANAGER,
     MANAGER_WORKLOADS,
+    POINTED,
 )
+from mimic_operator.resource.spec.common import backend_reference
 from mimic_operator.runtime.informer import Change, Metadata
 from mimic_operator.runtime.queue import Key
+
+UNNAMED = ""
+"""Stands for the backend of pods that name none."""
+
+
+class PodName(NamedTuple):
+    """Which pod."""
+
+    namespace: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +50,8 @@ class Entry:
     backend: Backend | None
     problems: tuple[Problem, ...]
     claim: Claim
+    default: bool = False
+    """Whether pods of its namespace that name no backend get it."""
 
 
 def entry_of(manifest: Mapping[str, Any]) -> Entry:
@@ -60,6 +75,7 @@ def entry_of(manifest: Mapping[str, Any]) -> Entry:
         backend=backend,
         problems=problems,
         claim=Claim(name, created, selector, valid=backend is not None),
+        default=backend is not None and backend.injection.default,
     )
 
 
@@ -75,14 +91,17 @@ class WorkloadSeen(msgspec.Struct, frozen=True, gc=False):
 
 
 class PodSeen(msgspec.Struct, frozen=True, gc=False):
-    """A pod that asks for the sidecar."""
+    """A pod that asks for the proxy, or that the webhook has changed."""
 
     workload: tuple[str, str]
     """Kind and name of what it belongs to; empty texts for a bare pod."""
-    backend: str | None
+    backend: Key | None
+    """The backend that its annotation names, else `UNNAMED` in its namespace; None: the annotation is no name."""
     revision: str | None
     injected: bool
     ending: bool
+    pointed: bool = False
+    """Whether its containers call a shared proxy, and it has no sidecar."""
 
 
 class ChildSeen(msgspec.Struct, frozen=True, gc=False):
@@ -119,11 +138,21 @@ def keep_pod(metadata: Metadata) -> PodSeen:
         kind, name = "Deployment", name.removesuffix(f"-{template}")
     return PodSeen(
         (kind, name),
-        annotations.get(ANNOTATION_BACKEND),
+        _named(annotations.get(ANNOTATION_BACKEND), metadata.namespace),
         annotations.get(ANNOTATION_REVISION),
         ANNOTATION_TEMPLATE_HASH in annotations,
         metadata.deletion_timestamp is not None,
+        (metadata.labels or {}).get(LABEL_INJECTED) == POINTED,
     )
+
+
+def _named(text: str | None, namespace: str) -> Key | None:
+    if text is None:
+        return Key(namespace, UNNAMED)
+    try:
+        return Key(*backend_reference(text, namespace))
+    except ValueError:
+        return None
 
 
 def keep_child(metadata: Metadata) -> ChildSeen | None:
@@ -137,16 +166,17 @@ def keep_child(metadata: Metadata) -> ChildSeen | None:
 
 @dataclass(slots=True)
 class Store:
-    """concern: called with each backend that a change may concern."""
+    """concern: called with each backend that a change may concern. misnamed: with a pod whose annotation is no name."""
 
     concern: Callable[[Key], None]
+    misnamed: Callable[[str, str], None] = lambda namespace, name: None
     entries: dict[Key, Entry] = field(default_factory=dict)
     claims: dict[str, dict[str, Claim]] = field(default_factory=lambda: defaultdict(dict))
     workloads: dict[str, dict[Ref, WorkloadSeen]] = field(default_factory=lambda: defaultdict(dict))
     details: dict[Ref, Workload] = field(default_factory=dict)
     """Workloads that were fetched, since they are selected or bear our fields."""
-    pods: dict[tuple[str, str | None], dict[str, PodSeen]] = field(default_factory=lambda: defaultdict(dict))
-    """By namespace and the backend that they name."""
+    pods: dict[Key, dict[PodName, PodSeen]] = field(default_factory=lambda: defaultdict(dict))
+    """By the backend that they name, or `UNNAMED` in their namespace."""
     selected: dict[Key, set[Ref]] = field(default_factory=lambda: defaultdict(set))
     """Workloads by the backends whose selectors match them."""
     applied: dict[str, set[Ref]] = field(default_factory=lambda: defaultdict(set))
@@ -165,7 +195,11 @@ class Store:
         else:
             entry = entry_of(manifest)
             before = self.entries.get(key)
-            claim_changed = before is None or before.claim != entry.claim
+            claim_changed = before is None or (before.claim, before.default, before.mode) != (
+                entry.claim,
+                entry.default,
+                entry.mode,
+            )
             self.entries[key] = entry
             self.claims[key.namespace][key.name] = entry.claim
         self.concern(key)
@@ -225,16 +259,20 @@ class Store:
                 self._place(change, pod, there=pod is change.found)
 
     def _place(self, change: Change[PodSeen], pod: PodSeen, *, there: bool) -> None:
-        index = (change.namespace, pod.backend)
+        if pod.backend is None:
+            if there and (change.before is None or change.before.backend is not None):
+                self.misnamed(change.namespace, change.name)
+            return
+        named, name = self.pods[pod.backend], PodName(change.namespace, change.name)
         if there:
-            self.pods[index][change.name] = pod
+            named[name] = pod
         else:
-            self.pods[index].pop(change.name, None)
-            if not self.pods[index]:
-                del self.pods[index]
-        backend = pod.backend or self.default_backend(change.namespace)
+            named.pop(name, None)
+            if not named:
+                del self.pods[pod.backend]
+        backend = pod.backend.name or self.default_backend(change.namespace)
         if backend is not None:
-            self.concern(Key(change.namespace, backend))
+            self.concern(Key(pod.backend.namespace, backend))
 
     def child_seen(self, kind: str, change: Change[ChildSeen]) -> None:
         for child in (change.before, change.found):
@@ -268,12 +306,11 @@ class Store:
         """Pods that name the backend, and if it is the default one those that name none; without those that end."""
         return (pod for _, pod in self.named_pods_of(key))
 
-    def named_pods_of(self, key: Key) -> Iterator[tuple[str, PodSeen]]:
+    def named_pods_of(self, key: Key) -> Iterator[tuple[PodName, PodSeen]]:
         """The same, with their names."""
-        pods = [self.pods.get((key.namespace, key.name), {})]
-        pods.append(self.pods.get((key.namespace, f"{key.namespace}/{key.name}"), {}))
-        if self.pods.get((key.namespace, None)) and self.default_backend(key.namespace) == key.name:
-            pods.append(self.pods[key.namespace, None])
+        pods, unnamed = [self.pods.get(key, {})], Key(key.namespace, UNNAMED)
+        if unnamed in self.pods and self.default_backend(key.namespace) == key.name:
+            pods.append(self.pods[unnamed])
         return ((name, pod) for some in pods for name, pod in some.items() if not pod.ending)
 
     def near(self, key: Key) -> list[Ref]:

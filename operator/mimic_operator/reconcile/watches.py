@@ -8,7 +8,7 @@ from typing import Any
 from mimic_operator.errors import OperatorError
 from mimic_operator.reconcile.store import Store, keep_child, keep_pod, keep_workload
 from mimic_operator.resource.kinds import BACKEND, CHILDREN, WORKLOADS
-from mimic_operator.resource.naming import GROUP, LABEL_COMPONENT, LABEL_INJECT
+from mimic_operator.resource.naming import GROUP, LABEL_COMPONENT, LABEL_INJECT, LABEL_INJECTED
 from mimic_operator.runtime.faults import Fault
 from mimic_operator.runtime.informer import Informer, Metadata, MetadataReader
 from mimic_operator.runtime.kinds import DEPLOYMENT, POD, POD_MONITOR, Kind
@@ -17,6 +17,9 @@ from mimic_operator.runtime.queue import Backoff, Key
 STALE_SECONDS = 600.0
 """A watch that has heard nothing for so long, not even a bookmark, is broken."""
 SETTLE_SECONDS = 0.05
+POD_LABELS = (f"{LABEL_INJECT}=true", f"{LABEL_INJECTED},{LABEL_INJECT}!=true")
+"""Pods that ask for the proxy themselves, and those that got it by the label of their namespace."""
+NOT_ENDED = "status.phase!=Succeeded,status.phase!=Failed"
 
 
 class NotInstalled(OperatorError):
@@ -47,7 +50,8 @@ class Watches:
         for namespace in self.namespaces or (None,):
             for kind in WORKLOADS:
                 self._add(kind, namespace, keep_workload, self._workload(kind.kind))
-            self._add(POD, namespace, keep_pod, self.store.pod_seen, f"{LABEL_INJECT}=true")
+            for labels in POD_LABELS:
+                self._add(POD, namespace, keep_pod, self.store.pod_seen, labels, NOT_ENDED)
             for kind in CHILDREN:
                 if kind is not DEPLOYMENT and (kind is not POD_MONITOR or await self._served(kind)):
                     self._add(kind, namespace, keep_child, self._child(kind.kind), LABEL_COMPONENT)
@@ -66,9 +70,17 @@ class Watches:
         keep: Callable[[Metadata], Any],
         changed: Callable[[Any], None],
         labels: str | None = None,
+        fields: str | None = None,
     ) -> None:
         informer: Informer[Any] = Informer(
-            self.reader, kind, keep=keep, changed=changed, clock=self.clock, namespace=namespace, labels=labels
+            self.reader,
+            kind,
+            keep=keep,
+            changed=changed,
+            clock=self.clock,
+            namespace=namespace,
+            labels=labels,
+            fields=fields,
         )
         self.informers.append(informer)
 

@@ -92,6 +92,7 @@ def status() -> Schema:
         "current": _count("Of them, those with the current revision."),
         "outdated": _count("Of them, those with an older one."),
         "missing": _count("Pods that ask for the sidecar and lack it."),
+        "pointed": _count("Pods that call the shared proxy, and have no sidecar."),
     }
     rollout = {
         "phase": _text("Idle, Progressing, Complete, Halted, Manual or Suspended.", 64),

@@ -14,6 +14,8 @@ PLURAL = "mimicbackends"
 
 LABEL_INJECT = f"{GROUP}/inject"
 """On pods, `"true"`: this pod wants the proxy."""
+LABEL_INJECTED = f"{GROUP}/injected"
+"""On pods, set by the webhook: `sidecar` or `pointed` (at a shared proxy). The reconciler watches by it."""
 LABEL_MANAGED = f"{GROUP}/managed"
 """On pod templates: the operator set the labels and annotations there, and takes them off again."""
 LABEL_COMPONENT = f"{GROUP}/component"
@@ -45,6 +47,9 @@ ANNOTATION_DEFAULTS = f"{GROUP}/proxy-defaults"
 MANAGER = "mimic-operator"
 MANAGER_WORKLOADS = "mimic-operator-workloads"
 MANAGER_STATUS = "mimic-operator-status"
+
+SIDECAR, POINTED = "sidecar", "pointed"
+"""Values of LABEL_INJECTED."""
 
 CONTAINER = "mimic-proxy"
 LONGEST = 63

@@ -13,7 +13,7 @@ from mimic_operator.resource.backend import parse
 from mimic_operator.resource.naming import ANNOTATION_BACKEND, ANNOTATION_REVISION
 from mimic_operator.resource.revision import Revision
 from mimic_operator.resource.spec import AllowedNamespaces
-from mimic_operator.resource.spec.common import DATA_KEY, OBJECT_NAME
+from mimic_operator.resource.spec.common import DATA_KEY, backend_reference, is_name
 from mimic_operator.webhook import pods
 from mimic_operator.webhook.environment import LOOPBACK, Remarked, Told, change, lacks_key, remark
 from mimic_operator.webhook.outcomes import OUTCOMES, Outcome, Verdict
@@ -95,16 +95,7 @@ def named_backend(pod: pods.Pod, namespace: str) -> tuple[str, str] | None:
     text = pods.annotations(pod).get(ANNOTATION_BACKEND)
     if text is None:
         return None
-    where, separator, name = text.rpartition("/")
-    found = (where if separator else namespace, name)
-    if not all(is_name(part) for part in found):
-        raise ValueError("it holds the name of a MimicBackend, NAME or NAMESPACE/NAME.")
-    return found
-
-
-def is_name(text: str) -> bool:
-    """Whether an object can have it; whatever else comes from a pod must not get into a path of the API."""
-    return len(text) <= 253 and OBJECT_NAME.allows(text)
+    return backend_reference(text, namespace)
 
 
 def choose(pod: pods.Pod, place: Place, candidates: Sequence[Candidate]) -> Candidate | Refusal:

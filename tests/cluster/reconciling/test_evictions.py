@@ -48,7 +48,7 @@ async def test_a_pod_without_the_sidecar_is_evicted_as_soon_as_its_budget_allows
     held = budget(cluster.http, cluster.namespace)
     store = Store(lambda key: None)
     store.backend_seen(Key(cluster.namespace, "corp"), {**manifest, "status": injectable})
-    seen = PodSeen(("Deployment", "web"), "corp", None, injected=False, ending=False)
+    seen = PodSeen(("Deployment", "web"), Key(cluster.namespace, "corp"), None, injected=False, ending=False)
     store.pod_seen(Change(cluster.namespace, name, found=seen, before=None))
     async with Client(KubeConfig.from_file(control_plane.kubeconfig)) as client:
         missing = Missing(client, store, time.monotonic, granted=True)

@@ -105,6 +105,20 @@ def object_name(about: str) -> Text:
     return Text(about, matches=(OBJECT_NAME,), most=253)
 
 
+def is_name(text: str) -> bool:
+    """Whether an object can have it; whatever else comes from a pod must not get into a path of the API."""
+    return len(text) <= 253 and "\n" not in text and OBJECT_NAME.allows(text)
+
+
+def backend_reference(text: str, namespace: str) -> tuple[str, str]:
+    """Namespace and name of the MimicBackend that a pod's annotation names. Raises ValueError with a remedy."""
+    where, separator, name = text.rpartition("/")
+    found = (where if separator else namespace, name)
+    if not all(is_name(part) for part in found):
+        raise ValueError("it holds the name of a MimicBackend, NAME or NAMESPACE/NAME.")
+    return found
+
+
 LABELS: Kind = Text("The label's value.", most=63, least=0, matches=(LABEL_VALUE,))
 FOREIGN_ITEM: Kind = Foreign("As in Kubernetes.", least=1)
 
