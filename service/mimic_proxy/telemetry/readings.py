@@ -11,32 +11,32 @@ BreakerState = Literal["closed", "open", "half_open"]
 
 @dataclass(frozen=True, slots=True)
 class TokenState:
-    """One moment of the source, without a secret. Times are Unix times, durations seconds."""
+    """The state of the token source at one moment, without a secret. Times are Unix times, durations seconds."""
 
     required: bool
-    """A token service is asked."""
+    """There is a token service."""
     held: bool
-    """A request that comes now gets a token at once."""
+    """A call that comes now gets a token at once."""
     generation: int
-    """Counts up from 1 with each token; 0 is none yet."""
+    """Counts up from 1 with each token; 0 before the first one."""
     issued: float | None
     expires: float | None
-    """None: no token, or nobody said when it expires."""
+    """None: no token, or its expiry is unknown."""
     lifetime: float | None
     """None: no token, or one that needs no refresh."""
     refresh_margin: float | None
     """From the start of the next proactive refresh to the end of the lifetime."""
     last_result: RefreshResult | None
-    """None: the token service was not called yet."""
+    """None: the token service has not been called yet."""
     trouble: str | None
-    """A sentence on why the last try failed; None if it did not."""
+    """A sentence that says why the last attempt failed; None if it did not."""
     consecutive_failures: int
     next_refresh: float | None
-    """None: in flight, or none will come by itself."""
+    """None: one is in flight, or none is scheduled."""
     in_flight: bool
     waiters: int
     coalesced: int
-    """Requests so far that joined a refresh which another one had started."""
+    """Calls so far that joined a refresh which another call had started."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""JWTs that Mimic signs to get a token (RFC 7523, 3), and the keys for them."""
+"""Signs JWTs that buy a token (RFC 7523, 3), and reads the keys for them."""
 
 import base64
 import json
@@ -18,7 +18,7 @@ CURVES = {"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A private key with what its file says besides: the algorithm that fits, header fields, the issuer's name."""
+    """A private key and what its file says besides: the fitting algorithm, header fields, the issuer's name."""
 
     key: Any
     algorithm: str
@@ -28,9 +28,9 @@ class Key:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assertion:
-    """What assertions say. issuer, algorithm, key_id: None takes those of the key's file. lifetime: seconds.
+    """Signs assertions. issuer, algorithm, key_id: None takes those of the key's file. lifetime: seconds.
 
-    claims: added, replaced, or taken away where null. identify: makes an id for each one.
+    claims: added, replaced, or removed where null. identify: makes the `jti` of each one.
     """
 
     issuer: str | None
@@ -41,10 +41,10 @@ class Assertion:
     claims: Fields = ()
     identify: Callable[[], str] = lambda: str(uuid.uuid4())
 
-    def sign(self, secret: str, wall: float) -> str:
-        """The assertion that the key in `secret` signs at Unix time `wall`.
+    def __call__(self, secret: str, wall: float) -> str:
+        """Returns an assertion signed at Unix time `wall` with the key in `secret`.
 
-        Raises ValueError that says what is wrong with the key, and holds nothing of it.
+        Raises ValueError that says what is wrong with the key, without any part of it.
         """
         # Imported at the first signature: it takes longer than the rest of the start.
         import jwt
@@ -54,7 +54,7 @@ class Assertion:
         if issuer is None:
             raise ValueError("does not say whose key it is: set CLIENT_ID")
         lifetime = max(int(self.lifetime), 1)
-        # A token service whose clock is a little late would take it for one of the future.
+        # A token service whose clock is a little slow would refuse an assertion of the future.
         issued = int(wall) - min(SLOW_CLOCK_SECONDS, lifetime // 4)
         claims: dict[str, object] = {"iss": issuer, "sub": issuer, "aud": self.audience}
         claims |= {"iat": issued, "exp": issued + lifetime, "jti": self.identify(), **dict(self.claims)}
@@ -68,7 +68,7 @@ class Assertion:
 
 
 def read_key(secret: str) -> Key:
-    """The key of a PEM text, of a JSON key file of a cloud's, or of a JWK. Raises ValueError as `Assertion.sign`."""
+    """Reads a key from PEM, from a cloud's JSON key file, or from a JWK. Raises ValueError as `Assertion` does."""
     if secret.lstrip().startswith("{"):
         return _from_json(secret)
     # Variables often hold a PEM text on one line.

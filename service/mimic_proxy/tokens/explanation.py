@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from mimic_proxy.pointer import MISSING, Pointer, written
-from mimic_proxy.tokens.answer import Failure, TokenAnswer, decoded
 from mimic_proxy.tokens.recipe import Recipe
+from mimic_proxy.tokens.response import Failure, TokenResponse, decoded
 
 MOST_KEYS = 30
 DEEPEST = 4
@@ -81,7 +81,7 @@ def advice(failure: Failure, *, grant: str, secret: str) -> str:
 
 def explain(
     recipe: Recipe,
-    answer: TokenAnswer | Failure,
+    answer: TokenResponse | Failure,
     outcome: Failure | None,
     remarks: tuple[str, ...] = (),
     secrets: Sequence[str] = (),

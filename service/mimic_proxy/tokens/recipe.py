@@ -1,7 +1,7 @@
-"""How an access token is asked for and found in the answer, declared as data. Pure.
+"""How an access token is requested and found in the response, declared as data. Pure.
 
-A grant is a recipe with the secrets that go into it. A grant without a recipe asks nobody: the secret itself is the
-token, or there is none.
+A grant is a recipe with the secrets that go into it. A grant without a recipe has no token service: the secret itself
+is the token, or there is none.
 """
 
 import base64
@@ -40,7 +40,7 @@ HIDDEN = "***"
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:
-    """One call to the token service. `repr` shows no secret."""
+    """One request to the token service. `repr` shows no secret."""
 
     url: str = field(repr=False)
     method: str
@@ -59,14 +59,17 @@ class SecretPlace:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
-    """Where an answer holds what; the first place that has it counts. Empty ones: the usual names beside the token."""
+class ResponsePointers:
+    """Where a response holds what; the first pointer that finds a value counts.
+
+    Without pointers the usual names beside the token are tried.
+    """
 
     token: tuple[Pointer, ...] = (("data", "access_token"), ("access_token",))
     lifetime: tuple[Pointer, ...] = ()
     """Seconds from now."""
     expiry: tuple[Pointer, ...] = ()
-    """A moment."""
+    """A time."""
     error: tuple[Pointer, ...] = ()
     refresh: tuple[Pointer, ...] = ()
     """The next refresh token."""
@@ -74,7 +77,7 @@ class Answers:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """The request for a token, and where the answer holds it.
+    """The request for a token, and where the response holds it.
 
     fields: what is sent besides the secrets, in order, as `encoding` says; a name that begins with `/` is a JSON
     Pointer into a JSON body. places: one for each secret.
@@ -86,7 +89,7 @@ class Recipe:
     fields: Fields = ()
     headers: Headers = ()
     places: tuple[SecretPlace, ...]
-    answers: Answers = Answers()
+    pointers: ResponsePointers = ResponsePointers()
 
     @property
     def origin(self) -> str:
@@ -95,7 +98,7 @@ class Recipe:
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
     def request(self, *secrets: str) -> TokenRequest:
-        """The call with these secrets in their places.
+        """Returns the request with these secrets in their places.
 
         Raises ValueError for a secret that cannot stand there; it is not in the message.
         """
@@ -121,7 +124,7 @@ class Recipe:
         return TokenRequest(url, self.method, tuple(headers.items()), body)
 
     def shown(self) -> str:
-        """The call in words, without a secret."""
+        """Describes the request without a secret."""
         fields = [(name, value if name in SHOWN else HIDDEN) for name, value in self.fields]
         fields += [(place.name, HIDDEN) for place in self.places if place.where == "body"]
         names = dict.fromkeys(place.name.lower() for place in self.places if place.where == "header")
@@ -138,16 +141,16 @@ class Recipe:
 
 
 Prepare = Callable[[str, float], str]
-"""What is sent for a secret at a Unix time. Raises ValueError with what is wrong with the secret, but not with it."""
+"""Makes what is sent for a secret at a Unix time. Raises ValueError with what is wrong, without the secret itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
     """Where access tokens come from.
 
-    recipe: None when no token service is asked. secrets: one for each place of the recipe; empty when none is needed.
-    prepare: what the first of them becomes on the way, None if it goes as it is. single_use: the first secret buys one
-    token and no other. refresh: how a refresh token, in the first place, is turned in; None where none is used.
+    recipe: None without a token service. secrets: one for each place of the recipe; empty when none is needed.
+    prepare: makes what is sent for the first of them, None if it is sent as it is. single_use: the first secret buys
+    one token only. refresh: the request that sends a refresh token as its first secret; None where none is used.
     store: the file that keeps refresh tokens.
     """
 
@@ -166,7 +169,7 @@ def _basic(user: str, password: str) -> str:
 
 
 def _texts(fields: dict[str, object]) -> Sequence[tuple[str, str]]:
-    """Values as text, JSON's words for true, false and what is no plain value."""
+    """Values as text; those that are no text in JSON."""
     return [(name, value if isinstance(value, str) else json.dumps(value)) for name, value in fields.items()]
 
 

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 
 from mimic_proxy.settings.fields import Settings
 from mimic_proxy.telemetry.observation import RefreshObservation, RefreshResult, RefreshTrigger
-from mimic_proxy.tokens.answer import Failure, Granted, TokenAnswer, read_answer
 from mimic_proxy.tokens.explanation import Explanation, advice, explain
 from mimic_proxy.tokens.recipe import Grant, Recipe
-from mimic_proxy.tokens.rotation import Rotation
-from mimic_proxy.tokens.secret import Secret
+from mimic_proxy.tokens.response import Failure, Granted, TokenResponse, read_response
 from mimic_proxy.tokens.service import Post
-from mimic_proxy.tokens.store import StoreError, TokenStore
+from mimic_proxy.tokens.store import RefreshTokens, Secret, StoreError, TokenStore
 from mimic_proxy.tokens.token import FOREVER, AccessToken, Lifetime, Moment, credential_field, issue
 
 logger = logging.getLogger("mimic.tokens")
@@ -100,7 +98,7 @@ class Refresher:
         self._used: tuple[str | None, ...] = ()
         self._spent: str | None = None
         store = None if grant.store is None else TokenStore(grant.store)
-        self._rotation = None if grant.refresh is None else Rotation(store)
+        self._rotation = None if grant.refresh is None else RefreshTokens(store)
         self._starts_with_refresh_token = grant.refresh is not None and grant.refresh is grant.recipe
         self._ignores_refresh_tokens = False
         self._remarks: tuple[str, ...] = ()
@@ -183,7 +181,7 @@ class Refresher:
 
     @property
     def _turns_in(self) -> bool:
-        return self._rotation is not None and self._rotation.holds
+        return self._rotation is not None and self._rotation.available
 
     async def _call(self, recipe: Recipe, values: list[str], turned_in: str | None, generation: int) -> Attempt:
         sent = self._now()
@@ -212,12 +210,12 @@ class Refresher:
         return Attempt(outcome, seconds, None if isinstance(answer, Failure) else answer.status)
 
     def _judge(
-        self, answer: TokenAnswer | Failure, recipe: Recipe, generation: int, sent: Moment
+        self, answer: TokenResponse | Failure, recipe: Recipe, generation: int, sent: Moment
     ) -> tuple[Granted | None, AccessToken | Failure]:
         if isinstance(answer, Failure):
             return None, answer
         default = self._policy.default_lifetime
-        granted = read_answer(answer, recipe.answers, wall=self._wall(), default_lifetime=default)
+        granted = read_response(answer, recipe.pointers, wall=self._wall(), default_lifetime=default)
         if isinstance(granted, Failure):
             return None, granted
         try:
@@ -236,11 +234,11 @@ class Refresher:
                 logger.debug("the refresh token in the answer is not used: the next refresh sends the secret again")
             return
         if turned_in is not None or self._starts_with_refresh_token:
-            self._rotation.settle()
+            self._rotation.succeeded()
         if granted.refresh_token in (None, turned_in) or self._ignores_refresh_tokens:
             return
         try:
-            await self._rotation.keep(secret, granted.refresh_token or "")
+            await self._rotation.replace(secret, granted.refresh_token or "")
         except StoreError as error:
             logger.error(
                 "TOKEN_STORE=%s %s: the new refresh token is in memory only, and lost at the end",
@@ -263,7 +261,7 @@ class Refresher:
         """Says what is odd, once while it stays so."""
         for remark in remarks:
             if remark not in self._remarks:
-                logger.warning("about the answer of %s: %s", self.issuer, remark)
+                logger.warning("about the response of %s: %s", self.issuer, remark)
         self._remarks = remarks
 
     def _missing(self, secret: Secret) -> Attempt:
@@ -278,7 +276,7 @@ class Refresher:
             return trouble
         return self._explain_refresh(self._rotation, failure, trouble, start)
 
-    def _explain_refresh(self, rotation: Rotation, failure: Failure, trouble: Trouble, start: str) -> Trouble:
+    def _explain_refresh(self, rotation: RefreshTokens, failure: Failure, trouble: Trouble, start: str) -> Trouble:
         """A refresh token that was turned in bought nothing: it may be used up, although no answer came."""
         reusable = not self._starts_with_refresh_token and not self._grant.single_use
         if reusable and failure.status is not None and failure.result not in ("http_error", "throttled"):

@@ -13,13 +13,13 @@ from urllib.parse import urljoin, urlsplit
 
 from mimic_proxy.errors import innermost_reason
 from mimic_proxy.http.coding import decoded
-from mimic_proxy.tokens.answer import Failure, TokenAnswer
 from mimic_proxy.tokens.recipe import TokenRequest
+from mimic_proxy.tokens.response import Failure, TokenResponse
 
 if TYPE_CHECKING:
     import httpx2
 
-Post = Callable[[TokenRequest], Awaitable[TokenAnswer | Failure]]
+Post = Callable[[TokenRequest], Awaitable[TokenResponse | Failure]]
 
 MAX_ANSWER_BYTES = 1024 * 1024
 MEDIA_TYPE = re.compile(r"[a-z0-9.+-]{1,40}/[a-z0-9.+-]{1,60}")
@@ -37,7 +37,7 @@ class TokenService:
         self._verify = verify
         self._proxy = proxy
 
-    async def __call__(self, request: TokenRequest) -> TokenAnswer | Failure:
+    async def __call__(self, request: TokenRequest) -> TokenResponse | Failure:
         """The whole answer, or why there is none."""
         # Imported at the first call: it takes longer and holds more memory than the rest of the start.
         import httpx2
@@ -69,7 +69,7 @@ class TokenService:
         )
 
 
-async def _exchange(client: "httpx2.AsyncClient", request: TokenRequest) -> TokenAnswer | Failure:
+async def _exchange(client: "httpx2.AsyncClient", request: TokenRequest) -> TokenResponse | Failure:
     headers = {"user-agent": "mimic-proxy", **dict(request.headers)}
     async with client.stream(request.method, request.url, headers=headers, content=request.body) as response:
         body = await _limited(response.aiter_raw())
@@ -80,7 +80,7 @@ async def _exchange(client: "httpx2.AsyncClient", request: TokenRequest) -> Toke
             body = decoded(body, coding, MAX_ANSWER_BYTES)
         except ValueError as wrong:
             return Failure("bad_response", f"answered {response.status_code} {wrong}", response.status_code)
-        return TokenAnswer(
+        return TokenResponse(
             response.status_code,
             body,
             retry_after=response.headers.get("retry-after"),

@@ -303,7 +303,7 @@ async def test_an_odd_lifetime_is_noted(backend: Backend, tokens: TokenService):
     tokens.lifetime = 0
     well, said = await checked(backend, tokens)
     assert well
-    assert "note  Access token: the lifetime in the answer is no positive number of seconds; 300 s are assumed." in said
+    assert "note  Access token: the lifetime in the response is no positive number of seconds; 300 s" in said
 
 
 async def test_a_refresh_token_without_a_store_is_noted_before_it_is_used(backend: Backend, tokens: TokenService):
@@ -313,9 +313,15 @@ async def test_a_refresh_token_without_a_store_is_noted_before_it_is_used(backen
 
 
 async def test_a_store_that_another_mimic_uses_is_left_alone(backend: Backend, tokens: TokenService, tmp_path: Path):
-    other = TokenStore(tmp_path / "store.json")
+    store = tmp_path / "store.json"
+    other = TokenStore(store)
     other.open()
-    more = {"GRANT": "refresh_token", "REFRESH_TOKEN": "r", "AUTH_CODE": "", "TOKEN_STORE": str(other.file)}
+    more = {
+        "GRANT": "refresh_token",
+        "REFRESH_TOKEN": "r",
+        "AUTH_CODE": "",
+        "TOKEN_STORE": str(tmp_path / "store.json"),
+    }
     well, said = await checked(backend, tokens, **more)
     other.close()
     assert not well

@@ -15,10 +15,10 @@ from mimic_proxy.demo.credentials import GRANTS, KEY_ID, SUBJECT_AUDIENCE, SUBJE
 from mimic_proxy.demo.oauth import CLIENT_ASSERTION, GRANT_TYPES, JWT_TYPE
 from mimic_proxy.demo.options import DemoOptions
 from mimic_proxy.settings.fields import Settings, load
-from mimic_proxy.tokens.answer import Failure
 from mimic_proxy.tokens.grants import GRANTS as PROXY_GRANTS
 from mimic_proxy.tokens.grants import choose
 from mimic_proxy.tokens.refresh import Refresher, TokenPolicy
+from mimic_proxy.tokens.response import Failure
 from mimic_proxy.tokens.service import TokenService
 from mimic_proxy.tokens.token import AccessToken
 

@@ -14,9 +14,9 @@ import pytest
 from mimic_proxy.errors import MimicError
 from mimic_proxy.settings.fields import SecretRef
 from mimic_proxy.telemetry.observation import RefreshObservation
-from mimic_proxy.tokens.answer import Failure, TokenAnswer
 from mimic_proxy.tokens.recipe import Grant, Recipe, SecretPlace, TokenRequest
 from mimic_proxy.tokens.refresh import TokenPolicy
+from mimic_proxy.tokens.response import Failure, TokenResponse
 from mimic_proxy.tokens.source import TokenSource
 from mimic_proxy.tokens.token import AccessToken
 
@@ -77,7 +77,7 @@ class Service:
     def __init__(self) -> None:
         self.requests: list[TokenRequest] = []
         self.expires_in: object = 1000
-        self.reply: Callable[[], TokenAnswer | Failure] = self.grant
+        self.reply: Callable[[], TokenResponse | Failure] = self.grant
         self.open = asyncio.Event()
         self.open.set()
 
@@ -90,22 +90,22 @@ class Service:
         """The secrets that were sent."""
         return [json.loads(request.body)["code"] for request in self.requests]
 
-    def grant(self) -> TokenAnswer:
+    def grant(self) -> TokenResponse:
         return granted(f"token-{self.calls}", self.expires_in)
 
     def answer(self, status: int, retry_after: str | None = None) -> None:
         """From now on only this."""
-        self.reply = lambda: TokenAnswer(status, b"secret words of the service", retry_after)
+        self.reply = lambda: TokenResponse(status, b"secret words of the service", retry_after)
 
-    async def __call__(self, request: TokenRequest) -> TokenAnswer | Failure:
+    async def __call__(self, request: TokenRequest) -> TokenResponse | Failure:
         self.requests.append(request)
         await self.open.wait()
         return self.reply()
 
 
-def granted(value: str, expires_in: object = None) -> TokenAnswer:
+def granted(value: str, expires_in: object = None) -> TokenResponse:
     beside = {} if expires_in is None else {"expires_in": expires_in}
-    return TokenAnswer(200, json.dumps({"data": {"access_token": value, **beside}}).encode())
+    return TokenResponse(200, json.dumps({"data": {"access_token": value, **beside}}).encode())
 
 
 @dataclass

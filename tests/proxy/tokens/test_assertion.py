@@ -46,7 +46,7 @@ def claims(token: str) -> dict[str, Any]:
     ids=("RS256", "ES256", "ES384", "EdDSA"),
 )
 def test_the_algorithm_fits_the_key_and_the_signature_is_right(key: Any, algorithm: str) -> None:
-    token = assertion(key_id="k-1").sign(pem(key), NOW)
+    token = assertion(key_id="k-1")(pem(key), NOW)
     assert jwt.get_unverified_header(token) == {"alg": algorithm, "kid": "k-1", "typ": "JWT"}
     assert jwt.decode(
         token,
@@ -65,40 +65,40 @@ def test_the_algorithm_fits_the_key_and_the_signature_is_right(key: Any, algorit
 
 
 def test_an_rsa_signature_stands_without_the_library_that_made_it() -> None:
-    head, body, signature = assertion().sign(pem(RSA), NOW).split(".")
+    head, body, signature = assertion()(pem(RSA), NOW).split(".")
     raw = base64.urlsafe_b64decode(signature + "==")
     RSA.public_key().verify(raw, f"{head}.{body}".encode(), padding.PKCS1v15(), hashes.SHA256())
 
 
 def test_each_assertion_has_an_id_of_its_own() -> None:
     maker = Assertion(issuer="me", audience="a", lifetime=60.0)
-    assert claims(maker.sign(pem(P256), NOW))["jti"] != claims(maker.sign(pem(P256), NOW))["jti"]
+    assert claims(maker(pem(P256), NOW))["jti"] != claims(maker(pem(P256), NOW))["jti"]
 
 
 def test_claims_are_added_replaced_and_taken_away() -> None:
-    found = claims(assertion(claims=(("sub", None), ("scope", "a b"), ("iss", "you"), ("n", 1))).sign(pem(P256), NOW))
+    found = claims(assertion(claims=(("sub", None), ("scope", "a b"), ("iss", "you"), ("n", 1)))(pem(P256), NOW))
     assert (found["scope"], found["iss"], found["n"], "sub" in found) == ("a b", "you", 1, False)
 
 
 def test_a_key_file_of_google_tells_name_and_id() -> None:
     file = {"type": "service_account", "private_key": pem(RSA), "private_key_id": "g-1", "client_email": "robot@p.iam"}
-    token = assertion(issuer=None).sign(json.dumps(file), NOW)
+    token = assertion(issuer=None)(json.dumps(file), NOW)
     assert jwt.get_unverified_header(token)["kid"] == "g-1"
     assert claims(token)["iss"] == "robot@p.iam"
-    assert claims(assertion(issuer="me").sign(json.dumps(file), NOW))["iss"] == "me"
+    assert claims(assertion(issuer="me")(json.dumps(file), NOW))["iss"] == "me"
 
 
 def test_a_key_file_of_yandex_cloud_has_words_before_its_key() -> None:
     preamble = "PLEASE DO NOT REMOVE THIS LINE! Yandex.Cloud SA Key ID <y-1>\n"
     file = {"id": "y-1", "service_account_id": "aje1", "private_key": preamble + pem(RSA)}
-    token = assertion(issuer=None, algorithm="PS256").sign(json.dumps(file), NOW)
+    token = assertion(issuer=None, algorithm="PS256")(json.dumps(file), NOW)
     assert jwt.get_unverified_header(token) == {"alg": "PS256", "kid": "y-1", "typ": "JWT"}
     assert claims(token)["iss"] == "aje1"
 
 
 def test_a_jwk_is_a_key_with_an_id() -> None:
     document = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(P256)) | {"kid": "j-1"}
-    token = assertion().sign(json.dumps(document), NOW)
+    token = assertion()(json.dumps(document), NOW)
     assert jwt.get_unverified_header(token)["kid"] == "j-1"
     jwt.decode(token, P256.public_key(), algorithms=["ES256"], options={"verify_exp": False, "verify_aud": False})
 
@@ -151,17 +151,17 @@ def test_a_key_is_read_in_every_usual_form(text: str) -> None:
 )
 def test_what_is_no_key_is_told_without_being_quoted(text: str, said: str) -> None:
     with pytest.raises(ValueError, match=said) as refused:
-        assertion().sign(text, NOW)
+        assertion()(text, NOW)
     assert "hunter2" not in str(refused.value)
 
 
 def test_a_key_and_an_algorithm_that_do_not_fit_are_told() -> None:
     with pytest.raises(ValueError, match="ASSERTION_ALGORITHM must fit the key"):
-        assertion(algorithm="ES256").sign(pem(RSA), NOW)
+        assertion(algorithm="ES256")(pem(RSA), NOW)
     with pytest.raises(ValueError, match="ASSERTION_ALGORITHM must fit the key"):
-        assertion(algorithm="RS256").sign(pem(P256), NOW)
+        assertion(algorithm="RS256")(pem(P256), NOW)
 
 
 def test_a_key_that_names_nobody_asks_for_the_client() -> None:
     with pytest.raises(ValueError, match="set CLIENT_ID"):
-        assertion(issuer=None).sign(pem(P256), NOW)
+        assertion(issuer=None)(pem(P256), NOW)

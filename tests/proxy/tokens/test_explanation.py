@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mimic_proxy.tokens.answer import Failure, TokenAnswer, read_answer
 from mimic_proxy.tokens.explanation import Explanation, advice, explain
-from mimic_proxy.tokens.recipe import Answers, Recipe, SecretPlace
+from mimic_proxy.tokens.recipe import Recipe, ResponsePointers, SecretPlace
+from mimic_proxy.tokens.response import Failure, TokenResponse, read_response
 
 FORM = Recipe(url="https://t.example", encoding="form", places=(SecretPlace("basic", "me"),))
 JSON = Recipe(url="https://t.example/t?key=hidden", places=(SecretPlace("body", "code"),))
@@ -16,8 +16,8 @@ JSON = Recipe(url="https://t.example/t?key=hidden", places=(SecretPlace("body", 
 
 def explained(document: object, status: int = 200, recipe: Recipe = JSON) -> Explanation:
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
-    answer = TokenAnswer(status, body, content_type="application/json")
-    outcome = read_answer(answer, Answers(), wall=1.7e9, default_lifetime=300)
+    answer = TokenResponse(status, body, content_type="application/json")
+    outcome = read_response(answer, ResponsePointers(), wall=1.7e9, default_lifetime=300)
     return explain(recipe, answer, outcome if isinstance(outcome, Failure) else None)
 
 
@@ -72,8 +72,8 @@ def test_changes_of_the_recipe_are_proposed(status: int, document: object, recip
     ],
 )
 def test_each_error_code_of_oauth_has_its_advice(error: str, said: str) -> None:
-    answer = TokenAnswer(400, json.dumps({"error": error}).encode())
-    failure = read_answer(answer, Answers(), wall=1.7e9, default_lifetime=300)
+    answer = TokenResponse(400, json.dumps({"error": error}).encode())
+    failure = read_response(answer, ResponsePointers(), wall=1.7e9, default_lifetime=300)
     assert isinstance(failure, Failure)
     assert said in advice(failure, grant="token_exchange", secret="SUBJECT_TOKEN_FILE")
     assert "hidden" not in failure.detail
@@ -81,8 +81,8 @@ def test_each_error_code_of_oauth_has_its_advice(error: str, said: str) -> None:
 
 
 def test_an_error_that_heals_is_no_refusal() -> None:
-    answer = TokenAnswer(400, b'{"error":"temporarily_unavailable"}')
-    failure = read_answer(answer, Answers(), wall=1.7e9, default_lifetime=300)
+    answer = TokenResponse(400, b'{"error":"temporarily_unavailable"}')
+    failure = read_response(answer, ResponsePointers(), wall=1.7e9, default_lifetime=300)
     assert isinstance(failure, Failure)
     assert (failure.result, failure.rejected) == ("http_error", False)
 
@@ -108,7 +108,7 @@ def test_no_value_of_an_answer_is_shown(value: str, status: int) -> None:
 
 
 def test_the_services_own_description_is_told_without_what_was_sent() -> None:
-    answer = TokenAnswer(
+    answer = TokenResponse(
         400,
         json.dumps(
             {

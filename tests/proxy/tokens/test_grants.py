@@ -185,7 +185,7 @@ def test_pointers_say_where_the_answer_holds_what() -> None:
     pointers = {"TOKEN_POINTER": "/a~1b/token,c.0", "TOKEN_ERROR_POINTER": "meta.code", "TOKEN_EXPIRY_POINTER": "c.end"}
     grant, _, _ = asked(AUTH_CODE="c", **pointers)
     assert grant.recipe is not None
-    answers = grant.recipe.answers
+    answers = grant.recipe.pointers
     assert (answers.token, answers.error, answers.expiry) == (
         (("a/b", "token"), ("c", "0")),
         (("meta", "code"),),

@@ -11,8 +11,8 @@ import pytest
 import trustme
 
 from mimic_proxy.errors import TokenUnavailable
-from mimic_proxy.tokens.answer import Failure, TokenAnswer
 from mimic_proxy.tokens.recipe import TokenRequest
+from mimic_proxy.tokens.response import Failure, TokenResponse
 from mimic_proxy.tokens.service import MAX_ANSWER_BYTES, TokenService
 
 Listen = Callable[..., Any]
@@ -41,7 +41,7 @@ async def failing(service: TokenService, url: str) -> Failure:
 async def test_the_request_goes_out_as_the_recipe_says_and_the_answer_comes_back(listen: Listen) -> None:
     listener = await listen(response(b'{"a":1}', "429 Too Many", "Retry-After: 7"))
     found = await TokenService(timeout=30, verify=never)(request(f"http://127.0.0.1:{listener.port}/token?tenant=7"))
-    assert found == TokenAnswer(429, b'{"a":1}', "7")
+    assert found == TokenResponse(429, b'{"a":1}', "7")
     (head,), (body,) = listener.heads, listener.bodies
     assert head.startswith(b"POST /token?tenant=7 HTTP/1.1\r\n")
     fields = dict(line.split(b": ", 1) for line in head.lower().splitlines()[1:] if line)
@@ -55,7 +55,7 @@ async def test_a_redirect_is_not_followed(listen: Listen) -> None:
     location = f"Location: http://127.0.0.1:{elsewhere.port}/"
     listener = await listen(response(b"", "307 Temporary Redirect", location))
     found = await TokenService(timeout=30, verify=never)(request(f"http://127.0.0.1:{listener.port}"))
-    assert (isinstance(found, TokenAnswer), found.status, elsewhere.heads) == (True, 307, [])
+    assert (isinstance(found, TokenResponse), found.status, elsewhere.heads) == (True, 307, [])
 
 
 @pytest.mark.parametrize(("size", "fits"), [(MAX_ANSWER_BYTES, True), (MAX_ANSWER_BYTES + 1, False)])
@@ -67,7 +67,7 @@ async def test_an_answer_is_read_up_to_one_mebibyte(listen: Listen, size: int, f
     )
     found = await TokenService(timeout=30, verify=never)(request(f"http://127.0.0.1:{listener.port}"))
     if fits:
-        assert found == TokenAnswer(200, body)
+        assert found == TokenResponse(200, body)
     else:
         assert isinstance(found, Failure)
         assert (found.result, found.status) == ("bad_response", 200)
@@ -123,7 +123,7 @@ async def test_certificates_are_checked_by_the_context_that_was_given(listen: Li
     authority.configure_trust(trusting)
     contexts = [trusting, strange]
     service = TokenService(timeout=30, verify=lambda: contexts.pop(0))
-    assert await service(request(url)) == TokenAnswer(200, b"{}")
+    assert await service(request(url)) == TokenResponse(200, b"{}")
     found = await failing(service, url)
     assert (found.result, "CERTIFICATE_VERIFY_FAILED" in found.detail) == ("tls", True)
     assert len(listener.heads) == 1
@@ -140,7 +140,7 @@ async def test_a_context_that_cannot_be_made_is_a_failure_and_no_crash() -> None
 async def test_a_proxy_is_used_with_its_credentials(listen: Listen) -> None:
     proxy = await listen(response(b'{"via":"proxy"}'))
     service = TokenService(timeout=30, verify=never, proxy=f"http://user:word@127.0.0.1:{proxy.port}")
-    assert await service(request("http://tokens.corp.example/token")) == TokenAnswer(200, b'{"via":"proxy"}')
+    assert await service(request("http://tokens.corp.example/token")) == TokenResponse(200, b'{"via":"proxy"}')
     assert proxy.heads[0].startswith(b"POST http://tokens.corp.example/token HTTP/1.1\r\n")
     assert b"basic dxnlcjp3b3jk" in proxy.heads[0].lower()
 
@@ -158,7 +158,7 @@ async def test_the_environment_names_no_proxy(listen: Listen, monkeypatch: pytes
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     listener = await listen(response(b"{}"))
-    assert await TokenService(timeout=30, verify=never)(request(f"http://127.0.0.1:{listener.port}")) == TokenAnswer(
+    assert await TokenService(timeout=30, verify=never)(request(f"http://127.0.0.1:{listener.port}")) == TokenResponse(
         200, b"{}"
     )
 

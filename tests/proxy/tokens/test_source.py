@@ -8,8 +8,8 @@ import pytest
 
 from mimic_proxy.errors import ShuttingDown, TokenRejected, TokenUnavailable, UpstreamAuthFailed
 from mimic_proxy.settings.fields import SecretRef
-from mimic_proxy.tokens.answer import Failure, TokenAnswer
 from mimic_proxy.tokens.recipe import Grant
+from mimic_proxy.tokens.response import Failure, TokenResponse
 from mimic_proxy.tokens.token import AccessToken
 
 STATIC = Grant("static", secrets=(SecretRef("ACCESS_TOKEN", "fixed"),))
@@ -259,17 +259,17 @@ async def test_the_old_token_serves_until_it_expires_then_503_and_it_heals_by_it
         (Failure("tls", "could not be reached over TLS: [SSL: WRONG_VERSION_NUMBER]"), "Does TOKEN_URL speak https?"),
         (Failure("unreachable", "could not be reached: Connection refused"), "the network between"),
         (Failure("timeout", "did not answer within 10 s"), "the network between"),
-        (TokenAnswer(404, b""), "The path of TOKEN_URL may be wrong"),
-        (TokenAnswer(405, b""), "The path of TOKEN_URL may be wrong"),
-        (TokenAnswer(502, b""), "the owners of the token service"),
-        (TokenAnswer(429, b""), "somebody else may use the same account"),
-        (TokenAnswer(415, b""), "TOKEN_ENCODING"),
-        (TokenAnswer(302, b"", location_host="login.example"), "to login.example, which is not followed"),
-        (TokenAnswer(200, b"<html>"), "Check that TOKEN_URL names a token service"),
-        (TokenAnswer(200, b"{}"), "TOKEN_POINTER says where"),
+        (TokenResponse(404, b""), "The path of TOKEN_URL may be wrong"),
+        (TokenResponse(405, b""), "The path of TOKEN_URL may be wrong"),
+        (TokenResponse(502, b""), "the owners of the token service"),
+        (TokenResponse(429, b""), "somebody else may use the same account"),
+        (TokenResponse(415, b""), "TOKEN_ENCODING"),
+        (TokenResponse(302, b"", location_host="login.example"), "to login.example, which is not followed"),
+        (TokenResponse(200, b"<html>"), "Check that TOKEN_URL names a token service"),
+        (TokenResponse(200, b"{}"), "TOKEN_POINTER says where"),
     ],
 )
-async def test_what_to_try_fits_what_went_wrong(scene: Any, failure: TokenAnswer | Failure, advice: str) -> None:
+async def test_what_to_try_fits_what_went_wrong(scene: Any, failure: TokenResponse | Failure, advice: str) -> None:
     scene.service.reply = lambda: failure
     error = await scene.ask(await scene.started())
     assert isinstance(error, TokenUnavailable)

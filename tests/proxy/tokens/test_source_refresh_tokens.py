@@ -10,9 +10,9 @@ import pytest
 
 from mimic_proxy.errors import TokenRejected, TokenUnavailable
 from mimic_proxy.settings.fields import SecretRef, Settings
-from mimic_proxy.tokens.answer import Failure, TokenAnswer
 from mimic_proxy.tokens.grants import choose
 from mimic_proxy.tokens.recipe import Grant
+from mimic_proxy.tokens.response import Failure, TokenResponse
 
 BASE: dict[str, Any] = {
     "chat_api_url": "https://b.example",
@@ -50,16 +50,16 @@ def turned_in(scene: Any) -> list[str]:
 def rotates(scene: Any) -> None:
     """From now on each answer brings the next refresh token."""
 
-    def answer() -> TokenAnswer:
+    def answer() -> TokenResponse:
         number = scene.service.calls
         body = {"access_token": f"token-{number}", "expires_in": 1000, "refresh_token": f"refresh-{number}"}
-        return TokenAnswer(200, json.dumps(body).encode())
+        return TokenResponse(200, json.dumps(body).encode())
 
     scene.service.reply = answer
 
 
 def refuses(scene: Any, error: str = "invalid_grant") -> None:
-    scene.service.reply = lambda: TokenAnswer(400, json.dumps({"error": error}).encode())
+    scene.service.reply = lambda: TokenResponse(400, json.dumps({"error": error}).encode())
 
 
 def kept(store: Path) -> str:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from mimic_proxy.tokens.store import Kept, StoreError, TokenStore, digest
+from mimic_proxy.tokens.store import StoredToken, StoreError, TokenStore, digest
 
-FIRST, SECOND = Kept("refresh-1", digest("seed")), Kept("refresh-2", digest("seed"))
+FIRST, SECOND = StoredToken("refresh-1", digest("seed")), StoredToken("refresh-2", digest("seed"))
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_it_is_written_whole_before_it_takes_its_place(store: TokenStore, monkey
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"refresh_token": "x"}', '"words"', "\xff"])
 def test_a_file_of_somebody_else_is_left_alone(file: Path, content: str) -> None:
     file.write_text(content, "latin-1")
-    with pytest.raises(StoreError, match="something else"):
+    with pytest.raises(StoreError, match="does not hold a refresh token"):
         TokenStore(file).open()
     assert file.read_text("latin-1") == content
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mimic_proxy.settings.fields import SecretRef
-from mimic_proxy.tokens.secret import Secret
+from mimic_proxy.tokens.store import Secret
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mimic_proxy.tokens.lifetime import LifetimeReader, number, unix_time
+from mimic_proxy.tokens.response import LifetimeReader, number, unix_time
 from mimic_proxy.tokens.token import Lifetime
 
 NOW = 1_700_000_000.0
@@ -43,7 +43,7 @@ def test_an_expiry_is_read_in_every_usual_form(expiry: object, seconds: float) -
 def test_an_expiry_that_is_no_moment_is_guessed_and_told(expiry: object) -> None:
     lifetime, remarks = read(expiry=expiry)
     assert lifetime == GUESS
-    assert remarks == ["the expiry in the answer is neither a Unix time nor an ISO 8601 date; 300 s are assumed"]
+    assert remarks == ["the expiry in the response is neither a Unix time nor an ISO 8601 date; 300 s are assumed"]
 
 
 def test_an_expiry_in_the_past_tells_of_the_clocks() -> None:
@@ -62,7 +62,7 @@ def test_an_expiry_counts_by_the_clock_of_the_token_service() -> None:
 def test_a_wrong_number_of_seconds_leaves_the_expiry_to_count() -> None:
     lifetime, remarks = read(0, NOW + 600)
     assert lifetime == Lifetime(600)
-    assert remarks == ["the lifetime in the answer is no positive number of seconds"]
+    assert remarks == ["the lifetime in the response is no positive number of seconds"]
 
 
 def test_seconds_count_more_than_an_expiry() -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mimic_proxy.tokens.answer import Failure, Granted, TokenAnswer, read_answer, retry_after_seconds
-from mimic_proxy.tokens.recipe import Answers
+from mimic_proxy.tokens.recipe import ResponsePointers
+from mimic_proxy.tokens.response import Failure, Granted, TokenResponse, read_response, retry_after_seconds
 from mimic_proxy.tokens.token import Lifetime
 
 NOW = 1_700_000_000.0
@@ -19,7 +19,7 @@ GUESS = Lifetime(300, known=False)
 
 def read(document: object, status: int = 200, retry_after: str | None = None) -> Granted | Failure:
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
-    return read_answer(TokenAnswer(status, body, retry_after), Answers(), wall=NOW, default_lifetime=300)
+    return read_response(TokenResponse(status, body, retry_after), ResponsePointers(), wall=NOW, default_lifetime=300)
 
 
 def granted(document: object) -> Granted:
@@ -163,7 +163,7 @@ def test_each_success_without_a_token_has_its_own_word(body: bytes, result: str)
 
 
 def test_neither_the_answer_nor_what_was_read_from_it_shows_a_secret() -> None:
-    answer = TokenAnswer(200, b'{"access_token":"hidden-value"}')
+    answer = TokenResponse(200, b'{"access_token":"hidden-value"}')
     assert "hidden-value" not in repr(answer)
     assert "hidden-value" not in repr(granted({"access_token": "hidden-value"}))
     assert "hidden-value" not in repr(failed({"hint": "hidden-value"}))

@@ -6,7 +6,7 @@ import pytest
 
 from fakes.loop import LoopFaults
 from mimic_proxy.errors import TokenUnavailable
-from mimic_proxy.tokens.waiters import Waiters
+from mimic_proxy.tokens.source import Waiters
 
 RESULT = TokenUnavailable("none")
 
