@@ -123,7 +123,6 @@ class Exchange:
             limit=services.limits.max_body_bytes,
             budget=services.budget,
         )
-        self._continued = not (fields.expect_continue and request.http11)
         self._attempts = Attempts()
 
     @property
@@ -148,8 +147,8 @@ class Exchange:
         refusal = self._body.announce()
         if refusal is not None:
             self._fail(refusal)
-        elif self._body.streamed or not self._continued:
-            self._advance()
+        elif self._request.fields.expect_continue and self._request.http11:
+            self._invite()
 
     def caller_data(self, data: bytes) -> None:
         """A piece of the request's body; after an early answer nobody wants it."""
@@ -169,20 +168,21 @@ class Exchange:
             body.pieces.append(data)
             self._caller.pause(True)
             self.at.body = NEVER
+            if self.state is State.NEW:
+                self._advance()
 
     def caller_end(self) -> None:
         """The request is complete."""
         self._body.complete = True
         if self.state in ENDED:
             return
-        if self._request.fields.expect_continue and self.state is State.TOKEN:
-            # It was asked for before the body was invited, which may be long ago.
-            self._token = None
         if self._body.streamed:
             # From here on nothing holds the caller back: a paused transport does not see it leave.
             self._caller.pause(False)
             if self.state is State.SENT and self._connection is not None:
                 self._connection.send(self._body.framing.last)
+            elif self.state is State.NEW:
+                self._advance()
         elif self._request.method != b"POST" or self._route.body != "json":
             self._advance()
         elif self._body.received > OFFLOAD_BYTES:
@@ -260,19 +260,25 @@ class Exchange:
     def _advance(self) -> None:
         """Go as far as what is there allows."""
         body = self._body
-        ready = body.streamed or (body.complete and not self._parsing)
-        if self.state is State.NEW and ((not ready and self._continued) or not self._take_slot()):
+        ready = (body.complete or body.received > 0) if body.streamed else (body.complete and not self._parsing)
+        if self.state is State.NEW and not (ready and self._take_slot()):
             return
         if self.state is State.TOKEN and not self._waits_for_token:
             if self._token is None and not self._token_got(self._obtain()):
                 return
-            if not self._continued:
-                self._continued = True
-                self._caller.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            if ready and self._asked.embedding is not None:
+            if self._asked.embedding is not None:
                 self._compose(self._asked.embedding)
-            elif ready:
+            else:
                 self._connect()
+
+    def _invite(self) -> None:
+        """Ask for a body that its caller holds back. It gets no slot yet: slots belong to calls whose body is there."""
+        if self._services.slots.full:
+            self._fail_overloaded()
+        elif self._token_got(self._obtain()):
+            # When the body is there the token is asked for again: that may be long after.
+            self._token = None
+            self._caller.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def _take_slot(self) -> bool:
         got = self._services.slots.take(self.slot_granted)
@@ -282,12 +288,16 @@ class Exchange:
             self.state = State.QUEUED
             self.at.queued = self._services.clock()
         else:
-            message = "Mimic is at MAX_CONCURRENCY and its queue is full. Try again shortly."
-            self._fail(Overloaded(message, retry_after=0.5))
+            self._fail_overloaded()
         return False
+
+    def _fail_overloaded(self) -> None:
+        message = "Mimic is at MAX_CONCURRENCY and its queue is full. Try again shortly."
+        self._fail(Overloaded(message, retry_after=0.5))
 
     def _slot_taken(self) -> bool:
         self._slot = True
+        self._token = None
         self.state = State.TOKEN
         wait = self._services.breaker.allow(self._services.clock())
         if wait is not None:
@@ -318,7 +328,11 @@ class Exchange:
             return
         self._attempts.token_came(self._waits_for_token, self._services.clock(), got)
         self._waits_for_token = 0.0
-        if self._token_got(got):
+        if not self._token_got(got):
+            return
+        if self.state is State.NEW and not self._body.received:
+            self._invite()
+        else:
             self._advance()
 
     def _obtain(self) -> AccessToken | MimicError | None:

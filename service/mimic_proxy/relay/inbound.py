@@ -25,22 +25,25 @@ class RequestBody:
         self.complete = False
 
     def announce(self) -> MimicError | None:
-        """Judge the declared length before a byte is read; room for a kept body is taken at once."""
+        """Judge the declared length before a byte is read. Room is taken for what has come, and for nothing else."""
         declared = self.declared
         if not declared:
             return None
         if self._limit and declared > self._limit:
             return _too_large(self._limit)
-        return None if self.streamed else self._reserve(declared)
+        return None if self.streamed or self._budget.has(declared) else _buffers_full()
 
     def count(self, size: int) -> MimicError | None:
         """A piece has come; kept bodies have it stored by `keep`."""
         self.received += size
         if self._limit and self.received > self._limit:
             return _too_large(self._limit)
-        if self.streamed or self.received <= self._reserved:
+        if self.streamed:
             return None
-        return self._reserve(size)
+        if not self._budget.take(size):
+            return _buffers_full()
+        self._reserved += size
+        return None
 
     def take(self) -> bytes:
         """All that is stored, joined and stored as one piece."""
@@ -60,12 +63,10 @@ class RequestBody:
             self._budget.give(self._reserved)
             self._reserved = 0
 
-    def _reserve(self, size: int) -> MimicError | None:
-        if self._budget.take(size):
-            self._reserved += size
-            return None
-        message = "Mimic holds as many bytes of requests as MAX_BUFFERED_BYTES allows. Try again shortly."
-        return BuffersFull(message, retry_after=1)
+
+def _buffers_full() -> MimicError:
+    message = "Mimic holds as many bytes of requests as MAX_BUFFERED_BYTES allows. Try again shortly."
+    return BuffersFull(message, retry_after=1)
 
 
 def _too_large(limit: int) -> RequestTooLarge:

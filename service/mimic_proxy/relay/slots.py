@@ -43,6 +43,11 @@ class Slots:
         """Waiters in the queue."""
         return len(self._queue)
 
+    @property
+    def full(self) -> bool:
+        """Whoever asks now is turned away."""
+        return bool(self._limit) and self._in_use >= self._limit and len(self._queue) >= self._queue_limit
+
     def take(self, waiter: Waiter) -> Literal["granted", "queued", "full"]:
         """Take a slot, or a place in the queue. The waiter is not called for a slot that is granted at once."""
         if not self._limit or (self._in_use < self._limit and not self._queue):
@@ -95,9 +100,13 @@ class Budget:
         """The part that is taken."""
         return self._held
 
+    def has(self, amount: int) -> bool:
+        """There is that much left now."""
+        return not self._limit or self._held + amount <= self._limit
+
     def take(self, amount: int) -> bool:
         """Take an amount if there is that much left."""
-        if self._limit and self._held + amount > self._limit:
+        if not self.has(amount):
             return False
         self._held += amount
         return True

@@ -5,7 +5,7 @@ import pytest
 from fakes import stages
 from fakes.caller import CHAT_BODY
 from fakes.ports import access_token
-from fakes.replies import COMPLETION, JSON_FIELDS, delta
+from fakes.replies import COMPLETION, JSON_FIELDS, Fields, delta
 from fakes.world import FORM, UPLOAD_PATH, Call, World
 from mimic_proxy.errors import TokenUnavailable
 from mimic_proxy.relay.breaker import Breaker
@@ -180,10 +180,12 @@ def test_a_refused_token_is_no_failure_of_the_backend(guarded: World) -> None:
 # ---- sizes
 
 
-def test_a_kept_body_takes_its_declared_share_of_the_budget_and_gives_it_back() -> None:
+def test_a_kept_body_takes_its_share_of_the_budget_when_it_has_come_and_gives_it_back() -> None:
     budget = Budget(1000)
     world = World(services={"budget": budget})
-    call = world.arrive(length=600)
+    call = world.arrive(length=601)
+    assert budget.held == 0
+    call.send(b"{" + b" " * 599)
     assert budget.held == 600
     other = world.arrive(length=600)
     assert other.response.error()["code"] == "overloaded"
@@ -225,18 +227,18 @@ def test_no_limit_takes_any_body() -> None:
 # ---- expect: 100-continue
 
 
-def test_a_caller_who_asks_is_told_to_send_once_slot_and_token_are_there() -> None:
+def test_a_caller_who_asks_is_told_to_send_once_a_token_is_there_and_gets_a_slot_with_its_body() -> None:
     world = World(kept=2, services={"slots": Slots(1, 1)})
-    first = world.call()
     world.tokens.held = None
     call = world.arrive(length=len(CHAT_BODY), fields=ASKING)
-    assert (call.state, call.caller.written) == (State.QUEUED, b"")
-    first.leave()
-    assert (call.state, call.caller.written) == (State.TOKEN, b"")
+    assert call.caller.written == b""
     world.tokens.deliver()
-    assert call.caller.written == CONTINUE
+    assert (call.caller.written, world.services.slots.in_use) == (CONTINUE, 0)
+    first = world.call()
     call.send(CHAT_BODY)
     call.end()
+    assert call.state is State.QUEUED
+    first.leave()
     sent = call.connection.request
     assert (sent.body, sent.fields(b"expect")) == (CHAT_BODY, [])
     call.connection.answer(200, COMPLETION)
@@ -244,10 +246,13 @@ def test_a_caller_who_asks_is_told_to_send_once_slot_and_token_are_there() -> No
     call.ended("completed", 200)
 
 
-def test_an_upload_is_told_to_send_before_the_dial() -> None:
-    world = World(kept=0)
-    call = world.arrive(UPLOAD_PATH, length=5, fields=[*FORM, (b"expect", b"100-Continue")])
-    assert (call.state, call.caller.written) == (State.DIALLING, CONTINUE)
+@pytest.mark.parametrize("asks", [[], [(b"expect", b"100-Continue")]])
+def test_an_upload_takes_its_slot_with_the_first_piece(asks: Fields) -> None:
+    world = World(kept=0, services={"slots": Slots(1, 0)})
+    call = world.arrive(UPLOAD_PATH, length=5, fields=[*FORM, *asks])
+    assert (world.services.slots.in_use, call.caller.written) == (0, CONTINUE if asks else b"")
+    call.send(b"--b")
+    assert (call.state, world.services.slots.in_use) == (State.DIALLING, 1)
 
 
 def test_an_old_caller_is_not_told_anything(world: World) -> None:
@@ -311,7 +316,7 @@ def test_a_large_body_that_comes_uninvited_is_sent_when_it_was_read_and_the_toke
     call.send(body)
     call.end()
     world.tokens.deliver()
-    assert call.state is State.TOKEN
+    assert (call.state, call.caller.written) == (State.NEW, b"")
     world.run_offloaded()
     assert call.connection.request.body == body
 

@@ -1,12 +1,16 @@
 """Slots with a bounded queue, and the circuit breaker."""
 
 import asyncio
+import contextlib
+
+import pytest
 
 from fakes.backend import Backend
-from fakes.caller import Caller, Response, ask, chat
+from fakes.caller import Caller, Response, ask, chat, request
 from fakes.mimic import Mimic, Start
 from fakes.replies import answer, cut, held, ok, reply
 
+FORM = [(b"content-type", b"multipart/form-data; boundary=x")]
 NARROW = {"MAX_CONCURRENCY": "2", "MAX_QUEUE": "2"}
 
 
@@ -75,6 +79,32 @@ async def test_a_slot_that_does_not_come_in_time_is_a_503(backend: Backend, star
         gate.set()
         assert (await first.response()).status == 200
     assert len(backend.requests) == 1
+
+
+WITHHELD: dict[str, tuple[bytes, list[tuple[bytes, bytes]]]] = {
+    "a chat that asks first": (b"/v1/chat/completions", [(b"expect", b"100-continue")]),
+    "an upload that asks first": (b"/v1/files", [(b"expect", b"100-continue"), *FORM]),
+    "an upload": (b"/v1/files", FORM),
+}
+
+
+@pytest.mark.parametrize(("path", "fields"), WITHHELD.values(), ids=WITHHELD)
+async def test_a_body_that_never_comes_takes_neither_slot_nor_buffer(
+    backend: Backend, start: Start, path: bytes, fields: list[tuple[bytes, bytes]]
+) -> None:
+    """Twenty heads cost their sender nothing, and would otherwise turn all other callers away."""
+    backend.script = ok()
+    limits = {"MAX_CONCURRENCY": "20", "MAX_QUEUE": "0", "MAX_BODY_BYTES": "1000000", "MAX_BUFFERED_BYTES": "1000000"}
+    head_alone = request(b"POST", path, b"", [*fields, (b"content-length", b"1000000")])
+    async with start(**limits) as mimic, contextlib.AsyncExitStack() as stack:
+        callers = [await stack.enter_async_context(await Caller.connect(mimic.port)) for _ in range(20)]
+        for caller in callers:
+            await caller.send(head_alone)
+        for caller in callers:
+            if (b"expect", b"100-continue") in fields:
+                assert await caller.interim() == 100
+        honest = [await ask(mimic.port, chat()) for _ in range(20)]
+    assert [got.status for got in honest] == [200] * 20
 
 
 async def test_callers_who_leave_free_their_slots(backend: Backend, start: Start) -> None:
