@@ -83,6 +83,12 @@ class Mimic:
         return int(pages) * _PAGE_BYTES
 
     @property
+    def peak_bytes(self) -> int:
+        """The most resident memory that it has had so far (proc(5), VmHWM)."""
+        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+
+    @property
     def open_files(self) -> int:
         """Number of file descriptors it holds."""
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))

@@ -161,11 +161,11 @@ class Exchange:
             return
         self.at.body = self._services.clock()
         if not body.streamed:
-            body.pieces.append(data)
+            body.keep(data)
         elif self.state is State.SENT and self._connection is not None:
             self._upload(data)
         elif self.state not in (State.HEAD, State.STREAMING):
-            body.pieces.append(data)
+            body.keep(data)
             self._caller.pause(True)
             self.at.body = NEVER
             if self.state is State.NEW:
@@ -401,9 +401,10 @@ class Exchange:
     def _begin_upload(self, connection: ConnectionPort) -> None:
         body = self._body
         self.at.body = self.at.sent
-        pieces, body.pieces = body.pieces, []
-        for piece in pieces:
-            connection.send(body.framing.data(piece))
+        come = body.take()
+        body.forget()
+        if come:
+            connection.send(body.framing.data(come))
         if body.complete:
             connection.send(body.framing.last)
         else:

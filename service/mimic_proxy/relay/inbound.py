@@ -1,6 +1,7 @@
 """The body of one request: kept whole for a replay, or passed on piece by piece. Pure."""
 
 from mimic_proxy.errors import BuffersFull, MimicError, RequestTooLarge
+from mimic_proxy.http.buffer import Buffer
 from mimic_proxy.http.framing import Framing
 from mimic_proxy.relay.slots import Budget
 
@@ -11,7 +12,7 @@ class RequestBody:
     streamed: passed on as it comes, never kept. limit: bytes of one body, 0 for none. declared: its content-length.
     """
 
-    __slots__ = ("_budget", "_limit", "_reserved", "complete", "declared", "framing", "pieces", "received", "streamed")
+    __slots__ = ("_budget", "_kept", "_limit", "_reserved", "complete", "declared", "framing", "received", "streamed")
 
     def __init__(self, *, streamed: bool, declared: int | None, chunked: bool, limit: int, budget: Budget) -> None:
         self.streamed = streamed
@@ -20,7 +21,7 @@ class RequestBody:
         self._limit = limit
         self._budget = budget
         self._reserved = 0
-        self.pieces: list[bytes] = []
+        self._kept = Buffer()
         self.received = 0
         self.complete = False
 
@@ -34,7 +35,7 @@ class RequestBody:
         return None if self.streamed or self._budget.has(declared) else _buffers_full()
 
     def count(self, size: int) -> MimicError | None:
-        """A piece has come; kept bodies have it stored by `keep`."""
+        """A piece has come; kept bodies are stored by `keep`."""
         self.received += size
         if self._limit and self.received > self._limit:
             return _too_large(self._limit)
@@ -45,20 +46,22 @@ class RequestBody:
         self._reserved += size
         return None
 
+    def keep(self, piece: bytes) -> None:
+        """Store a piece that has been counted."""
+        self._kept.append(piece)
+
     def take(self) -> bytes:
-        """All that is stored, joined and stored as one piece."""
-        pieces = self.pieces
-        if len(pieces) > 1:
-            pieces[:] = [b"".join(pieces)]
-        return pieces[0] if pieces else b""
+        """All that is stored, in one piece."""
+        return self._kept.take()
 
     def replace(self, translated: bytes) -> None:
         """What is sent in the place of what has come."""
-        self.pieces = [translated]
+        self._kept.clear()
+        self._kept.append(translated)
 
     def forget(self) -> None:
         """It will not be sent any more: give its memory and its share of the budget back."""
-        self.pieces = []
+        self._kept.clear()
         if self._reserved:
             self._budget.give(self._reserved)
             self._reserved = 0

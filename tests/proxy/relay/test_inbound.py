@@ -53,13 +53,13 @@ def test_what_comes_is_counted(streamed: bool) -> None:
     assert made.received == 101
 
 
-def test_a_kept_body_takes_its_share_once() -> None:
+def test_a_kept_body_takes_its_share_as_it_comes() -> None:
     budget = Budget(150)
     made = body(declared=100, budget=budget)
-    assert made.announce() is None
-    for _ in range(10):
+    assert (made.announce(), budget.held) == (None, 0)
+    for number in range(10):
         assert made.count(10) is None
-    assert budget.held == 100
+        assert budget.held == 10 * (number + 1)
     made.forget()
     made.forget()
     assert budget.held == 0
@@ -85,8 +85,10 @@ def test_the_pieces_are_one_body_for_every_replay() -> None:
     made = body()
     assert made.take() == b""
     for piece in (b"a", b"b", b"c"):
-        made.pieces.append(piece)
-    assert (made.take(), made.take(), made.pieces) == (b"abc", b"abc", [b"abc"])
+        made.keep(piece)
+    assert (made.take(), made.take()) == (b"abc", b"abc")
+    made.replace(b"translated")
+    assert made.take() == b"translated"
     made.forget()
     assert made.take() == b""
 
