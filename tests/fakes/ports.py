@@ -12,8 +12,8 @@ from fakes.replies import JSON_FIELDS, SSE_FIELDS, Fields
 from mimic_proxy.errors import MimicError, UpstreamBadResponse, UpstreamUnreachable
 from mimic_proxy.http.headers import read_response, response_names
 from mimic_proxy.relay.ports import Composed
-from mimic_proxy.relay.tries import Tries
 from mimic_proxy.telemetry.observation import Trace
+from mimic_proxy.telemetry.record import Record
 from mimic_proxy.tokens.token import FOREVER, AccessToken, Moment, credential_field, issue
 
 _LARGEST_HEAD_BYTES = 1 << 20
@@ -347,7 +347,7 @@ class Composer:
     def __init__(self) -> None:
         self.running: list[Composition] = []
 
-    def compose(self, embedding: Any, request: Any, trace: Any, progress: Any, done: Any) -> "Composition":
+    def compose(self, embedding: Any, request: Any, record: Any, progress: Any, done: Any) -> "Composition":
         composition = Composition(self, embedding, progress, done)
         self.running.append(composition)
         return composition
@@ -369,6 +369,6 @@ class Composition:
     def end(self, answer: Any) -> None:
         """answer: a Translated or an error."""
         self.cancel()
-        tries = Tries()
-        tries.begun(1.0)
-        self.done(Composed(answer, tries, ()))
+        call = Record(1.0, "embeddings", "POST", "/v1/embeddings")
+        call.attempt_sent(1.0)
+        self.done(Composed(answer, [call], None))

@@ -4,8 +4,8 @@ import itertools
 from typing import Any
 
 from mimic_proxy.http.target import parse_base
-from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.observation import SpanLink, Trace
+from mimic_proxy.telemetry.record import Record
 from mimic_proxy.telemetry.sampling import Sampler
 from mimic_proxy.telemetry.tracing.exchange import Naming
 from mimic_proxy.telemetry.tracing.pipeline import Counts
@@ -46,7 +46,7 @@ class Traced:
             bits=lambda count: next(numbers),
         )
 
-    def of(self, seen: ExchangeObservation) -> list[Span]:
+    def of(self, seen: Record) -> list[Span]:
         """The spans of one more exchange."""
         before = len(self.spans)
         self.tracing.exchange(seen)

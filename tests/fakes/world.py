@@ -25,7 +25,7 @@ from mimic_proxy.relay.ports import Backend, Limits, Request, Services
 from mimic_proxy.relay.pulse import Pulse
 from mimic_proxy.relay.routes import Route, match
 from mimic_proxy.relay.slots import Budget, Slots
-from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
+from mimic_proxy.telemetry.record import Record
 
 BASE = "http://backend.test/v1"
 FORM = [(b"content-type", b"multipart/form-data; boundary=b")]
@@ -42,7 +42,7 @@ class World:
         self.pulses: list[Callable[[], None]] = []
         self.offloaded: list[tuple[Callable[[], Any], Callable[[Any], None]]] = []
         self.calls: list[Call] = []
-        self.observations: list[ExchangeObservation] = []
+        self.observations: list[Record] = []
         """Of exchanges that a protocol has begun; a Call keeps its own."""
         numbers = itertools.count(1)
         backend = Backend(parse_base(BASE), self.pool)
@@ -167,7 +167,7 @@ class Call:
         self.caller = Caller()
         self.complete = False
         """The request has come whole."""
-        self.observations: list[ExchangeObservation] = []
+        self.observations: list[Record] = []
         services = dataclasses.replace(world.services, observe=self.observations.append)
         self.exchange = Exchange(services, self.caller, request, route)
         world.calls.append(self)
@@ -215,7 +215,7 @@ class Call:
         self.caller.writable = not stalled
         self.exchange.caller_writable(not stalled)
 
-    def ended(self, outcome: str, status: int, *, alone: bool = True) -> ExchangeObservation:
+    def ended(self, outcome: str, status: int, *, alone: bool = True) -> Record:
         """Assert the end: one observation, one answer, everything given back. `alone`: no other exchange runs."""
         assert self.over, f"still {self.state}"
         assert len(self.observations) == 1, "every exchange is observed once"

@@ -13,7 +13,6 @@ from mimic_proxy.app.parts import outbound_url
 from mimic_proxy.app.release import own_build
 from mimic_proxy.http.target import parse_base
 from mimic_proxy.settings.fields import Settings
-from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.genai_counts import Address, GenAICounts
 from mimic_proxy.telemetry.history import History
 from mimic_proxy.telemetry.logs import ExchangeLog
@@ -22,6 +21,7 @@ from mimic_proxy.telemetry.models import ModelLabels
 from mimic_proxy.telemetry.observation import Operation, RefreshObservation
 from mimic_proxy.telemetry.port import Telemetry
 from mimic_proxy.telemetry.readings import Readings
+from mimic_proxy.telemetry.record import Record
 from mimic_proxy.telemetry.tracing.create import create_tracing, places_of, propagation
 from mimic_proxy.telemetry.tracing.exchange import Naming
 from mimic_proxy.telemetry.tracing.tracer import Tracing
@@ -70,7 +70,7 @@ class Listeners:
         )
         self.telemetry = untraced if self.tracing is None else _traced(untraced, self.tracing)
 
-    def _exchange(self, seen: ExchangeObservation) -> None:
+    def _exchange(self, seen: Record) -> None:
         self.metrics.exchange(seen)
         self.history.exchange(seen)
         self.log.write(seen)
@@ -97,7 +97,7 @@ class Listeners:
 def _traced(telemetry: Telemetry, tracing: Tracing) -> Telemetry:
     """The same listeners, and the traces behind them."""
 
-    def exchange(seen: ExchangeObservation) -> None:
+    def exchange(seen: Record) -> None:
         telemetry.exchange(seen)
         tracing.exchange(seen)
 

@@ -32,9 +32,9 @@ from mimic_proxy.relay.slots import Budget, Slots
 from mimic_proxy.settings.changes import Change, compare
 from mimic_proxy.settings.fields import Settings, SettingsError, by_name, config_hash
 from mimic_proxy.settings.sources import Problem
-from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.port import Telemetry
 from mimic_proxy.telemetry.readings import Readings, TokenState
+from mimic_proxy.telemetry.record import Record
 from mimic_proxy.tokens.source import TokenSource
 from mimic_proxy.web.models import Models
 
@@ -190,7 +190,7 @@ class Mimic:
         assert self.client_keys is not None
         return self.client_keys.callers.name_of(credential)
 
-    def _observed(self, seen: ExchangeObservation) -> None:
+    def _observed(self, seen: Record) -> None:
         if seen.model is not None and seen.outcome == "completed":
             self.models.note(seen.model)
         self.telemetry.exchange(seen)
@@ -215,8 +215,8 @@ class Mimic:
         running = [exchange for exchange in services.pulse.running() if isinstance(exchange, Exchange)]
         return Readings(
             token=self.tokens.state(),
-            requests_in_flight=services.in_web + Counter(exchange.operation for exchange in running),
-            streams_in_flight=Counter(exchange.operation for exchange in running if exchange.answer.stream),
+            requests_in_flight=services.in_web + Counter(exchange.record.operation for exchange in running),
+            streams_in_flight=Counter(exchange.record.operation for exchange in running if exchange.answer.stream),
             breaker=services.breaker.state,
             slots_in_use=services.slots.in_use,
             slots_limit=self.settings.max_concurrency,

@@ -28,9 +28,9 @@ from mimic_proxy.relay.pulse import Pulse
 from mimic_proxy.relay.slots import Budget, Slots
 from mimic_proxy.settings.fields import Settings, SettingsError
 from mimic_proxy.settings.sources import Problem
-from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.observation import Operation
 from mimic_proxy.telemetry.port import Telemetry
+from mimic_proxy.telemetry.record import Record
 from mimic_proxy.tokens.grants import choose
 from mimic_proxy.tokens.refresh import TokenPolicy
 from mimic_proxy.tokens.service import TokenService
@@ -51,7 +51,7 @@ class Shared:
     outbox: Outbox
     in_web: Counter[Operation]
     offload: Callable[[Callable[[], Any], Callable[[Any], None]], None]
-    observe: Callable[[ExchangeObservation], None]
+    observe: Callable[[Record], None]
     defer: Callable[[Callable[[], None], bool], None]
     admit: Callable[[bytes | None], str | MimicError]
 
@@ -144,8 +144,7 @@ def services_of(
     if translates:
         timeout = settings.total_timeout
         backend = Authorised(services, pools.of(embeddings), embeddings, name="EMBEDDING_API_URL", timeout=timeout)
-        traced = telemetry.begin_trace is not None
-        services.composer = Composer(backend, concurrency=settings.envelope_embedding_concurrency, traced=traced)
+        services.composer = Composer(backend, concurrency=settings.envelope_embedding_concurrency)
     return services
 
 

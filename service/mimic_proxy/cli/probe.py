@@ -9,10 +9,10 @@ from mimic_proxy.dialects.base import Stamp, Translated
 from mimic_proxy.http.body import read_fields
 from mimic_proxy.http.headers import RequestFields
 from mimic_proxy.http.target import CHAT
-from mimic_proxy.relay.authorised import Authorised, BackendCall
+from mimic_proxy.relay.authorised import Authorised
 from mimic_proxy.relay.call import Answer
-from mimic_proxy.relay.tries import Tries
 from mimic_proxy.telemetry.propagation import unsampled
+from mimic_proxy.telemetry.record import Record
 
 WORDS = "Say hello."
 LARGEST_ANSWER_BYTES = 1048576
@@ -48,11 +48,10 @@ async def chat(mimic: Mimic, model: str, timeout: float) -> Translated:
     backend = Authorised(services, mimic.pools.of(place), place, name="CHAT_API_URL", timeout=timeout)
     fields = RequestFields()
     fields.passing += (b"content-type: application/json\r\n",)
-    asked = BackendCall(unsampled(None, services.new_trace()))
+    record = Record(services.clock(), "chat", "POST", "")
+    record.trace = unsampled(None, services.new_trace())
     sent = body if translation is None else translation.body
-    _, given = await backend.ask(
-        b"POST", CHAT, fields, b"", asked, Tries(), body=sent, limit=LARGEST_ANSWER_BYTES, read=read
-    )
+    _, given = await backend.ask(b"POST", CHAT, fields, b"", record, body=sent, limit=LARGEST_ANSWER_BYTES, read=read)
     assert given is not None, "`read` makes something of every answer"
     return given
 

@@ -4,33 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-import msgspec
-
 from mimic_proxy.http.body import BodyFields
+from mimic_proxy.telemetry.observation import NO_USAGE, Shown, Usage
 
-
-class Usage(msgspec.Struct, frozen=True, gc=False):
-    """The model's own count of its tokens; None for what it did not tell."""
-
-    input: int | None
-    output: int | None
-    cached: int | None
-    """The part of the input that came from a cache."""
-    reasoning: int | None
-    """The part of the output that is reasoning."""
-
-
-class Shown(msgspec.Struct, frozen=True, gc=False):
-    """What an answer says of itself; never its content."""
-
-    usage: Usage
-    id: str | None = None
-    model: str | None = None
-    finish_reasons: tuple[str, ...] = ()
-    system_fingerprint: str | None = None
-
-
-NO_USAGE = Usage(None, None, None, None)
 MOST_REASONS = 16
 
 

@@ -11,7 +11,7 @@
 import re
 from typing import Literal
 
-from mimic_proxy.dialects.base import MOST_REASONS, NO_USAGE, Shown, Stamp, StreamFacts
+from mimic_proxy.dialects.base import MOST_REASONS, Stamp, StreamFacts
 from mimic_proxy.dialects.openai_shapes import (
     decode_accounts,
     decode_answer,
@@ -26,6 +26,7 @@ from mimic_proxy.dialects.openai_shapes import (
 )
 from mimic_proxy.http.body import BodyFields
 from mimic_proxy.http.sse import Event, Splitter
+from mimic_proxy.telemetry.observation import NO_USAGE, Shown
 
 _DONE = b"[DONE]"
 _DONE_LINE = re.compile(rb"data: ?\[DONE\]")

@@ -5,8 +5,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from mimic_proxy.dialects.base import Usage
 from mimic_proxy.http.body import UNREADABLE, mend
+from mimic_proxy.telemetry.observation import Usage
 
 T = TypeVar("T")
 

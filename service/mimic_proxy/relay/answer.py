@@ -8,8 +8,8 @@
 from mimic_proxy.errors import MimicError
 from mimic_proxy.http.framing import LARGE_BYTES, Framing, framing_for, stream_framing
 from mimic_proxy.http.headers import STATUS_LINES, ResponseFields, error_fields, request_ids
-from mimic_proxy.relay.outcome import NO_STATUS_SENT
 from mimic_proxy.relay.ports import CallerPort, Request
+from mimic_proxy.telemetry.record import Record
 
 STREAM_LINES = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
 REPLACED_ON_STREAMS = (b"content-type:", b"cache-control:", b"x-accel-buffering:")
@@ -18,35 +18,36 @@ PING = b": ping\n\n"
 
 
 class Answer:
-    """The answer to one request; `new_id` is its x-request-id unless caller or backend gave one."""
+    """The answer to one request; `new_id` is its x-request-id unless caller or backend gave one.
+
+    record: of the call.
+    """
 
     __slots__ = (
         "_caller",
         "_pending",
+        "_record",
         "_request",
         "committed",
         "framing",
         "keep_alive",
         "request_id",
-        "size",
-        "status",
         "stream",
     )
 
-    def __init__(self, caller: CallerPort, request: Request, new_id: bytes) -> None:
+    def __init__(self, caller: CallerPort, request: Request, record: Record, new_id: bytes) -> None:
         self._caller = caller
         self._request = request
+        self._record = record
         self._pending = b""
         self.request_id = request.fields.request_id or new_id
+        record.request_id = self.request_id.decode("ascii")
         self.framing = Framing.LENGTH
         self.committed = False
         """A head has been made: from now on there is no other status and no replay."""
         self.keep_alive = False
         """What the head has said."""
         self.stream = False
-        self.status = NO_STATUS_SENT
-        self.size = 0
-        """Bytes of the body so far, framing not counted."""
 
     def open(self, fields: ResponseFields, keep_alive: bool) -> None:
         """Begin with the backend's head."""
@@ -83,7 +84,7 @@ class Answer:
 
     def write(self, body: bytes, *, last: bool = False) -> None:
         """A piece of the body; `last` ends it as the framing asks for."""
-        self.size += len(body)
+        self._record.response_bytes += len(body)
         head, self._pending = self._pending, b""
         if self.framing is Framing.CHUNKED:
             if body:
@@ -101,10 +102,13 @@ class Answer:
         self, status: int, lines: list[bytes], framing_line: bytes, backend_id: bytes | None, keep_alive: bool
     ) -> None:
         self.committed = True
-        self.status = status
+        self._record.status = status
         request = self._request
         ids = request_ids(request.fields.request_id, backend_id, self.request_id)
-        self.request_id = ids[0][14:-2]
+        used = ids[0][14:-2]
+        if used != self.request_id:
+            self.request_id = used
+            self._record.request_id = used.decode("ascii")
         parts = [STATUS_LINES[status], *lines, *ids, framing_line]
         if request.cors_origin is not None:
             parts.append(b"access-control-allow-origin: %b\r\nvary: origin\r\n" % request.cors_origin)

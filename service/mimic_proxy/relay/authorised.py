@@ -10,23 +10,9 @@ from mimic_proxy.http.target import Base, operation_target
 from mimic_proxy.relay.call import Answer, call
 from mimic_proxy.relay.pool import Pool
 from mimic_proxy.relay.ports import Services
-from mimic_proxy.relay.tries import Tries
-from mimic_proxy.telemetry.observation import TokenWait, Trace
 from mimic_proxy.telemetry.propagation import trace_lines
+from mimic_proxy.telemetry.record import Record
 from mimic_proxy.tokens.token import AccessToken
-
-
-class BackendCall:
-    """What one request of a caller has to do with the backend.
-
-    trace: where it stands. traced: spans of ours show it, so that the backend hears of them and not of the caller's.
-    """
-
-    def __init__(self, trace: Trace, *, traced: bool = False) -> None:
-        self.trace = trace
-        self.traced = traced
-        self.tries = Tries()
-        self.token_waits: tuple[TokenWait, ...] = ()
 
 
 def as_it_came(answer: Answer) -> None:
@@ -49,8 +35,7 @@ class Authorised:
         suffix: bytes,
         fields: RequestFields,
         query: bytes,
-        asked: BackendCall,
-        tries: Tries,
+        record: Record,
         *,
         body: bytes | None = None,
         limit: int,
@@ -62,14 +47,14 @@ class Authorised:
         answer, says whether the token was refused. Raises MimicError.
         """
         services = self.services
-        token = await self._token(None, 0.0, asked)
+        token = await self._token(None, 0.0, record)
         for last in (False, True):
-            request = self._request(method, suffix, fields, query, token, asked, body)
+            request = self._request(method, suffix, fields, query, token, record, body)
             sent_at = services.clock()
             repeat = services.retry_dead_connection
-            answer = await call(self.pool, request, timeout=self.timeout, limit=limit, tries=tries, repeat=repeat)
+            answer = await call(self.pool, request, timeout=self.timeout, limit=limit, record=record, repeat=repeat)
             if 300 <= answer.fields.status < 400:
-                tries.error_type = "other"
+                record.error_type = "other"
                 message = f"The backend answered with a redirect, which is not followed. Check {self.name}."
                 raise UpstreamBadResponse(message, error_type="other")
             made = read(answer)
@@ -77,10 +62,10 @@ class Authorised:
                 if answer.fields.status < 300:
                     services.tokens.accepted(token, services.clock())
                 return answer, made
-            tries.error_type = "unauthorized"
+            record.error_type = "unauthorized"
             if not last:
-                tries.repeated("unauthorized", services.clock())
-                token = await self._token(token, sent_at, asked)
+                record.repeat("unauthorized", "unauthorized")
+                token = await self._token(token, sent_at, record)
         raise UpstreamAuthFailed(
             "The backend refused the access token again after it was refreshed. Check what it may access.",
             should_retry=False,
@@ -93,19 +78,19 @@ class Authorised:
         fields: RequestFields,
         query: bytes,
         token: AccessToken,
-        asked: BackendCall,
+        record: Record,
         body: bytes | None,
     ) -> bytes:
         target = operation_target(self.base, suffix, query)
         start = head_start(method, target, self.base.host_field, fields, token.field, identity=True)
         lines = b""
-        if self.services.trace_upstream:
-            lines = trace_lines(asked.trace, fields.traceparent, fields.tracestate, traced=asked.traced)
+        if self.services.trace_upstream and record.trace is not None:
+            lines = trace_lines(record.trace, fields.traceparent, fields.tracestate, traced=record.traced)
         length = None if body is None else len(body)
         return start + head_end(lines, length=length, chunked=False) + (body or b"")
 
-    async def _token(self, refused: AccessToken | None, sent_at: float, asked: BackendCall) -> AccessToken:
-        tokens, clock, trace = self.services.tokens, self.services.clock, asked.trace
+    async def _token(self, refused: AccessToken | None, sent_at: float, record: Record) -> AccessToken:
+        tokens, clock, trace = self.services.tokens, self.services.clock, record.trace
         future: asyncio.Future[AccessToken | MimicError] = asyncio.get_running_loop().create_future()
 
         def ready(got: AccessToken | MimicError) -> None:
@@ -123,7 +108,7 @@ class Authorised:
             finally:
                 tokens.leave(ready)
                 refresh = got.refresh if isinstance(got, AccessToken) else None
-                asked.token_waits += (TokenWait(since, clock() - since, refresh),)
+                record.token_waited(since, clock(), refresh)
         if isinstance(got, MimicError):
             raise got
         return got

@@ -8,8 +8,8 @@ from mimic_proxy.errors import MimicError, UpstreamBadResponse, UpstreamTimeout
 from mimic_proxy.http.coding import decoded
 from mimic_proxy.http.headers import ResponseFields
 from mimic_proxy.relay.pool import Pool
-from mimic_proxy.relay.tries import Tries
 from mimic_proxy.relay.upstream import Connection
+from mimic_proxy.telemetry.record import Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +36,11 @@ class _Call:
         request: bytes,
         limit: int,
         result: "asyncio.Future[Answer]",
-        tries: Tries,
+        record: Record,
         clock: Callable[[], float],
     ) -> None:
         self.request = request
-        self.tries = tries
+        self.record = record
         self.clock = clock
         self.limit = limit
         self.result = result
@@ -55,16 +55,17 @@ class _Call:
             return
         self.connection = connection
         connection.attach(self)
-        self.tries.begun(self.clock())
+        self.record.attempt_sent(self.clock())
         connection.send(self.request)
 
     def dial_failed(self, error: MimicError) -> None:
-        self.tries.begun(None)
+        self.record.no_connection(self.clock())
         self._fail(error)
 
     def upstream_received(self, fields: ResponseFields | None, body: bytes, ended: bool) -> None:
+        self.record.upstream = self.clock()
         if fields is not None and self.connection is not None:
-            self.tries.answered(fields, self.clock())
+            self.record.head_came(self.record.upstream, fields.status, fields.request_id)
         self.fields = fields or self.fields
         self.body += body
         connection = self.connection
@@ -80,6 +81,7 @@ class _Call:
 
     def upstream_lost(self, error: MimicError) -> None:
         self.connection = None
+        self.record.upstream = self.clock()
         self._fail(error)
 
     def upstream_writable(self, writable: bool) -> None:
@@ -87,26 +89,26 @@ class _Call:
 
     def _fail(self, error: MimicError) -> None:
         if not self.result.done():
-            self.tries.error_type = error.error_type or "other"
+            self.record.error_type = error.error_type or "other"
             self.result.set_exception(error)
 
 
 async def call(
-    pool: Pool, request: bytes, *, timeout: float, limit: int, tries: Tries | None = None, repeat: bool = True
+    pool: Pool, request: bytes, *, timeout: float, limit: int, record: Record, repeat: bool = True
 ) -> Answer:
     """Send one whole request (head and body) and return the whole answer.
 
     Safe to repeat: a loss on a kept connection before any answer is tried once on a fresh one, unless `repeat` is off.
-    timeout: seconds for all of it, 0 for none. limit: bytes of the answer's body. tries: notes what was tried.
+    timeout: seconds for all of it, 0 for none. limit: bytes of the answer's body. record: of the call.
     Raises MimicError.
     """
-    tries = tries or Tries()
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(timeout or None):
             for fresh in (False, True):
-                gather = _Call(request, limit, loop.create_future(), tries, pool.clock)
+                gather = _Call(request, limit, loop.create_future(), record, pool.clock)
                 kept = None if fresh else pool.take()
+                record.dialled = pool.clock()
                 dial = pool.dial(gather) if kept is None else None
                 if kept is not None:
                     gather.connected(kept)
@@ -115,14 +117,14 @@ async def call(
                 except UpstreamBadResponse as error:
                     if not repeat or kept is None or kept.answered or error.error_type != "reset":
                         raise
-                    tries.repeated("connect", pool.clock())
+                    record.repeat("connect", "reset")
                 finally:
                     if dial is not None:
                         dial.cancel()
                     if gather.connection is not None:
                         gather.connection.abort()
     except TimeoutError as error:
-        tries.error_type = "read_timeout"
+        record.error_type = "read_timeout"
         message = f"The backend did not answer within {timeout:g} s (total timer)."
         raise UpstreamTimeout(message, timer="total", should_retry=False) from error
     raise AssertionError("unreachable: the second try returns or raises")

@@ -12,12 +12,12 @@ from collections.abc import Callable
 
 from mimic_proxy.dialects.base import Embedding, Translated
 from mimic_proxy.errors import MimicError
+from mimic_proxy.http.headers import ResponseFields
 from mimic_proxy.http.target import EMBEDDINGS
-from mimic_proxy.relay.authorised import Authorised, BackendCall
+from mimic_proxy.relay.authorised import Authorised
 from mimic_proxy.relay.call import Answer
 from mimic_proxy.relay.ports import Composed, Request
-from mimic_proxy.relay.tries import Tries
-from mimic_proxy.telemetry.observation import Trace
+from mimic_proxy.telemetry.record import Record
 
 LARGEST_ANSWER_BYTES = 16777216
 """Of one call."""
@@ -26,23 +26,22 @@ logger = logging.getLogger("mimic.relay")
 
 
 class Composer:
-    """One for the process. concurrency: calls of one request at once, at least 1. traced: spans are made."""
+    """One for the process. concurrency: calls of one request at once, at least 1."""
 
-    def __init__(self, backend: Authorised, *, concurrency: int, traced: bool) -> None:
+    def __init__(self, backend: Authorised, *, concurrency: int) -> None:
         self._backend = backend
         self._concurrency = concurrency
-        self._traced = traced
 
     def compose(
         self,
         embedding: Embedding,
         request: Request,
-        trace: Trace,
+        record: Record,
         progress: Callable[[], None],
         done: Callable[[Composed], None],
     ) -> "asyncio.Task[None]":
         """Make the calls; progress: one was answered. done: is told how it ended, unless the task is cancelled."""
-        composition = _Composition(self._backend, embedding, request, BackendCall(trace, traced=self._traced), progress)
+        composition = _Composition(self._backend, embedding, request, record, progress)
         return asyncio.get_running_loop().create_task(composition.run(self._concurrency, done))
 
 
@@ -56,16 +55,16 @@ class _Composition:
         backend: Authorised,
         embedding: Embedding,
         request: Request,
-        asked: BackendCall,
+        record: Record,
         progress: Callable[[], None],
     ) -> None:
         self.backend = backend
         self.embedding = embedding
         self.request = request
-        self.asked = asked
         self.progress = progress
         self.waiting = iter(range(len(embedding.bodies)))
-        self.tries = [Tries() for _ in range(len(embedding.bodies))]
+        self.calls = [_part_of(record) for _ in range(len(embedding.bodies))]
+        self.heads: list[ResponseFields | None] = [None] * len(self.calls)
         self.refusal: Translated | None = None
 
     async def run(self, concurrency: int, done: Callable[[Composed], None]) -> None:
@@ -74,15 +73,23 @@ class _Composition:
         except Exception:
             logger.exception("A fault while an answer was composed")
             answer = MimicError("Mimic could not answer this; its log says why.")
-        tries = Tries()
-        tries.add(self.tries)
-        done(Composed(answer, tries, self.asked.token_waits))
+        done(Composed(answer, self.calls, self._head()))
+
+    def _head(self) -> ResponseFields | None:
+        """Of the call that the record shows."""
+        head = None
+        for call, fields in zip(self.calls, self.heads, strict=True):
+            if call.attempts:
+                head = fields
+                if call.error_type is not None:
+                    break
+        return head
 
     async def _all(self, concurrency: int) -> Translated | MimicError:
         failed: list[MimicError] = []
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(min(concurrency, len(self.tries))):
+                for _ in range(min(concurrency, len(self.calls))):
                     group.create_task(self._work())
         except* _Stop:
             pass
@@ -100,6 +107,7 @@ class _Composition:
 
     async def _call(self, index: int) -> Translated | None:
         def take(answer: Answer) -> Translated | None:
+            self.heads[index] = answer.fields
             return self.embedding.take(index, answer.fields.status, answer.plain(LARGEST_ANSWER_BYTES))
 
         _, refusal = await self.backend.ask(
@@ -107,13 +115,18 @@ class _Composition:
             EMBEDDINGS,
             self.request.fields,
             self.request.query,
-            self.asked,
-            self.tries[index],
+            self.calls[index],
             body=self.embedding.bodies[index],
             limit=LARGEST_ANSWER_BYTES,
             read=take,
         )
         return refusal
+
+
+def _part_of(record: Record) -> Record:
+    part = Record(record.started, record.operation, record.method, record.path)
+    part.trace, part.traced = record.trace, record.traced
+    return part
 
 
 def _first(group: BaseExceptionGroup[MimicError]) -> MimicError:

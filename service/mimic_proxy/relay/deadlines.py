@@ -17,6 +17,7 @@ from typing import Literal
 
 from mimic_proxy.errors import MimicError, Overloaded, RequestTimeout, UpstreamTimeout
 from mimic_proxy.relay.ports import Limits
+from mimic_proxy.telemetry.record import Record
 
 UNCLASSIFIED_SECONDS = 15.0
 AFTER_DONE_SECONDS = 1.0
@@ -49,31 +50,7 @@ class Phase(Enum):
     ANSWER = "answer"
 
 
-class Moments:
-    """Seconds on the monotonic clock; 0.0 is not yet, or not any more."""
-
-    body: float
-    """The last piece of the request's body came."""
-    queued = 0.0
-    dialled = 0.0
-    """A connection was asked for."""
-    sent = 0.0
-    head = 0.0
-    upstream = 0.0
-    """The last read of the backend."""
-    written: float
-    """The last byte to the caller."""
-    caller_stalled = 0.0
-    """The caller stopped taking bytes of the answer, and has not taken any since."""
-    backend_stalled = 0.0
-    """The backend stopped taking bytes of the request."""
-    after_done = 0.0
-
-    def __init__(self, started: float) -> None:
-        self.started = self.body = self.written = started
-
-
-def next_deadline(at: Moments, phase: Phase, limits: Limits, *, body_open: bool, may_beat: bool) -> tuple[float, Timer]:
+def next_deadline(at: Record, phase: Phase, limits: Limits, *, body_open: bool, may_beat: bool) -> tuple[float, Timer]:
     """When the next timer fires and which; NEVER if none runs.
 
     body_open: more of the request's body is due. may_beat: a heartbeat could be written now.

@@ -10,15 +10,15 @@
 from collections.abc import Callable
 from typing import Literal
 
-from mimic_proxy.dialects.base import Shown, StreamFacts, StreamReader, Translation
+from mimic_proxy.dialects.base import StreamFacts, StreamReader, Translation
 from mimic_proxy.errors import BuffersFull, InvalidRequest, MimicError, UpstreamBadResponse
 from mimic_proxy.http.body import read_fields
 from mimic_proxy.http.coding import decoded
 from mimic_proxy.http.headers import ResponseFields
 from mimic_proxy.relay.answer import Answer
-from mimic_proxy.relay.deadlines import Moments
-from mimic_proxy.relay.report import Attempts
 from mimic_proxy.relay.slots import Budget
+from mimic_proxy.telemetry.observation import Shown
+from mimic_proxy.telemetry.record import Record
 
 HELD_BYTES = 65536
 """Most that is held of a stream before its first event is classified."""
@@ -68,15 +68,23 @@ class Ending:
 
 
 class EventDelivery:
-    """A stream of events. begin: writes the head of the answer, called once, before the first event goes out."""
+    """A stream of events.
+
+    gap: gets the seconds between its events. begin: writes the head of the answer, called once, before the first event.
+    """
 
     def __init__(
-        self, answer: Answer, reader: StreamReader, attempts: Attempts, at: Moments, begin: Callable[[], None]
+        self,
+        answer: Answer,
+        reader: StreamReader,
+        record: Record,
+        gap: Callable[[float], None],
+        begin: Callable[[], None],
     ) -> None:
         self._answer = answer
         self._reader = reader
-        self._attempts = attempts
-        self._at = at
+        self._record = record
+        self._gap = gap
         self._begin = begin
         self._held = b""
         self._after_done_size = 0
@@ -98,7 +106,7 @@ class EventDelivery:
         """One read of the backend; ended: the body is complete by its framing."""
         out = self._reader.feed(body)
         facts = self._reader.facts
-        self._attempts.event_seen(self._at.upstream, facts.events, facts.first_content)
+        self._note(facts)
         if not self.released:
             error = self._first_error(ended)
             if error is not None:
@@ -137,7 +145,7 @@ class EventDelivery:
     def _end_unclassified(self) -> Ending:
         """The body is over. Its only event may have come without the end that events have."""
         tail, facts = self._reader.finish(True), self._reader.facts
-        self._attempts.event_seen(self._at.upstream, facts.events, facts.first_content)
+        self._note(facts)
         error = self._first_error(True)
         if error is not None:
             return error
@@ -146,11 +154,19 @@ class EventDelivery:
             return Ending("complete", reusable=True)
         return Ending.failed(UpstreamBadResponse(facts.lacking or NO_FIRST_EVENT, error_type="protocol"))
 
+    def _note(self, facts: StreamFacts) -> None:
+        record = self._record
+        if facts.error_frame:
+            record.error_frame = True
+        gap = record.events_came(facts.events, facts.first_content)
+        if gap:
+            self._gap(gap)
+
     def release(self) -> None:
         """Give out what is held, classified or not."""
         if not self.released:
             held = self._take_held()
-            self._at.written = self._at.upstream
+            self._record.written = self._record.upstream
             self._answer.write(held)
 
     def _take_held(self) -> bytes:
@@ -161,13 +177,13 @@ class EventDelivery:
 
     def _write(self, data: bytes) -> None:
         if data:
-            self._at.written = self._at.upstream
+            self._record.written = self._record.upstream
             self._answer.write(data)
 
     def _after_done(self, size: int) -> Ending | None:
         """The answer is whole; its connection is read on for a moment, so that it can be kept."""
-        if not self._at.after_done:
-            self._at.after_done = self._at.upstream
+        if not self._record.after_done:
+            self._record.after_done = self._record.upstream
             return None
         self._after_done_size += size
         return Ending("complete") if self._after_done_size > AFTER_DONE_BYTES else None

@@ -21,7 +21,7 @@ what is to be done goes out as calls on the ports.
 from enum import Enum
 from typing import Literal
 
-from mimic_proxy.dialects.base import Embedding, Shown, Stamp, StreamReader
+from mimic_proxy.dialects.base import Embedding, Stamp, StreamReader
 from mimic_proxy.errors import (
     CircuitOpen,
     MimicError,
@@ -36,18 +36,16 @@ from mimic_proxy.http.body import ask_for_usage
 from mimic_proxy.http.framing import LARGE_BYTES
 from mimic_proxy.http.headers import ResponseFields
 from mimic_proxy.relay.answer import JSON_LINE, Answer
-from mimic_proxy.relay.deadlines import NEVER, Moments, Phase, Timer, next_deadline, timeout_error
+from mimic_proxy.relay.deadlines import NEVER, Phase, Timer, next_deadline, timeout_error
 from mimic_proxy.relay.delivery import Ending, EventDelivery, WholeDelivery
 from mimic_proxy.relay.inbound import RequestBody
-from mimic_proxy.relay.outcome import outcome_of_error, outcome_of_status
 from mimic_proxy.relay.outgoing import outgoing_head, wants_usage
 from mimic_proxy.relay.ports import CallerPort, Cancellable, Composed, ConnectionPort, Request, Services
-from mimic_proxy.relay.report import Attempts, observation
 from mimic_proxy.relay.routes import Route
 from mimic_proxy.relay.understanding import NO_FIELDS, Understood, understand
-from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
-from mimic_proxy.telemetry.observation import Operation, Outcome, StreamMode
+from mimic_proxy.telemetry.observation import NOTHING_SHOWN, Outcome, Shown
 from mimic_proxy.telemetry.propagation import trace_lines, unsampled
+from mimic_proxy.telemetry.record import Record, outcome_of_error, outcome_of_status
 from mimic_proxy.tokens.token import AccessToken
 
 REPLAY_WINDOW_SECONDS = 1.0
@@ -91,11 +89,9 @@ class Exchange:
     _upstream: ResponseFields | None = None
     _composing: Cancellable | None = None
     _composed: Composed | None = None
-    _shown: Shown | None = None
     _events: EventDelivery | None = None
     _whole: WholeDelivery | None = None
     _copy: list[bytes] | None = None
-    _error: MimicError | None = None
     _replayed = False
     _progress = 0
 
@@ -109,12 +105,22 @@ class Exchange:
         self._request = request
         self._route = route
         digits = services.new_trace()
+        path = request.path.decode("ascii", "replace")
+        record = Record(request.started, route.operation, request.method.decode("ascii"), path)
         if services.begin_trace is None:
             self.trace = unsampled(fields.traceparent, digits)
         else:
             self.trace = services.begin_trace(fields.traceparent or None, fields.tracestate, digits)
-        self.at = Moments(request.started)
-        self.answer = Answer(caller, request, b"req_" + digits[:32].encode("ascii"))
+            record.traced = True
+        record.trace = self.trace
+        record.route = route.template
+        record.caller = fields.caller
+        record.client_retry = fields.client_retry
+        if services.translates:
+            record.mode = "buffered"
+        self.record = record
+        """What is known of this call."""
+        self.answer = Answer(caller, request, record, b"req_" + digits[:32].encode("ascii"))
         json = not fields.content_type or fields.content_type.startswith(JSON_TYPES)
         self._body = RequestBody(
             streamed=route.body == "stream" or not (json or route.first_class),
@@ -123,17 +129,6 @@ class Exchange:
             limit=services.limits.max_body_bytes,
             budget=services.budget,
         )
-        self._attempts = Attempts()
-
-    @property
-    def operation(self) -> Operation:
-        """What is asked for."""
-        return self._route.operation
-
-    @property
-    def model(self) -> str | None:
-        """Of which model, as far as that has been read."""
-        return self._asked.fields.model
 
     # ---- the caller
 
@@ -159,7 +154,7 @@ class Exchange:
         if refusal is not None:
             self._fail(refusal)
             return
-        self.at.body = self._services.clock()
+        self.record.body = self._services.clock()
         if not body.streamed:
             body.keep(data)
         elif self.state is State.SENT and self._connection is not None:
@@ -167,7 +162,7 @@ class Exchange:
         elif self.state not in (State.HEAD, State.STREAMING):
             body.keep(data)
             self._caller.pause(True)
-            self.at.body = NEVER
+            self.record.body = NEVER
             if self.state is State.NEW:
                 self._advance()
 
@@ -176,6 +171,8 @@ class Exchange:
         self._body.complete = True
         if self.state in ENDED:
             return
+        if not self._body.streamed:
+            self.record.body_seconds = self.record.body - self.record.started
         if self._body.streamed:
             # From here on nothing holds the caller back: a paused transport does not see it leave.
             self._caller.pause(False)
@@ -205,6 +202,10 @@ class Exchange:
             return
         if isinstance(got, Understood):
             self._asked = got
+            record, fields = self.record, got.fields
+            record.model = fields.model
+            record.stream = fields.stream
+            record.parameters = got.parameters
             if got.translation is not None:
                 self._body.replace(got.translation.body)
                 got.translation.body = b""
@@ -222,24 +223,24 @@ class Exchange:
             self._connection.pause(not writable)
         if writable:
             self._stall_ends()
-            self.at.upstream = self._services.clock()
+            self.record.upstream = self._services.clock()
         else:
             self._caller_stalls()
 
     def _caller_stalls(self) -> None:
-        self.at.caller_stalled = self._services.clock()
+        self.record.caller_stalled = self._services.clock()
         self._progress = self._caller.unsent()
 
     def _stall_ends(self) -> None:
-        if self.at.caller_stalled:
-            self._attempts.stalled_seconds += self._services.clock() - self.at.caller_stalled
-            self.at.caller_stalled = 0.0
+        if self.record.caller_stalled:
+            self.record.send_blocked_seconds += self._services.clock() - self.record.caller_stalled
+            self.record.caller_stalled = 0.0
 
     def caller_lost(self) -> None:
         """The caller has left (or half-closed, which counts as leaving)."""
         if self.state in ENDED:
             return
-        if self.at.after_done:
+        if self.record.after_done:
             # SDKs hang up at [DONE]: the upstream is read to its end, so that it can be kept.
             self._stall_ends()
             if self._connection is not None:
@@ -286,7 +287,7 @@ class Exchange:
             return self._slot_taken()
         if got == "queued":
             self.state = State.QUEUED
-            self.at.queued = self._services.clock()
+            self.record.queued = self._services.clock()
         else:
             self._fail_overloaded()
         return False
@@ -308,7 +309,7 @@ class Exchange:
 
     def slot_granted(self) -> None:
         """A slot has become free for this exchange."""
-        self._attempts.queue_seconds = self._services.clock() - self.at.queued
+        self.record.queue_seconds = self._services.clock() - self.record.queued
         if self._slot_taken():
             self._advance()
 
@@ -326,7 +327,8 @@ class Exchange:
         """The token that this exchange waited for, or why there is none."""
         if self.state in ENDED:
             return
-        self._attempts.token_came(self._waits_for_token, self._services.clock(), got)
+        refresh = got.refresh if isinstance(got, AccessToken) else None
+        self.record.token_waited(self._waits_for_token, self._services.clock(), refresh)
         self._waits_for_token = 0.0
         if not self._token_got(got):
             return
@@ -345,13 +347,13 @@ class Exchange:
             self._send(kept)
             return
         self.state = State.DIALLING
-        self.at.dialled = self._services.clock()
+        self.record.dialled = self._services.clock()
         self._dial = pool.dial(self)
 
     def connected(self, connection: ConnectionPort) -> None:
         """The dialled connection is there. The token may have lapsed meanwhile: it is asked for again."""
         self._dial = None
-        self._attempts.waited_seconds += self._services.clock() - self.at.dialled
+        self.record.backend_seconds += self._services.clock() - self.record.dialled
         got = self._obtain()
         if isinstance(got, AccessToken):
             self._token = got
@@ -366,16 +368,14 @@ class Exchange:
     def dial_failed(self, error: MimicError) -> None:
         """No connection could be had."""
         self._dial = None
-        self._attempts.count += 1
-        self._attempts.waited_seconds += self._services.clock() - self.at.dialled
-        self.at.sent = self.at.head = 0.0
+        self.record.no_connection(self._services.clock())
         self._backend_failed()
         self._fail(error)
 
     def _send(self, connection: ConnectionPort) -> None:
         self._connection = connection
         connection.attach(self)
-        self.at.backend_stalled = self.at.caller_stalled = 0.0
+        self.record.backend_stalled = self.record.caller_stalled = 0.0
         if not self._caller.writable:
             connection.pause(True)
             self._caller_stalls()
@@ -384,12 +384,11 @@ class Exchange:
         if self._asks_for_usage:
             whole = ask_for_usage(whole)
         head = self._upstream_head(len(whole))
-        self._attempts.count += 1
-        self.at.sent = self.at.upstream = self._services.clock()
+        self.record.attempt_sent(self._services.clock())
         self.state = State.SENT
         if self._services.debug is not None:
             way = "a kept" if connection.reused else "a new"
-            self._debug("attempt %d on %s connection: %d + %d bytes", self._attempts.count, way, len(head), len(whole))
+            self._debug("attempt %d on %s connection: %d + %d bytes", self.record.attempts, way, len(head), len(whole))
         if len(whole) < LARGE_BYTES:
             connection.send(head + whole)
         else:
@@ -400,7 +399,7 @@ class Exchange:
 
     def _begin_upload(self, connection: ConnectionPort) -> None:
         body = self._body
-        self.at.body = self.at.sent
+        self.record.body = self.record.sent
         come = body.take()
         body.forget()
         if come:
@@ -435,14 +434,14 @@ class Exchange:
         if self.state is not State.SENT:
             return
         now = self._services.clock()
-        self.at.backend_stalled = 0.0 if writable else now
+        self.record.backend_stalled = 0.0 if writable else now
         if self._body.streamed and not self._body.complete:
             self._caller.pause(not writable)
-            self.at.body = now
+            self.record.body = now
 
     def upstream_received(self, fields: ResponseFields | None, body: bytes, ended: bool) -> None:
         """One read of the backend: its head if that ended here, body bytes, whether the answer ended."""
-        self.at.upstream = self._services.clock()
+        self.record.upstream = self._services.clock()
         if fields is not None and not self._head_received(fields, ended):
             return
         if self._events is not None:
@@ -458,17 +457,17 @@ class Exchange:
 
     def _head_received(self, fields: ResponseFields, ended: bool) -> bool:
         """Decide what to do with the answer. False: it is not relayed."""
-        now, status = self.at.upstream, fields.status
+        now, status = self.record.upstream, fields.status
         if status == 408 and fields.close and self._replays_loss(self._connection):
             self._release(reusable=False)
             self._replay_loss()
             return False
-        self.at.head = now
-        self.at.backend_stalled = 0.0
+        self.record.head_came(now, status, fields.request_id)
+        self.record.backend_stalled = 0.0
         self._upstream = fields
         if self._services.debug is not None:
             names = b", ".join(line.partition(b":")[0].lower() for line in fields.lines)
-            self._debug("the backend answers %d after %.3f s: %s", status, now - self.at.sent, names)
+            self._debug("the backend answers %d after %.3f s: %s", status, now - self.record.sent, names)
         self._note_health(status)
         if status == 401:
             self._token_refused(ended)
@@ -485,7 +484,7 @@ class Exchange:
         """The backend has answered to the token: a stream only with its first event, since that may refuse it."""
         upstream, token = self._upstream, self._token
         if token is not None and upstream is not None and upstream.status < 300:
-            self._services.tokens.accepted(token, self.at.upstream)
+            self._services.tokens.accepted(token, self.record.upstream)
 
     def _stop_upload(self) -> None:
         """An answer before the request was complete: no more of it is sent, and the connection is not kept."""
@@ -497,8 +496,13 @@ class Exchange:
         reader = self._reader_for(fields)
         if reader is not None:
             reader.facts.framed = fields.chunked or fields.content_length is not None
-            self._events = EventDelivery(self.answer, reader, self._attempts, self.at, self._begin_events)
-            self._attempts.gap = self._services.gaps(self._route.operation, self._asked.fields.model)
+            record = self.record
+            record.stream = True
+            record.max_gap_seconds = record.max_gap_seconds or 0.0
+            if self._services.translates:
+                record.mode = "translated"
+            gap = self._services.gaps(record.operation, record.model)
+            self._events = EventDelivery(self.answer, reader, record, gap, self._begin_events)
             self.state = State.HEAD
         elif self._asked.translation is not None or self.answer.committed:
             stream = self._asked.fields.stream
@@ -528,11 +532,11 @@ class Exchange:
 
     def _relay_bytes(self, fields: ResponseFields, body: bytes, ended: bool) -> None:
         answer = self.answer
-        self.at.written = self.at.upstream
+        self.record.written = self.record.upstream
         answer.write(body, last=ended)
         if self._copy is not None:
             self._copy.append(body)
-            if answer.size > OBSERVED_BODY_BYTES:
+            if self.record.response_bytes > OBSERVED_BODY_BYTES:
                 self._copy = None
         if ended:
             self._complete(outcome_of_status(fields.status), reusable=True)
@@ -544,23 +548,23 @@ class Exchange:
         composer = self._services.composer
         assert composer is not None, "a dialect that translates comes with a composer"
         self.state = State.SENT
-        self.at.sent = self.at.upstream = self._services.clock()
+        self.record.sent = self.record.upstream = self._services.clock()
         if not self._caller.writable:
             self._caller_stalls()
         self._composing = composer.compose(
-            embedding, self._request, self.trace, self._composing_progressed, self._composed_whole
+            embedding, self._request, self.record, self._composing_progressed, self._composed_whole
         )
 
     def _composing_progressed(self) -> None:
-        self.at.upstream = self._services.clock()
+        self.record.upstream = self._services.clock()
 
     def _composed_whole(self, got: Composed) -> None:
         self._composing = None
         if self.state in ENDED:
             return
         answer = got.answer
-        self._attempts.composed(got.tries, got.token_waits, self.at)
-        self._upstream = got.tries.upstream
+        self.record.absorb(got.calls)
+        self._upstream = got.upstream
         if isinstance(answer, MimicError):
             if isinstance(answer, UpstreamError):
                 self._backend_failed()
@@ -595,8 +599,8 @@ class Exchange:
                 self._note_health(ending.status)
                 self._answer_whole(ending.status, ending.body, ending.shown, reusable=ending.reusable)
             case "events":
-                self._shown = ending.shown
-                self._attempts.event_seen(self.at.upstream, ending.body.count(b"\n\n") - 1, True)
+                self.record.shown = ending.shown or NOTHING_SHOWN
+                self.record.events_came(ending.body.count(b"\n\n") - 1, content=True)
                 self._begin_events()
                 self.answer.write(ending.body, last=True)
                 self._complete("completed", reusable=ending.reusable)
@@ -615,7 +619,7 @@ class Exchange:
 
     def _answer_whole(self, status: int, body: bytes, shown: Shown | None, *, reusable: bool) -> None:
         """One JSON object that is not the backend's own bytes; an error, where a heartbeat has begun a stream."""
-        self._shown = shown
+        self.record.shown = shown or NOTHING_SHOWN
         if status < 300:
             self._token_accepted()
         self._body.forget()
@@ -636,7 +640,7 @@ class Exchange:
         connection, self._connection = self._connection, None
         if self.state in ENDED or connection is None:
             return
-        self.at.upstream = self._services.clock()
+        self.record.upstream = self._services.clock()
         if not connection.answered and self._replays_loss(connection):
             self._replay_loss()
             return
@@ -649,12 +653,12 @@ class Exchange:
     def _replays_loss(self, lost: ConnectionPort | None) -> bool:
         if lost is None or not lost.reused or self.answer.committed or self._body.streamed:
             return False
-        in_time = self._services.clock() - self.at.sent <= REPLAY_WINDOW_SECONDS
-        first = "connect" not in self._attempts.retried
+        in_time = self._services.clock() - self.record.sent <= REPLAY_WINDOW_SECONDS
+        first = all(attempt.retry != "connect" for attempt in self.record.earlier)
         return self.state is State.SENT and in_time and first and self._services.retry_dead_connection
 
     def _replay_loss(self) -> None:
-        self._attempts.repeated("connect", "reset", self.at, None)
+        self.record.repeat("connect", "reset")
         if self._services.debug is not None:
             self._debug("the kept connection was dead: once more on a new one")
         self._connect(fresh=True)
@@ -669,7 +673,7 @@ class Exchange:
         if self._replayed:
             self._fail(UpstreamAuthFailed(REFUSED_AGAIN, should_retry=False, error_type="unauthorized"))
             return
-        got = self._services.tokens.replace(token, self.at.sent, self.token_ready, self.trace)
+        got = self._services.tokens.replace(token, self.record.sent, self.token_ready, self.trace)
         if self._services.debug is not None:
             self._debug("access token %d was refused", token.generation)
         if self._body.streamed or self.answer.committed:
@@ -681,8 +685,8 @@ class Exchange:
         # The same token comes back where another exchange has just shown it to be good. If it is refused once more, it
         # was revoked in between: that is not yet a refusal of a fresh one.
         same = got is not None and got.generation == token.generation
-        self._replayed = not same or len(self._attempts.retried) >= MOST_REPLAYS
-        self._attempts.repeated("unauthorized", "unauthorized", self.at, self._upstream)
+        self._replayed = not same or len(self.record.earlier) >= MOST_REPLAYS
+        self.record.repeat("unauthorized", "unauthorized")
         self._upstream = None
         self.state = State.TOKEN
         if self._token_got(got):
@@ -719,7 +723,7 @@ class Exchange:
         phase: Phase = self.state.value
         may_beat = bool(limits.heartbeat_after) and self._may_beat()
         body_open = not self._body.complete and not self.answer.committed
-        return next_deadline(self.at, phase, limits, body_open=body_open, may_beat=may_beat)
+        return next_deadline(self.record, phase, limits, body_open=body_open, may_beat=may_beat)
 
     def _may_beat(self) -> bool:
         if self._events is not None:
@@ -738,7 +742,7 @@ class Exchange:
             case "send":
                 self._check_stall()
             case _:
-                self._attempts.timer = name
+                self.record.timer = name
                 if name in ("first_byte", "idle"):
                     self._backend_failed()
                 self._fail(timeout_error(name, self._services.limits))
@@ -749,20 +753,20 @@ class Exchange:
         elif not self.answer.committed:
             self._body.forget()
             self.answer.open_events(None, self._keep_alive)
-        self.at.written = self._services.clock()
-        self._attempts.heartbeats += 1
+        self.record.written = self._services.clock()
+        self.record.heartbeats += 1
         self.answer.ping()
 
     def _check_stall(self) -> None:
         """Nothing was taken for a whole send timer: that side counts as gone."""
-        if self.at.backend_stalled:
+        if self.record.backend_stalled:
             self._fail(timeout_error("send", self._services.limits))
             return
         unsent = self._caller.unsent()
         if unsent != self._progress:
-            self._progress, self.at.caller_stalled = unsent, self._services.clock()
+            self._progress, self.record.caller_stalled = unsent, self._services.clock()
             return
-        self._attempts.timer = "send"
+        self.record.timer = "send"
         self._leave_all()
         self._caller.drop()
         self._close(State.ABANDONED, "client_disconnect")
@@ -781,10 +785,10 @@ class Exchange:
         """End with an error of ours, in the form that the state of the answer allows."""
         if self.state in ENDED:
             return
-        if self.at.after_done:
+        if self.record.after_done:
             self._end_events(reusable=False)
             return
-        self._error = error
+        self.record.failed(error)
         self._leave_all()
         answer, facts = self.answer, self._events.facts if self._events is not None else None
         if not answer.committed:
@@ -833,32 +837,40 @@ class Exchange:
         now = services.clock()
         if self.state is State.QUEUED:
             services.slots.leave(self.slot_granted)
-            self._attempts.queue_seconds = now - self.at.queued
+            self.record.queue_seconds = now - self.record.queued
         if self._waits_for_token:
-            self._attempts.token_came(self._waits_for_token, now, None)
+            self.record.token_waited(self._waits_for_token, now, None)
         if self.state is State.DIALLING:
-            self._attempts.waited_seconds += now - self.at.dialled
-        if self.at.caller_stalled:
+            self.record.backend_seconds += now - self.record.dialled
+        if self.record.caller_stalled:
             self._stall_ends()
+        record, body = self.record, self._body
+        record.request_bytes = body.received
+        if not (body.streamed or body.complete):
+            record.body_seconds = now - record.started
+        record.end(outcome, now)
+        record.settle_overhead(record.upstream if state is State.DONE and not record.after_done else now)
         self.state = state
         services.pulse.discard(self)
         if services.debug is not None:
-            self._debug("ends as %s, %d bytes answered", outcome, self.answer.size)
-        self._body.forget()
+            self._debug("ends as %s, %d bytes answered", outcome, record.response_bytes)
+        body.forget()
         self._forget_whole()
         if self._breaker_asked:
             services.breaker.abandoned()
         if self._slot:
             self._slot = False
             services.slots.give()
-        urgent = outcome != "completed" or self.answer.size > LARGE_BYTES
-        services.defer(lambda: services.observe(self._observation(outcome, now)), urgent)
+        services.defer(self._tell, outcome != "completed" or record.response_bytes > LARGE_BYTES)
 
-    @property
-    def _mode(self) -> StreamMode:
-        if not self._services.translates:
-            return "native"
-        return "translated" if self._events is not None else "buffered"
+    def _tell(self) -> None:
+        """What the response says of itself is read when nobody waits for it."""
+        record = self.record
+        if self._events is not None:
+            record.shown = self._events.facts.shown
+        elif self._copy and record.status < 400:
+            record.shown = self._services.dialect.shown(b"".join(self._copy)) or NOTHING_SHOWN
+        self._services.observe(record)
 
     def _forget_whole(self) -> None:
         whole, self._whole = self._whole, None
@@ -870,30 +882,3 @@ class Exchange:
         if debug is not None:
             shown = (value.decode("ascii", "replace") if isinstance(value, bytes) else value for value in values)
             debug(f"%s: {message}", self.answer.request_id.decode("ascii"), *shown)
-
-    def _observation(self, outcome: Outcome, now: float) -> ExchangeObservation:
-        facts = self._events.facts if self._events is not None else None
-        shown = self._shown
-        if facts is not None:
-            shown = facts.shown
-        elif self._copy and self.answer.status < 400:
-            shown = self._services.dialect.shown(b"".join(self._copy))
-        return observation(
-            outcome,
-            now=now,
-            at=self.at,
-            request=self._request,
-            route=self._route,
-            fields=self._asked.fields,
-            body=self._body,
-            answer=self.answer,
-            attempts=self._attempts,
-            upstream=self._upstream,
-            facts=facts,
-            shown=shown,
-            error=self._error,
-            trace=self.trace,
-            parameters=self._asked.parameters,
-            mode=self._mode,
-            waits=self.state is not State.DONE or bool(self.at.after_done),
-        )

@@ -4,7 +4,7 @@ The exchange knows these and nothing behind them, so a test plays each of them b
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -12,15 +12,14 @@ import msgspec
 
 from mimic_proxy.dialects.base import Dialect, Embedding, Translated
 from mimic_proxy.errors import MimicError
-from mimic_proxy.http.headers import Names, RequestFields
+from mimic_proxy.http.headers import Names, RequestFields, ResponseFields
 from mimic_proxy.http.target import Base
 from mimic_proxy.relay.breaker import Breaker
 from mimic_proxy.relay.outbox import Outbox
 from mimic_proxy.relay.pulse import Pulse
 from mimic_proxy.relay.slots import Budget, Slots
-from mimic_proxy.relay.tries import Tries
-from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
-from mimic_proxy.telemetry.observation import Operation, TokenWait, Trace
+from mimic_proxy.telemetry.observation import Operation, Trace
+from mimic_proxy.telemetry.record import Record
 from mimic_proxy.tokens.token import AccessToken
 
 TokenWaiter = Callable[[AccessToken | MimicError], None]
@@ -109,8 +108,9 @@ class Composed:
     """How an answer that was made of several calls ended."""
 
     answer: Translated | MimicError
-    tries: Tries
-    token_waits: tuple[TokenWait, ...]
+    calls: Sequence[Record]
+    upstream: ResponseFields | None
+    """The head of the call that is shown."""
 
 
 class ComposerPort(Protocol):
@@ -120,7 +120,7 @@ class ComposerPort(Protocol):
         self,
         embedding: Embedding,
         request: "Request",
-        trace: Trace,
+        record: Record,
         progress: Callable[[], None],
         done: Callable[[Composed], None],
     ) -> Cancellable: ...
@@ -180,7 +180,7 @@ class Services:
     """Run the first in a worker thread, give its result, or the exception it raised, to the second."""
     new_trace: Callable[[], str]
     """64 random hexadecimal digits, of which ids are made."""
-    observe: Callable[[ExchangeObservation], None]
+    observe: Callable[[Record], None]
     heads: "HeadsPort"
     request_names: Names
     """How callers' header fields are treated."""

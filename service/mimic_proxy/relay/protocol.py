@@ -33,7 +33,6 @@ from mimic_proxy.relay.exchange import Exchange
 from mimic_proxy.relay.heads import Known
 from mimic_proxy.relay.origins import OriginPolicy, judge
 from mimic_proxy.relay.ports import Request, Services
-from mimic_proxy.relay.report import refusal
 from mimic_proxy.relay.request import (
     CALLER,
     CALLER_LEFT,
@@ -46,6 +45,7 @@ from mimic_proxy.relay.request import (
     read_head,
     without_upgrade,
 )
+from mimic_proxy.telemetry.record import refusal
 
 UVICORN_SURFACE = (
     "_start_asgi_task",

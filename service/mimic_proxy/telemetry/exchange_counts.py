@@ -9,9 +9,9 @@ from typing import get_args
 
 from mimic_proxy.telemetry.accumulators import Count, Distribution, Exemplar
 from mimic_proxy.telemetry.counts import Counts, boolean, code, code_class
-from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.models import ModelLabels
-from mimic_proxy.telemetry.observation import UsageType
+from mimic_proxy.telemetry.observation import Usage, UsageType
+from mimic_proxy.telemetry.record import Record
 
 MOST_KINDS = 2048
 POOL = "backend"
@@ -58,7 +58,7 @@ class ExchangeCounts:
         self._wall = wall
         self._series: dict[Kind, _Series] = {}
 
-    def count(self, seen: ExchangeObservation) -> None:
+    def count(self, seen: Record) -> None:
         """Counts one finished exchange."""
         series = self._series_of(seen)
         series.requests.value += 1
@@ -73,8 +73,9 @@ class ExchangeCounts:
             series.heads.observe(seen.upstream_head_seconds)
         if series.model_requests is not None:
             series.model_requests.value += 1
-        if seen.input_tokens is not None or seen.output_tokens is not None:
-            self._count_tokens(seen, series)
+        usage = seen.shown.usage
+        if usage.input is not None or usage.output is not None:
+            self._count_tokens(usage, series)
         if seen.stream:
             self._count_stream(seen, series)
         if seen.caller is not None:
@@ -87,7 +88,7 @@ class ExchangeCounts:
         if seen.earlier or seen.queue_seconds or seen.token_waits or seen.client_retry or seen.outcome != "completed":
             self._count_rarities(seen)
 
-    def _series_of(self, seen: ExchangeObservation) -> _Series:
+    def _series_of(self, seen: Record) -> _Series:
         kind: Kind = (
             seen.operation,
             seen.stream,
@@ -106,7 +107,7 @@ class ExchangeCounts:
             found = self._series[kind] = self._find(seen)
         return found
 
-    def _find(self, seen: ExchangeObservation) -> _Series:
+    def _find(self, seen: Record) -> _Series:
         counters, histograms, operation = self._counters, self._histograms, seen.operation
         found = _Series()
         found.requests = counters["mimic_requests_total"].child(
@@ -133,7 +134,7 @@ class ExchangeCounts:
                 found.first_chunks = histograms["mimic_stream_time_to_first_chunk_seconds"].child(operation, model)
         return found
 
-    def _label(self, seen: ExchangeObservation) -> str:
+    def _label(self, seen: Record) -> str:
         if seen.outcome != "completed":
             return self._models.label(seen.model)
         before = len(self._models)
@@ -143,15 +144,15 @@ class ExchangeCounts:
             self._series.clear()
         return label
 
-    def _count_tokens(self, seen: ExchangeObservation, series: _Series) -> None:
+    def _count_tokens(self, usage: Usage, series: _Series) -> None:
         if series.tokens is None:
             return
-        told = (seen.input_tokens, seen.output_tokens, seen.cached_tokens, seen.reasoning_tokens)
-        for count, tokens in zip(series.tokens, told, strict=True):
+        counted = (usage.input, usage.output, usage.cached, usage.reasoning)
+        for count, tokens in zip(series.tokens, counted, strict=True):
             if tokens:
                 count.value += tokens
 
-    def _count_stream(self, seen: ExchangeObservation, series: _Series) -> None:
+    def _count_stream(self, seen: Record, series: _Series) -> None:
         counters, histograms, operation = self._counters, self._histograms, seen.operation
         counters["mimic_streams_total"].add(operation, seen.outcome, seen.mode)
         histograms["mimic_stream_duration_seconds"].child(operation, seen.outcome).observe(seen.duration_seconds)
@@ -169,7 +170,7 @@ class ExchangeCounts:
         if seen.heartbeats:
             counters["mimic_stream_heartbeats_total"].add(operation, amount=seen.heartbeats)
 
-    def _count_rarities(self, seen: ExchangeObservation) -> None:
+    def _count_rarities(self, seen: Record) -> None:
         counters, histograms, operation = self._counters, self._histograms, seen.operation
         for number, attempt in enumerate(seen.earlier, start=1):
             status = attempt.status

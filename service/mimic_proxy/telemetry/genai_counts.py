@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 
 from mimic_proxy.telemetry.catalogue import GENAI
 from mimic_proxy.telemetry.counts import Counts
-from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.models import ModelLabels
 from mimic_proxy.telemetry.observation import Operation
+from mimic_proxy.telemetry.record import Record
 
 OPERATIONS: dict[Operation, str] = {"chat": "chat", "embeddings": "embeddings"}
 """Values of `gen_ai.operation.name`; other operations have none."""
@@ -36,18 +36,18 @@ class GenAICounts:
         self._servers = servers
         self._provider = provider
 
-    def count(self, seen: ExchangeObservation) -> None:
+    def count(self, seen: Record) -> None:
         """Counts one finished exchange, if it was a call to a model."""
         name = OPERATIONS.get(seen.operation)
         if name is None:
             return
         histograms = self.counts.histograms
-        response = "" if seen.response_model is None else self._responding.answered(seen.response_model)
+        response = "" if seen.shown.model is None else self._responding.answered(seen.shown.model)
         labels = (name, self._provider, self._models.label(seen.model), response, *self._servers[seen.operation])
         failed = "" if seen.outcome == "completed" else seen.error_type or seen.error_code or seen.outcome
         histograms["gen_ai_client_operation_duration_seconds"].child(*labels, failed).observe(seen.duration_seconds)
         usage = histograms["gen_ai_client_token_usage"]
-        for kind, tokens in (("input", seen.input_tokens), ("output", seen.output_tokens)):
+        for kind, tokens in (("input", seen.shown.usage.input), ("output", seen.shown.usage.output)):
             if tokens is not None:
                 usage.child(*labels, kind).observe(tokens)
         if seen.first_chunk_seconds is not None:

@@ -13,8 +13,8 @@ from typing import Literal, get_args
 
 import msgspec
 
-from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.observation import Operation, Outcome, RefreshObservation
+from mimic_proxy.telemetry.record import Record
 
 BUCKET_SECONDS = 5
 BUCKETS = 180
@@ -169,11 +169,10 @@ class History:
         self._bucket = self._buckets[-1]
         self._number = 0
 
-    def exchange(self, seen: ExchangeObservation) -> None:
+    def exchange(self, seen: Record) -> None:
         """One finished exchange."""
         duration, outcome, first = seen.duration_seconds, seen.outcome, seen.first_chunk_seconds
-        model, path, trace = seen.model, seen.path, seen.trace
-        ended = seen.started + duration
+        model, path, trace, ended, usage = seen.model, seen.path, seen.trace, seen.ended, seen.shown.usage
         self._number += 1
         kept = EndedExchange(
             self._number,
@@ -192,8 +191,8 @@ class History:
             seen.token_wait_seconds,
             seen.queue_seconds,
             seen.retried,
-            seen.input_tokens,
-            seen.output_tokens,
+            usage.input,
+            usage.output,
             seen.request_id,
             None if trace is None else trace.trace_id,
         )
@@ -250,7 +249,7 @@ class History:
         ]
 
 
-def cause_of(seen: ExchangeObservation) -> Cause:
+def cause_of(seen: Record) -> Cause:
     """The cause for an outcome."""
     match seen.outcome:
         case "upstream_error":
@@ -259,8 +258,8 @@ def cause_of(seen: ExchangeObservation) -> Cause:
             refused = seen.upstream_status in (401, 403) or seen.error_code == "upstream_auth_failed"
             return "token_refused" if refused else "no_token"
         case "client_disconnect":
-            silent = seen.sent is not None and seen.upstream_status is None
-            return "gave_up" if silent and seen.ended - (seen.sent or 0.0) >= PATIENCE_SECONDS else "client_disconnect"
+            silent = bool(seen.sent) and seen.upstream_status is None
+            return "gave_up" if silent and seen.ended - seen.sent >= PATIENCE_SECONDS else "client_disconnect"
         case "client_error":
             if seen.upstream_status is None:
                 return "refused_here"
@@ -269,7 +268,7 @@ def cause_of(seen: ExchangeObservation) -> Cause:
             return outcome
 
 
-def _backends_fault(seen: ExchangeObservation) -> Cause:
+def _backends_fault(seen: Record) -> Cause:
     if seen.error_code == "upstream_unreachable":
         return "unreachable"
     if seen.error_code is not None:

@@ -10,7 +10,7 @@ from functools import lru_cache
 
 import msgspec
 
-from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
+from mimic_proxy.telemetry.record import Record
 
 LONGEST_TEXT = 256
 """Of what a caller chose, such as a path or the name of a model."""
@@ -68,7 +68,7 @@ _json = msgspec.json.Encoder(enc_hook=str)
 _OBEYED = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
-def exchange_json(now: float, seen: ExchangeObservation) -> bytes:
+def exchange_json(now: float, seen: Record) -> bytes:
     """The JSON line of an exchange that ended at `now`, Unix time in seconds."""
     trace = seen.trace
     line = _ExchangeLine(
@@ -107,10 +107,10 @@ def exchange_json(now: float, seen: ExchangeObservation) -> bytes:
         seen.retried,
         seen.client_retry,
         seen.caller,
-        seen.input_tokens,
-        seen.output_tokens,
-        seen.cached_tokens,
-        seen.reasoning_tokens,
+        seen.shown.usage.input,
+        seen.shown.usage.output,
+        seen.shown.usage.cached,
+        seen.shown.usage.reasoning,
     )
     return visible(_json.encode(line)) + b"\n"
 
@@ -126,7 +126,7 @@ def visible(encoded: bytes) -> bytes:
     return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", encoded.decode("utf-8")).encode("utf-8")
 
 
-def exchange_console(now: float, seen: ExchangeObservation) -> bytes:
+def exchange_console(now: float, seen: Record) -> bytes:
     """The same for a terminal: what is usual is left out."""
     parts = [f"{seen.method} {_shortened(seen.path)} {seen.status} {seen.outcome} {seen.duration_seconds:.3f}s"]
     shown = {
@@ -138,8 +138,8 @@ def exchange_console(now: float, seen: ExchangeObservation) -> bytes:
         "events": seen.events or None,
         "upstream": seen.upstream_status if seen.upstream_status != seen.status else None,
         "retried": seen.retried,
-        "in": seen.input_tokens,
-        "out": seen.output_tokens,
+        "in": seen.shown.usage.input,
+        "out": seen.shown.usage.output,
         "id": seen.request_id,
         "trace": seen.trace.trace_id if seen.trace is not None and seen.outcome in FAULTS else None,
     }

@@ -11,8 +11,8 @@ import threading
 from collections.abc import Callable
 from typing import Literal, Protocol
 
-from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.lines import FAULTS, exchange_console, exchange_json, record_console, record_json
+from mimic_proxy.telemetry.record import Record
 
 BATCH_SECONDS = 0.1
 BATCH_BYTES = 65536
@@ -77,7 +77,7 @@ class ExchangeLog:
         self._later = later
         self._waiting = False
 
-    def write(self, seen: ExchangeObservation) -> None:
+    def write(self, seen: Record) -> None:
         """INFO for what went as it should or as the caller wanted it, WARNING for faults."""
         urgent = seen.outcome in FAULTS
         if self.level > (logging.WARNING if urgent else logging.INFO):

@@ -17,11 +17,11 @@ from mimic_proxy.telemetry import catalogue
 from mimic_proxy.telemetry.accumulators import Counter, Exemplar, Histogram
 from mimic_proxy.telemetry.counts import STREAMED, Counts
 from mimic_proxy.telemetry.exchange_counts import POOL, ExchangeCounts
-from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.genai_counts import GenAICounts
 from mimic_proxy.telemetry.models import ModelLabels
 from mimic_proxy.telemetry.observation import Operation, RefreshObservation
 from mimic_proxy.telemetry.readings import BreakerState, Readings, TokenState
+from mimic_proxy.telemetry.record import Record
 
 Sample = tuple[tuple[str, ...], float]
 
@@ -59,7 +59,7 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
 
-    def exchange(self, seen: ExchangeObservation) -> None:
+    def exchange(self, seen: Record) -> None:
         """Counts one finished exchange."""
         self._exchanges.count(seen)
         if self._genai is not None:

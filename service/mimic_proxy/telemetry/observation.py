@@ -1,7 +1,4 @@
-"""What one token refresh has shown, and the words and parts that observations are made of.
-
-The exchange's stands in `exchange_observation`.
-"""
+"""What one token refresh has shown, and the words and parts that a call's record is made of."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -72,6 +69,33 @@ class Trace(msgspec.Struct, frozen=True, gc=False):
     """The caller's span."""
     sampled: bool = False
     tracestate: str = ""
+
+
+class Usage(msgspec.Struct, frozen=True, gc=False):
+    """The model's own count of its tokens; None for what it did not tell."""
+
+    input: int | None
+    output: int | None
+    cached: int | None
+    """The part of the input that came from a cache."""
+    reasoning: int | None
+    """The part of the output that is reasoning."""
+
+
+NO_USAGE = Usage(None, None, None, None)
+
+
+class Shown(msgspec.Struct, frozen=True, gc=False):
+    """What a response says of itself; never its content."""
+
+    usage: Usage
+    id: str | None = None
+    model: str | None = None
+    finish_reasons: tuple[str, ...] = ()
+    system_fingerprint: str | None = None
+
+
+NOTHING_SHOWN = Shown(NO_USAGE)
 
 
 class SpanLink(msgspec.Struct, frozen=True, gc=False):

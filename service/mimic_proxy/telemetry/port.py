@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.observation import Operation, Outcome, RefreshObservation, SpanLink, Trace
 from mimic_proxy.telemetry.propagation import Propagation
 from mimic_proxy.telemetry.readings import BreakerState, SpanCounts
+from mimic_proxy.telemetry.record import Record
 
 
 class WebSpans(Protocol):
@@ -40,7 +40,7 @@ def _to_nobody(what: object) -> None:
 class Telemetry:
     """The listeners of one process; all are called from the thread of its event loop."""
 
-    exchange: Callable[[ExchangeObservation], None] = _to_nobody
+    exchange: Callable[[Record], None] = _to_nobody
     """A finished exchange."""
     refresh: Callable[[RefreshObservation], None] = _to_nobody
     """A call to the token service."""

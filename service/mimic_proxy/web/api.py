@@ -11,21 +11,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mimic_proxy.errors import InvalidRequest, MethodNotAllowed, MimicError, ShuttingDown, UnknownRoute
 from mimic_proxy.http.headers import REQUEST_ID, RequestFields, read_request
-from mimic_proxy.relay.authorised import BackendCall
-from mimic_proxy.relay.outcome import NO_STATUS_SENT, outcome_of_error, outcome_of_status
 from mimic_proxy.relay.ports import Services
 from mimic_proxy.relay.request import CALLER, CALLER_LEFT
 from mimic_proxy.relay.routes import match
-from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.observation import Operation, Outcome
 from mimic_proxy.telemetry.port import NoSpans, WebSpans
 from mimic_proxy.telemetry.propagation import unsampled
+from mimic_proxy.telemetry.record import NO_STATUS_SENT, Record, outcome_of_error, outcome_of_status
 from mimic_proxy.web.answering import Answering
 from mimic_proxy.web.errors import FAILURE, error_response, mimic_error
 from mimic_proxy.web.models import Models, ModelsAnswer
 
 CALL = "mimic.call"
-"""Key of the scope: the BackendCall of a request."""
+"""Key of the scope: the Record of a request."""
 
 logger = logging.getLogger("mimic.web")
 
@@ -60,7 +58,7 @@ def create_api(services: Services, models: Models, version: str, spans: WebSpans
     return app
 
 
-def _asked(request: Request, services: Services) -> tuple[RequestFields, bytes, BackendCall]:
+def _asked(request: Request, services: Services) -> tuple[RequestFields, bytes, Record]:
     """What the caller's head says, its query, and where the call to the backend is noted."""
     scope = request.scope
     return _fields(scope, services), scope["query_string"], scope[CALL]
@@ -114,43 +112,40 @@ class Observed:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        started, operation = self.services.clock(), _operation(scope)
-        self.services.in_web[operation] += 1
-        request_id = _request_id(scope, self.services.new_trace)
-        scope[CALL] = asked = self._place(scope)
-        status, sent = NO_STATUS_SENT, 0
+        record = scope[CALL] = self._begin(scope)
+        self.services.in_web[record.operation] += 1
         left: Callable[[], bool] = scope.get(CALLER_LEFT, _stays)
 
         async def send_observed(message: Message) -> None:
-            nonlocal status, sent
             if left():
                 return
             if message["type"] == "http.response.start":
-                status = message["status"]
-                self._finish(scope, status, request_id)
+                record.status = message["status"]
+                self._finish(scope, record)
                 kept = [item for item in message["headers"] if item[0].lower() != b"x-request-id"]
-                message = {**message, "headers": [*kept, (b"x-request-id", request_id), *_cors(scope)]}
+                own = (b"x-request-id", record.request_id.encode("ascii"))
+                message = {**message, "headers": [*kept, own, *_cors(scope)]}
             else:
-                sent += len(message.get("body", b""))
+                record.response_bytes += len(message.get("body", b""))
             await send(message)
 
         answering = Answering(_this_task(), left)
         self.services.pulse.add(answering)
         try:
-            error = await self._answered(scope, receive, send_observed, answering, request_id)
-            if error is not None and status == NO_STATUS_SENT and not left():
+            error = await self._answered(scope, receive, send_observed, answering, record.request_id)
+            if error is not None and record.status == NO_STATUS_SENT and not left():
                 scope[FAILURE] = error
                 await error_response(error)(scope, receive, send_observed)
         finally:
             self.services.pulse.discard(answering)
-            self.services.in_web[operation] -= 1
-            if status == NO_STATUS_SENT:
-                self._finish(scope, status, request_id)
-            ended = self.services.clock()
-            self.services.observe(_observation(scope, request_id, status, started, ended, sent, asked))
+            self.services.in_web[record.operation] -= 1
+            if record.status == NO_STATUS_SENT:
+                self._finish(scope, record)
+            record.end(record.outcome, self.services.clock())
+            self.services.observe(record)
 
     async def _answered(
-        self, scope: Scope, receive: Receive, send: Send, answering: Answering, request_id: bytes
+        self, scope: Scope, receive: Receive, send: Send, answering: Answering, request_id: str
     ) -> MimicError | None:
         """Runs the app; the error to answer with if it was ended or broke, whose cause then stands in the log."""
         try:
@@ -159,23 +154,33 @@ class Observed:
             answering.took(cancelled)
             return ShuttingDown("Mimic is shutting down. Try again shortly.", retry_after=1)
         except Exception:
-            logger.exception("A fault while answering %s", request_id.decode("ascii"))
+            logger.exception("A fault while answering %s", request_id)
             return MimicError("Mimic could not answer this; its log says why.")
         return None
 
-    def _place(self, scope: Scope) -> BackendCall:
-        trace = self.spans.current()
-        if trace is not None:
-            return BackendCall(trace, traced=True)
+    def _begin(self, scope: Scope) -> Record:
+        path: Any = scope.get("raw_path") or b""
+        record = Record(self.services.clock(), _operation(scope), scope["method"], path.decode("ascii", "replace"))
+        record.request_id = _request_id(scope, self.services.new_trace)
+        record.caller = scope.get(CALLER)
+        if record.operation == "models":
+            record.route = "/v1/models" if path == b"/v1/models" else "/v1/models/{model}"
+        record.trace = self.spans.current()
+        if record.trace is not None:
+            record.traced = True
+            return record
         lines = [(name, value) for name, value in scope["headers"] if name == b"traceparent"]
         fields = read_request(lines, self.services.request_names)
-        return BackendCall(unsampled(fields.traceparent, self.services.new_trace()))
+        record.trace = unsampled(fields.traceparent, self.services.new_trace())
+        return record
 
-    def _finish(self, scope: Scope, status: int, request_id: bytes) -> None:
+    def _finish(self, scope: Scope, record: Record) -> None:
         """Before the answer: with its last byte the span is closed."""
         error: MimicError | None = scope.get(FAILURE)
-        code = None if error is None else error.code
-        self.spans.finish(_outcome(status, error), request_id.decode("ascii"), code)
+        if error is not None:
+            record.failed(error)
+        record.outcome = _outcome(record.status, error)
+        self.spans.finish(record.outcome, record.request_id, record.error_code)
 
 
 def _operation(scope: Scope) -> Operation:
@@ -199,52 +204,14 @@ def _cors(scope: Scope) -> list[tuple[bytes, bytes]]:
     return [] if origin is None else [(b"access-control-allow-origin", origin), (b"vary", b"origin")]
 
 
-def _request_id(scope: Scope, new_trace: Callable[[], str]) -> bytes:
+def _request_id(scope: Scope, new_trace: Callable[[], str]) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id" and REQUEST_ID.fullmatch(value):
-            return bytes(value)
-    return b"req_" + new_trace()[:32].encode("ascii")
+            return bytes(value).decode("ascii")
+    return "req_" + new_trace()[:32]
 
 
 def _outcome(status: int, error: MimicError | None) -> Outcome:
     if status == NO_STATUS_SENT:
         return "client_disconnect"
     return outcome_of_status(status) if error is None else outcome_of_error(error)
-
-
-def _observation(
-    scope: Scope, request_id: bytes, status: int, started: float, ended: float, sent: int, asked: BackendCall
-) -> ExchangeObservation:
-    path: Any = scope.get("raw_path") or b""
-    error: MimicError | None = scope.get(FAILURE)
-    route = "/v1/models" if path == b"/v1/models" else "/v1/models/{model}" if path.startswith(b"/v1/models/") else ""
-    tries, upstream = asked.tries, asked.tries.upstream
-    seen = ExchangeObservation(
-        request_id=request_id.decode("ascii"),
-        operation=_operation(scope),
-        method=scope["method"],
-        path=path.decode("ascii", "replace"),
-        status=status,
-        outcome=_outcome(status, error),
-        started=started,
-        duration_seconds=ended - started,
-    )
-    seen.route = route
-    seen.caller = scope.get(CALLER)
-    seen.trace = asked.trace
-    seen.error_code = None if error is None else error.code
-    seen.token_wait_seconds = sum(wait.seconds for wait in asked.token_waits)
-    seen.token_waits = asked.token_waits
-    seen.response_bytes = sent
-    seen.sent = tries.sent
-    seen.upstream_head_seconds = tries.head_seconds
-    seen.attempts = tries.count
-    seen.earlier = tries.earlier
-    seen.error_type = tries.error_type
-    if upstream is not None:
-        seen.upstream_status = upstream.status
-        if upstream.request_id is not None:
-            seen.upstream_request_id = upstream.request_id.decode("ascii", "replace")
-    if tries.earlier:
-        seen.retried = tries.earlier[-1].retry
-    return seen

@@ -19,10 +19,11 @@ from mimic_proxy.errors import MimicError, ModelNotFound, UpstreamError
 from mimic_proxy.http.body import UNREADABLE
 from mimic_proxy.http.headers import RequestFields, ResponseFields
 from mimic_proxy.relay.answer import JSON_LINE
-from mimic_proxy.relay.authorised import Authorised, BackendCall, as_it_came
+from mimic_proxy.relay.authorised import Authorised, as_it_came
 from mimic_proxy.relay.call import Answer
 from mimic_proxy.relay.ports import Services
 from mimic_proxy.telemetry.propagation import unsampled
+from mimic_proxy.telemetry.record import Record
 
 WITHOUT_ROUTE = frozenset({404, 405, 501})
 LONGEST_LIST_BYTES = 16777216
@@ -84,20 +85,22 @@ class Models:
         if model not in self.worked and len(self.worked) < MOST_WORKED:
             self.worked[model] = None
 
-    def untraced(self, fields: RequestFields) -> BackendCall:
-        return BackendCall(unsampled(fields.traceparent, self.services.new_trace()))
+    def untraced(self, fields: RequestFields) -> Record:
+        record = Record(self.services.clock(), "models", "GET", "/v1/models")
+        record.trace = unsampled(fields.traceparent, self.services.new_trace())
+        return record
 
-    async def list(self, fields: RequestFields, query: bytes, asked: BackendCall | None = None) -> ModelsAnswer:
-        """All models. asked: notes the call to the backend, if this request makes one. Raises MimicError."""
-        asked = asked or self.untraced(fields)
+    async def list(self, fields: RequestFields, query: bytes, record: Record | None = None) -> ModelsAnswer:
+        """All models. record: notes the call to the backend, if this request makes one. Raises MimicError."""
+        record = record or self.untraced(fields)
         if self.fixed:
             return ModelsAnswer(200, _as_list(self.fixed))
         if query:
-            return await self._fresh_list(fields, query, asked)
+            return await self._fresh_list(fields, query, record)
         if self.kept is not None and self.services.clock() - self.kept_at < self.cache_seconds:
             return _passed(self.kept)
         if self.flight is None:
-            self.flight = asyncio.create_task(self._fresh_list(fields, query, asked))
+            self.flight = asyncio.create_task(self._fresh_list(fields, query, record))
             self.flight.add_done_callback(self._landed)
         # Nobody's leaving ends the call for the others.
         return await asyncio.shield(self.flight)
@@ -108,10 +111,10 @@ class Models:
         if not flight.cancelled():
             flight.exception()
 
-    async def _fresh_list(self, fields: RequestFields, query: bytes, asked: BackendCall) -> ModelsAnswer:
+    async def _fresh_list(self, fields: RequestFields, query: bytes, record: Record) -> ModelsAnswer:
         services, now = self.services, self.services.clock()
         try:
-            answer = await self.ask(b"/models", fields, query, asked)
+            answer = await self.ask(b"/models", fields, query, record)
         except MimicError:
             if self.kept is None:
                 raise
@@ -127,13 +130,13 @@ class Models:
         return _passed(answer)
 
     async def one(
-        self, raw_id: bytes, fields: RequestFields, query: bytes, asked: BackendCall | None = None
+        self, raw_id: bytes, fields: RequestFields, query: bytes, record: Record | None = None
     ) -> ModelsAnswer:
-        """One model by its raw, still percent-encoded id. asked: as for the list.
+        """One model by its raw, still percent-encoded id. record: as for the list.
 
         Raises MimicError, ModelNotFound among them.
         """
-        asked = asked or self.untraced(fields)
+        record = record or self.untraced(fields)
         name = unquote(raw_id.decode("ascii", "replace"))
         if self.fixed:
             if name not in self.fixed:
@@ -142,7 +145,7 @@ class Models:
         try:
             # A gateway of another dialect has no call for one model.
             one = not self.services.translates
-            answer = await self.ask(b"/models/" + raw_id, fields, query, asked) if one else WITHOUT_CALL
+            answer = await self.ask(b"/models/" + raw_id, fields, query, record) if one else WITHOUT_CALL
         except UpstreamError:
             found = self._in_kept(name)
             if found is None:
@@ -150,7 +153,7 @@ class Models:
             return ModelsAnswer(200, found)
         if answer.fields.status not in WITHOUT_ROUTE:
             return _passed(answer)
-        await self.list(fields, b"", asked)
+        await self.list(fields, b"", record)
         found = self._in_kept(name)
         if found is None and self.kept is None and name in self.worked:
             found = msgspec.json.encode(_as_model(name))
@@ -177,14 +180,14 @@ class Models:
                 why = "ENVELOPE_MODELS_URL is not set"
             logger.warning("%s. Mimic lists the ids that have worked since it started; MODELS sets a fixed list.", why)
 
-    async def ask(self, suffix: bytes, fields: RequestFields, query: bytes, asked: BackendCall) -> Answer:
+    async def ask(self, suffix: bytes, fields: RequestFields, query: bytes, record: Record) -> Answer:
         """One authorised GET, its answer as OpenAI's."""
-        asked.tries.forget()
+        record.begin_call()
         if self.backend is None:
             return Answer(ResponseFields(404), b"")
         read = self._translated if self.services.translates else as_it_came
         answer, translated = await self.backend.ask(
-            b"GET", suffix, fields, query, asked, asked.tries, limit=LONGEST_LIST_BYTES, read=read
+            b"GET", suffix, fields, query, record, limit=LONGEST_LIST_BYTES, read=read
         )
         if translated is None:
             return answer

@@ -57,7 +57,7 @@ def document(watched: Watched) -> dict[str, Any]:
     history, services, settings = watched.history, watched.services(), watched.settings()
     conditions, token, lately = watched.conditions(), watched.token(), history.tally(now, WINDOW_SECONDS)
     running = _exchanges(services)
-    waits = [now - exchange.at.sent for exchange in running if exchange.state is State.SENT]
+    waits = [now - exchange.record.sent for exchange in running if exchange.state is State.SENT]
     silent = [wait for wait in waits if wait >= SILENT_SECONDS]
     seen = Circumstances(
         now=wall,
@@ -149,11 +149,11 @@ def _refresh(seen: RefreshObservation, offset: float) -> dict[str, Any]:
 
 def _live(services: Services, settings: Settings, now: float) -> dict[str, Any]:
     running = _exchanges(services)
-    oldest = nsmallest(OLDEST_SHOWN, running, key=lambda exchange: exchange.at.started)
+    oldest = nsmallest(OLDEST_SHOWN, running, key=lambda exchange: exchange.record.started)
     return {
         "exchanges": len(running),
         "streams": sum(exchange.answer.stream for exchange in running),
-        "operations": Counter(exchange.operation for exchange in running),
+        "operations": Counter(exchange.record.operation for exchange in running),
         "oldest": [_running(exchange, now) for exchange in oldest],
         "slots": {"in_use": services.slots.in_use, "limit": settings.max_concurrency},
         "queue": {"waiting": services.slots.waiting, "limit": settings.max_queue},
@@ -167,15 +167,16 @@ def _exchanges(services: Services) -> list[Exchange]:
 
 
 def _running(exchange: Exchange, now: float) -> dict[str, Any]:
-    model = exchange.model
+    record = exchange.record
+    model = record.model
     return {
-        "request_id": exchange.answer.request_id.decode("ascii"),
-        "operation": exchange.operation,
+        "request_id": record.request_id,
+        "operation": record.operation,
         "model": None if model is None else _sendable(model[:LONGEST_TEXT]),
         "stream": exchange.answer.stream,
         "waits_for": WAITS_FOR.get(exchange.state, "nothing"),
-        "age_seconds": now - exchange.at.started,
-        "answered_bytes": exchange.answer.size,
+        "age_seconds": now - record.started,
+        "answered_bytes": record.response_bytes,
     }
 
 

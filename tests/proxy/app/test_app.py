@@ -33,9 +33,9 @@ from mimic_proxy.http.target import parse_base
 from mimic_proxy.relay.ports import Limits
 from mimic_proxy.relay.upstream import Connection
 from mimic_proxy.settings.fields import SettingsError, load
-from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.observation import RefreshObservation
 from mimic_proxy.telemetry.port import Telemetry
+from mimic_proxy.telemetry.record import Record
 
 NOWHERE = {
     "CHAT_API_URL": "http://models.test/v1",
@@ -49,7 +49,7 @@ class Seen:
     """What a Mimic has told of itself."""
 
     def __init__(self) -> None:
-        self.exchanges: list[ExchangeObservation] = []
+        self.exchanges: list[Record] = []
         self.refreshes: list[RefreshObservation] = []
 
     def mimic(self, environ: dict[str, str]) -> Mimic:

@@ -7,7 +7,7 @@ import pytest
 from openai.types.chat import ChatCompletion
 
 from fakes.envelope import STAMP, accumulated, asked, chat, told, wrapped
-from mimic_proxy.dialects.base import NO_USAGE, Usage
+from mimic_proxy.telemetry.observation import NO_USAGE, Usage
 
 SECRET = "what-the-user-said"
 

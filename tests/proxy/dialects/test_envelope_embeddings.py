@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from openai.types import CreateEmbeddingResponse
 
 from fakes.envelope import dialect
-from mimic_proxy.dialects.base import NO_USAGE, Embedding, Usage
+from mimic_proxy.dialects.base import Embedding
 from mimic_proxy.errors import InvalidRequest, UnsupportedInput
 from mimic_proxy.http.body import read_fields
+from mimic_proxy.telemetry.observation import NO_USAGE, Usage
 
 FLOATS = st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=1, max_size=5)
 

@@ -20,7 +20,8 @@ from fakes.envelope import (
     through,
     wrapped,
 )
-from mimic_proxy.dialects.base import StreamReader, Usage
+from mimic_proxy.dialects.base import StreamReader
+from mimic_proxy.telemetry.observation import Usage
 
 HELLO, STOP = wrapped("Hello"), wrapped(finish="stop")
 

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mimic_proxy.dialects.base import NO_USAGE, Dialect, StreamFacts, StreamReader, Usage
+from mimic_proxy.dialects.base import Dialect, StreamFacts, StreamReader
 from mimic_proxy.dialects.openai import OpenAI
 from mimic_proxy.http.body import BodyFields
+from mimic_proxy.telemetry.observation import NO_USAGE, Usage
 
 DONE = b"data: [DONE]\n\n"
 USAGE = {"prompt_tokens": 9, "completion_tokens": 12, "total_tokens": 21}

@@ -11,6 +11,7 @@ from fakes.replies import answer, chunk, cut, hang, head, in_turn, reply, stream
 from mimic_proxy.errors import UpstreamBadResponse, UpstreamTimeout, UpstreamUnreachable
 from mimic_proxy.relay.call import Answer, call
 from mimic_proxy.relay.pool import Pool
+from mimic_proxy.telemetry.record import Record
 
 OK = answer(200, b'{"a":1}')
 
@@ -22,8 +23,12 @@ async def backend() -> AsyncIterator[Backend]:
         server.reset()
 
 
+def record_of() -> Record:
+    return Record(0.0, "models", "GET", "/v1/models")
+
+
 async def ask(pool: Pool, *, timeout: float = 5.0, limit: int = 1000) -> Answer:
-    return await call(pool, REQUEST, timeout=timeout, limit=limit)
+    return await call(pool, REQUEST, timeout=timeout, limit=limit, record=record_of())
 
 
 async def one_kept(pool: Pool) -> None:
@@ -66,7 +71,7 @@ async def test_where_dead_connections_are_not_retried_the_loss_is_told(backend: 
     await one_kept(pool)
     backend.script = in_turn(cut(), reply(OK))
     with pytest.raises(UpstreamBadResponse, match="before it answered"):
-        await call(pool, REQUEST, timeout=5.0, limit=1 << 20, repeat=False)
+        await call(pool, REQUEST, timeout=5.0, limit=1 << 20, record=record_of(), repeat=False)
     assert len(backend.connections) == 1
 
 
@@ -172,6 +177,6 @@ async def test_many_calls_at_once_each_get_their_own_answer(backend: Backend, po
     pool = pools(backend.url)
     requests = [REQUEST.replace(b"/v1/x", b"/v1/%d" % number) for number in range(20)]
     for _ in range(2):
-        got = await asyncio.gather(*(call(pool, one, timeout=5.0, limit=100) for one in requests))
+        got = await asyncio.gather(*(call(pool, one, timeout=5.0, limit=100, record=record_of()) for one in requests))
         assert [one.body for one in got] == [b"/v1/%d" % number for number in range(20)]
     assert len(backend.connections) == 20

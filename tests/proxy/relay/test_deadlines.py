@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mimic_proxy.relay.deadlines import NEVER, Moments, Phase, next_deadline
+from mimic_proxy.relay.deadlines import NEVER, Phase, next_deadline
 from mimic_proxy.relay.ports import Limits
+from mimic_proxy.telemetry.record import Record
 
 LIMITS = Limits(first_byte=60.0, idle=30.0, send=20.0, total=500.0, queue=10.0, heartbeat_after=7.0)
 NONE = Limits(first_byte=0.0, idle=0.0, send=0.0, total=0.0, queue=0.0, heartbeat_after=0.0)
@@ -14,8 +15,8 @@ WHOLE = {"body_open": False, "may_beat": False}
 BEATING = {"body_open": False, "may_beat": True}
 
 
-def at(**moments: float) -> Moments:
-    made = Moments(100.0)
+def at(**moments: float) -> Record:
+    made = Record(100.0, "chat", "POST", "/v1/chat/completions")
     for name, value in moments.items():
         setattr(made, name, value)
     return made

@@ -31,7 +31,7 @@ def give_the_other_slot_back(world: World, stage: Stage) -> None:
 @pytest.mark.parametrize("stage", [stage for stage in EVERY_STAGE if stage is not stages.after_done], ids=name)
 def test_a_caller_who_leaves_ends_the_upstream_in_the_same_call(stage: Stage) -> None:
     world, call = begun(stage)
-    status = call.exchange.answer.status
+    status = call.exchange.record.status
     call.leave()
     give_the_other_slot_back(world, stage)
 

@@ -242,7 +242,7 @@ class AnyOrder(RuleBasedStateMachine):
     @invariant()
     def nobody_is_timed_for_a_stall_that_is_none(self) -> None:
         for call in self.world.calls:
-            at = call.exchange.at
+            at = call.exchange.record
             if call.state in (State.SENT, State.HEAD, State.STREAMING) and not call.caller.left:
                 assert bool(at.caller_stalled) is not call.caller.writable
             # A backend that has answered need not take the rest of the request.

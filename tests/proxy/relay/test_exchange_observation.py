@@ -45,7 +45,7 @@ def test_an_answer_that_is_no_stream_has_no_gaps_and_tells_its_usage(world: Worl
     call.connection.receive(COMPLETION[20:], ended=True)
     seen = call.ended("completed", 200)
     assert (seen.first_chunk_seconds, seen.max_gap_seconds, seen.events, seen.stream) == (None, None, 0, False)
-    assert (seen.input_tokens, seen.output_tokens, seen.model) == (1, 1, "m")
+    assert (seen.shown.usage.input, seen.shown.usage.output, seen.model) == (1, 1, "m")
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_an_answer_that_is_no_stream_has_no_gaps_and_tells_its_usage(world: Worl
 def test_usage_is_read_of_json_alone(world: World, fields: list[tuple[bytes, bytes]]) -> None:
     call = world.call()
     call.connection.answer(200, COMPLETION, fields)
-    assert call.ended("completed", 200).input_tokens is None
+    assert call.ended("completed", 200).shown.usage.input is None
 
 
 def test_the_usage_of_a_very_large_answer_is_not_read(world: World) -> None:
@@ -62,13 +62,13 @@ def test_the_usage_of_a_very_large_answer_is_not_read(world: World) -> None:
     call = world.call()
     call.connection.answer(200, body)
     seen = call.ended("completed", 200)
-    assert (seen.input_tokens, seen.response_bytes) == (None, len(body))
+    assert (seen.shown.usage.input, seen.response_bytes) == (None, len(body))
 
 
 def test_an_answer_that_is_no_json_after_all_tells_no_usage(world: World) -> None:
     call = world.call()
     call.connection.answer(200, b"<html>")
-    assert call.ended("completed", 200).input_tokens is None
+    assert call.ended("completed", 200).shown.usage.input is None
 
 
 def test_an_exchange_that_never_reached_the_backend_says_so(world: World) -> None:

@@ -86,7 +86,7 @@ def test_responses_end_with_an_event_of_their_own(world: World) -> None:
     world.advance(1.0)
     whole(call, opening + closing)
     seen = call.ended("completed", 200)
-    assert (seen.input_tokens, seen.output_tokens) == (1, 2)
+    assert (seen.shown.usage.input, seen.shown.usage.output) == (1, 2)
 
 
 def test_responses_without_their_end_are_incomplete(world: World) -> None:
@@ -156,7 +156,7 @@ def test_usage_is_asked_for_and_taken_out_again() -> None:
     call.connection.stream(delta("one"), delta(finish="stop"), USAGE, DONE, ended=True)
     whole(call, delta("one") + delta(finish="stop") + DONE)
     seen = call.ended("completed", 200)
-    assert (seen.input_tokens, seen.output_tokens, seen.events) == (3, 4, 2)
+    assert (seen.shown.usage.input, seen.shown.usage.output, seen.events) == (3, 4, 2)
 
 
 @pytest.mark.parametrize(

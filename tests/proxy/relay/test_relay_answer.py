@@ -21,6 +21,7 @@ from mimic_proxy.http.headers import (
 )
 from mimic_proxy.relay.answer import Answer
 from mimic_proxy.relay.ports import Request
+from mimic_proxy.telemetry.record import Record
 
 ORIGIN = b"https://page.example"
 
@@ -41,7 +42,7 @@ def begun(
         started=0.0,
         cors_origin=origin,
     )
-    return Answer(caller, request, b"req_new"), caller
+    return Answer(caller, request, Record(0.0, "chat", "POST", "/v1/x"), b"req_new"), caller
 
 
 def backend(status: int = 200, *pairs: tuple[bytes, bytes]) -> ResponseFields:
@@ -105,7 +106,7 @@ def test_a_head_goes_out_with_the_first_bytes_of_its_body() -> None:
     answer.open(backend(200, LENGTH_5), keep_alive=True)
     assert (caller.written, answer.committed) == (b"", True)
     answer.write(b"hello", last=True)
-    assert (read(caller).body, answer.size) == (b"hello", 5)
+    assert (read(caller).body, answer._record.response_bytes) == (b"hello", 5)
 
 
 @pytest.mark.parametrize("size", [LARGE_BYTES - 1, LARGE_BYTES, LARGE_BYTES + 1])
@@ -154,7 +155,7 @@ def test_an_error_is_one_whole_answer() -> None:
     assert (got.status, got.error()["message"]) == (503, "Mimic is busy. Ünïcode too.")
     assert got.value(b"content-length") == b"%d" % len(got.body)
     assert (got.value(b"x-request-id"), got.value(b"retry-after-ms")) == (b"mine-1", b"200")
-    assert (answer.status, answer.stream) == (503, False)
+    assert (answer._record.status, answer.stream) == (503, False)
 
 
 def test_frames_and_pings_are_events_of_their_own() -> None:
@@ -164,7 +165,7 @@ def test_frames_and_pings_are_events_of_their_own() -> None:
     answer.ping()
     answer.write(b"", last=True)
     assert read(caller).body == b'data: {"error": 1}\n\n: ping\n\n'
-    assert answer.size == len(read(caller).body)
+    assert answer._record.response_bytes == len(read(caller).body)
 
 
 def test_a_page_that_may_read_is_named() -> None:
@@ -190,4 +191,4 @@ def test_whatever_is_written_is_read(pieces: list[bytes], framing: str, http11: 
         answer.write(piece)
     answer.write(b"", last=True)
     got = read(caller, closed=not http11)
-    assert (got.body, got.complete, answer.size) == (body, True, len(body))
+    assert (got.body, got.complete, answer._record.response_bytes) == (body, True, len(body))

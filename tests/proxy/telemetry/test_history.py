@@ -58,7 +58,7 @@ def test_what_is_kept_is_what_was_seen(history: History):
         )
     )
     kept = history.exchanges[0]
-    assert (kept.ended, kept.duration_seconds, kept.first_chunk_seconds) == (100, 0.25, 0.1)
+    assert (kept.ended, kept.duration_seconds, kept.first_chunk_seconds) == (100, 0.25, pytest.approx(0.1))
     assert (kept.input_tokens, kept.output_tokens, kept.retried, kept.stream) == (5, 7, "connect", True)
     assert kept.trace_id == trace.trace_id
 

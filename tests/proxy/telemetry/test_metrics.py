@@ -176,7 +176,7 @@ def test_every_outcome_is_there_before_its_first_exchange(metrics: Metrics):
 
 def test_durations_fall_into_buckets_with_inclusive_upper_bounds(metrics: Metrics):
     for seconds in (0.01, 0.011, 700.0):
-        metrics.exchange(exchange(operation="chat", outcome="completed", duration_seconds=seconds))
+        metrics.exchange(exchange(operation="chat", outcome="completed", started=0.0, duration_seconds=seconds))
     labels = {"operation": "chat", "outcome": "completed"}
     name = "mimic_request_duration_seconds"
     assert value(metrics, f"{name}_bucket", le="0.01", **labels) == 1
@@ -291,7 +291,7 @@ def test_an_assumed_lifetime_is_an_expiry_too():
 
 
 def test_a_sampled_exchange_is_the_example_of_its_buckets(metrics: Metrics):
-    metrics.exchange(exchange(trace=TRACE, duration_seconds=0.25, stream=True, first_chunk_seconds=0.05))
+    metrics.exchange(exchange(trace=TRACE, started=0.0, duration_seconds=0.25, stream=True, first_chunk_seconds=0.05))
     metrics.exchange(exchange(duration_seconds=0.25))
     text = generate_openmetrics(metrics.registry).decode()
     shown = [line.partition(" # ") for line in text.splitlines() if " # {" in line]

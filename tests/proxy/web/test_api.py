@@ -11,12 +11,13 @@ from fakes.caller import Response, request
 from fakes.transport import Line, turn
 from fakes.world import World
 from mimic_proxy.errors import ModelNotFound, UpstreamUnreachable
-from mimic_proxy.http.headers import RequestFields, ResponseFields
+from mimic_proxy.http.headers import RequestFields
 from mimic_proxy.relay.origins import OriginPolicy
-from mimic_proxy.telemetry.observation import Outcome, TokenWait, Trace
+from mimic_proxy.telemetry.observation import Outcome, Trace
 from mimic_proxy.telemetry.port import WebSpans
+from mimic_proxy.telemetry.record import Record
 from mimic_proxy.web.api import create_api
-from mimic_proxy.web.models import BackendCall, ModelsAnswer
+from mimic_proxy.web.models import ModelsAnswer
 
 MODEL = b'{"id":"small"}'
 
@@ -31,13 +32,13 @@ class FakeModels:
         self.error: Exception | None = None
         self.gate = asyncio.Event()
         self.gate.set()
-        self.calls: list[BackendCall] = []
-        self.note: Callable[[BackendCall], None] = lambda asked: None
+        self.calls: list[Record] = []
+        self.note: Callable[[Record], None] = lambda asked: None
 
-    async def list(self, fields: RequestFields, query: bytes, asked: BackendCall) -> ModelsAnswer:
+    async def list(self, fields: RequestFields, query: bytes, asked: Record) -> ModelsAnswer:
         return await self.one(b"", fields, query, asked)
 
-    async def one(self, raw_id: bytes, fields: RequestFields, query: bytes, asked: BackendCall) -> ModelsAnswer:
+    async def one(self, raw_id: bytes, fields: RequestFields, query: bytes, asked: Record) -> ModelsAnswer:
         self.asked.append((raw_id, query))
         self.fields.append(fields)
         self.calls.append(asked)
@@ -362,15 +363,13 @@ async def test_a_caller_who_left_is_told_to_the_span_once() -> None:
 
 
 async def test_the_call_to_the_backend_is_in_the_observation(api: Api) -> None:
-    def noted(asked: BackendCall) -> None:
-        asked.tries.begun(100.0)
-        asked.tries.answered(ResponseFields(401), 100.2)
-        asked.tries.repeated("unauthorized", 100.3)
-        asked.tries.begun(100.4)
-        upstream = ResponseFields(503)
-        upstream.request_id = b"up-1"
-        asked.tries.answered(upstream, 100.9)
-        asked.token_waits = (TokenWait(99.0, 0.5, None),)
+    def noted(record: Record) -> None:
+        record.token_waited(99.0, 99.5, None)
+        record.attempt_sent(100.0)
+        record.head_came(100.2, 401, None)
+        record.repeat("unauthorized", "unauthorized")
+        record.attempt_sent(100.4)
+        record.head_came(100.9, 503, b"up-1")
 
     api.models.note = noted
     await api.ask(b"GET", b"/v1/models")

@@ -21,10 +21,11 @@ from mimic_proxy.errors import (
     UpstreamTimeout,
 )
 from mimic_proxy.http.headers import RequestFields, read_request
-from mimic_proxy.relay.authorised import Authorised, BackendCall
+from mimic_proxy.relay.authorised import Authorised
 from mimic_proxy.relay.pool import Pool
 from mimic_proxy.relay.ports import Backend as Target
 from mimic_proxy.telemetry.observation import Trace
+from mimic_proxy.telemetry.record import Record
 from mimic_proxy.web.models import MOST_WORKED, Models, ModelsAnswer
 
 LIST = b'{ "object":"list", "data":[ {"id":"small","object":"model","vendor":{"n":1.50}}, {"id":"org/large", "x":2} ] }'
@@ -53,13 +54,11 @@ class Desk:
     def asked(self) -> list[bytes]:
         return [request.target for request in self.backend.requests]
 
-    async def one(self, raw_id: bytes, query: bytes = b"", asked: BackendCall | None = None) -> ModelsAnswer:
-        return await self.models.one(raw_id, self.caller(), query, asked)
+    async def one(self, raw_id: bytes, query: bytes = b"", record: Record | None = None) -> ModelsAnswer:
+        return await self.models.one(raw_id, self.caller(), query, record)
 
-    async def list(
-        self, query: bytes = b"", *pairs: tuple[bytes, bytes], asked: BackendCall | None = None
-    ) -> ModelsAnswer:
-        return await self.models.list(self.caller(*pairs), query, asked)
+    async def list(self, query: bytes = b"", *pairs: tuple[bytes, bytes], record: Record | None = None) -> ModelsAnswer:
+        return await self.models.list(self.caller(*pairs), query, record)
 
 
 @pytest.fixture
@@ -415,56 +414,62 @@ async def test_who_is_cancelled_waits_for_no_token(desk: Desk) -> None:
 # ---- what is noted of the call to the backend
 
 TRACE = Trace("a" * 32, "b" * 16, "c" * 16, "d" * 16, True)
+
+
+def asking(*, traced: bool = False) -> Record:
+    record = Record(0.0, "models", "GET", "/v1/models")
+    record.trace, record.traced = TRACE, traced
+    return record
+
+
 CALLERS = b"00-" + b"a" * 32 + b"-" + b"d" * 16 + b"-01"
 
 
 async def test_the_call_to_the_backend_is_noted(desk: Desk) -> None:
-    asked = BackendCall(TRACE)
-    await desk.list(asked=asked)
-    tries = asked.tries
-    assert (tries.count, tries.earlier, tries.error_type, asked.token_waits) == (1, (), None, ())
-    assert tries.upstream is not None
-    assert tries.upstream.status == 200
-    assert tries.sent is not None
-    assert tries.head_seconds is not None
-    assert 0.0 <= tries.head_seconds < 5.0
+    record = asking()
+    await desk.list(record=record)
+    assert (record.attempts, record.earlier, record.error_type, record.token_waits) == (1, (), None, ())
+    assert record.upstream_status == 200
+    assert record.sent
+    assert record.upstream_head_seconds is not None
+    assert 0.0 <= record.upstream_head_seconds < 5.0
 
 
 async def test_a_kept_list_is_no_call(desk: Desk) -> None:
     await desk.list()
-    asked = BackendCall(TRACE)
-    await desk.list(asked=asked)
-    assert (asked.tries.count, asked.tries.sent) == (0, None)
+    record = asking()
+    await desk.list(record=record)
+    assert (record.attempts, record.sent) == (0, 0.0)
 
 
 async def test_who_joins_the_call_of_another_makes_none(desk: Desk) -> None:
     gate = asyncio.Event()
     desk.backend.script = held(gate, reply(answer(200, LIST)))
-    first, second = BackendCall(TRACE), BackendCall(TRACE)
-    tasks = [asyncio.ensure_future(desk.list(asked=asked)) for asked in (first, second)]
+    first, second = asking(), asking()
+    tasks = [asyncio.ensure_future(desk.list(record=record)) for record in (first, second)]
     await desk.backend.request()
     gate.set()
     await asyncio.gather(*tasks)
-    assert (first.tries.count, second.tries.count) == (1, 0)
+    assert (first.attempts, second.attempts) == (1, 0)
 
 
 async def test_a_refused_token_is_noted_as_a_try_that_was_repeated(desk: Desk) -> None:
     desk.backend.script = in_turn(reply(REFUSAL), reply(answer(200, LIST)))
-    asked = BackendCall(TRACE)
-    await desk.list(asked=asked)
-    (lost,) = asked.tries.earlier
+    record = asking()
+    await desk.list(record=record)
+    (lost,) = record.earlier
     assert (lost.retry, lost.error_type, lost.status) == ("unauthorized", "unauthorized", 401)
-    assert (asked.tries.count, asked.tries.error_type) == (2, None)
+    assert (record.attempts, record.error_type) == (2, None)
 
 
 async def test_a_dead_connection_is_noted_as_a_try_that_was_repeated(desk: Desk) -> None:
     await desk.one(b"small")
     desk.backend.script = in_turn(cut(), reply(answer(200, b"{}")))
-    asked = BackendCall(TRACE)
-    await desk.one(b"small", asked=asked)
-    (lost,) = asked.tries.earlier
+    record = asking()
+    await desk.one(b"small", record=record)
+    (lost,) = record.earlier
     assert (lost.retry, lost.error_type, lost.status, lost.head_seconds) == ("connect", "reset", None, None)
-    assert asked.tries.count == 2
+    assert record.attempts == 2
 
 
 @pytest.mark.parametrize(
@@ -479,31 +484,30 @@ async def test_a_dead_connection_is_noted_as_a_try_that_was_repeated(desk: Desk)
 )
 async def test_what_was_wrong_is_noted(desk: Desk, script: Script, error_type: str | None, status: int | None) -> None:
     desk.backend.script = script
-    asked = BackendCall(TRACE)
-    await asyncio.gather(desk.list(asked=asked), return_exceptions=True)
-    upstream = asked.tries.upstream
-    assert (asked.tries.error_type, None if upstream is None else upstream.status) == (error_type, status)
+    record = asking()
+    await asyncio.gather(desk.list(record=record), return_exceptions=True)
+    assert (record.error_type, record.upstream_status) == (error_type, status)
 
 
 async def test_a_timer_that_ran_out_is_noted(backend: Backend, pools: Pools) -> None:
     backend.script = hang()
-    asked = BackendCall(TRACE)
+    record = asking()
     with pytest.raises(UpstreamTimeout):
         # Long enough to connect on a busy machine: it is the answer that is to be late.
-        await Desk(backend, pools(backend.url), timeout=0.3).list(asked=asked)
-    assert (asked.tries.count, asked.tries.error_type, asked.tries.head_seconds) == (1, "read_timeout", None)
+        await Desk(backend, pools(backend.url), timeout=0.3).list(record=record)
+    assert (record.attempts, record.error_type, record.upstream_head_seconds) == (1, "read_timeout", None)
 
 
 async def test_a_wait_for_the_token_is_noted(desk: Desk) -> None:
     desk.world.tokens.held = None
-    asked = BackendCall(TRACE)
-    task = asyncio.ensure_future(desk.list(asked=asked))
+    record = asking()
+    task = asyncio.ensure_future(desk.list(record=record))
     while not desk.world.tokens.waiting:
         await asyncio.sleep(0)
     desk.world.clock.now += 2.0
     desk.world.tokens.deliver()
     await task
-    (wait,) = asked.token_waits
+    (wait,) = record.token_waits
     assert (wait.seconds, wait.refresh) == (2.0, None)
 
 
@@ -511,8 +515,8 @@ async def test_a_wait_for_the_token_is_noted(desk: Desk) -> None:
     ("traced", "expected"), [(False, CALLERS), (True, b"00-" + b"a" * 32 + b"-" + b"c" * 16 + b"-01")]
 )
 async def test_the_backend_hears_of_our_span_or_of_the_caller_s(desk: Desk, traced: bool, expected: bytes) -> None:
-    asked = BackendCall(TRACE, traced=traced)
-    await desk.list(b"", (b"traceparent", CALLERS), asked=asked)
+    record = asking(traced=traced)
+    await desk.list(b"", (b"traceparent", CALLERS), record=record)
     assert (await desk.backend.request()).value(b"traceparent") == expected
 
 

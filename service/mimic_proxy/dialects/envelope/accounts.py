@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from mimic_proxy.dialects.base import Usage
+from mimic_proxy.telemetry.observation import Usage
 
 _PROMPT = ("prompt_tokens", "input_tokens", "promptTokens", "inputTokens", "prompt_token_count", "promptTokenCount")
 _COMPLETION = (

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from mimic_proxy.dialects.base import NO_USAGE, Shown, Stamp, Translated
+from mimic_proxy.dialects.base import Stamp, Translated
 from mimic_proxy.dialects.envelope.accounts import finish_reason, usage_object, usage_shown
 from mimic_proxy.dialects.envelope.chunks import Chunks, completion
 from mimic_proxy.dialects.envelope.errors import Trouble, bad_response, reported
@@ -12,6 +12,7 @@ from mimic_proxy.dialects.envelope.text import plain_text, read_json
 from mimic_proxy.dialects.envelope.tools import Call, call_objects, calls_of
 from mimic_proxy.dialects.openai_shapes import text as name_of
 from mimic_proxy.pointer import MISSING
+from mimic_proxy.telemetry.observation import NO_USAGE, Shown
 
 
 def chat_answer(shape: Shape, document: Any, status: int, stamp: Stamp, model: str, *, legacy: bool) -> Translated:

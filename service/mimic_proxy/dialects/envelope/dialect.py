@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from mimic_proxy.dialects.base import Shown, Stamp, Translated
+from mimic_proxy.dialects.base import Stamp, Translated
 from mimic_proxy.dialects.envelope.embeddings import EnvelopeEmbedding
 from mimic_proxy.dialects.envelope.models import model_list
 from mimic_proxy.dialects.envelope.paths import Shape
@@ -10,6 +10,7 @@ from mimic_proxy.dialects.envelope.translation import EnvelopeChat
 from mimic_proxy.dialects.openai import OpenAI, OpenAIStream
 from mimic_proxy.http.body import BodyFields
 from mimic_proxy.settings.fields import Settings
+from mimic_proxy.telemetry.observation import Shown
 
 
 class Envelope:

@@ -14,7 +14,7 @@ from typing import Any, overload
 
 import msgspec
 
-from mimic_proxy.dialects.base import NO_USAGE, Shown, Translated, Usage
+from mimic_proxy.dialects.base import Translated
 from mimic_proxy.dialects.envelope.accounts import usage_object
 from mimic_proxy.dialects.envelope.errors import Trouble, bad_response, not_json, reported
 from mimic_proxy.dialects.envelope.paths import MODEL, USAGE, Shape, first, keys_of
@@ -24,6 +24,7 @@ from mimic_proxy.dialects.openai_shapes import text as name_of
 from mimic_proxy.errors import InvalidRequest, UnsupportedInput
 from mimic_proxy.http.body import BodyFields
 from mimic_proxy.pointer import MISSING, written
+from mimic_proxy.telemetry.observation import NO_USAGE, Shown, Usage
 
 MOST_INPUTS = 2048
 """OpenAI's own limit."""

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mimic_proxy.http.target import Base
-from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.observation import Outcome, TokenWait, Trace
+from mimic_proxy.telemetry.record import Record
 from mimic_proxy.telemetry.tracing.span import CLIENT, INTERNAL, SERVER, Event, Span, Value, short
 
 FAILED: frozenset[Outcome] = frozenset(
@@ -59,7 +59,7 @@ class Naming:
 
 
 def exchange_spans(
-    seen: ExchangeObservation, trace: Trace, base: Base, at: Clock, naming: Naming, new_id: Callable[[], str]
+    seen: Record, trace: Trace, base: Base, at: Clock, naming: Naming, new_id: Callable[[], str]
 ) -> list[Span]:
     """All spans of a sampled exchange that was relayed. base: where it went. new_id: 16 random hexadecimal digits."""
     failed = (seen.error_code or seen.outcome) if seen.outcome in FAILED else None
@@ -76,26 +76,26 @@ def exchange_spans(
 
 
 def backend_spans(
-    seen: ExchangeObservation, trace: Trace, base: Base, at: Clock, naming: Naming, new_id: Callable[[], str]
+    seen: Record, trace: Trace, base: Base, at: Clock, naming: Naming, new_id: Callable[[], str]
 ) -> list[Span]:
     """The spans of an operation whose SERVER span was made elsewhere: the call to the backend, if there was one."""
     return exchange_spans(seen, trace, base, at, naming, new_id)[1:]
 
 
-def _first_try(seen: ExchangeObservation) -> float | None:
+def _first_try(seen: Record) -> float | None:
     """Moment of the first try at the backend; None where none was made."""
     if not seen.attempts:
         return None
     if seen.earlier:
         return seen.earlier[0].started
-    if seen.sent is not None:
+    if seen.sent:
         return seen.sent
     # No connection came about. What came before that is known.
     waits = seen.token_waits
     return waits[-1].started + waits[-1].seconds if waits else seen.started + seen.queue_seconds
 
 
-def _server(seen: ExchangeObservation, trace: Trace, at: Clock, naming: Naming, failed: str | None) -> Span:
+def _server(seen: Record, trace: Trace, at: Clock, naming: Naming, failed: str | None) -> Span:
     method = seen.method if seen.method in METHODS else "HTTP"
     attributes: dict[str, Value] = {
         "http.request.method": seen.method if seen.method in METHODS else "_OTHER",
@@ -129,7 +129,7 @@ def _server(seen: ExchangeObservation, trace: Trace, at: Clock, naming: Naming, 
 
 
 def _client(
-    seen: ExchangeObservation, trace: Trace, base: Base, at: Clock, naming: Naming, failed: str | None, began: float
+    seen: Record, trace: Trace, base: Base, at: Clock, naming: Naming, failed: str | None, began: float
 ) -> Span:
     model_operation = OPERATIONS.get(seen.route) if naming.genai else None
     if seen.operation == "models":
@@ -173,22 +173,20 @@ def _client(
     )
 
 
-def _add_genai(
-    attributes: dict[str, Value], seen: ExchangeObservation, provider: str, operation: str, api_type: str | None
-) -> None:
+def _add_genai(attributes: dict[str, Value], seen: Record, provider: str, operation: str, api_type: str | None) -> None:
     """The conventions for generative AI: gen-ai-spans.md, openai.md. Nothing of what was said, only how."""
     attributes["gen_ai.operation.name"] = operation
     attributes["gen_ai.provider.name"] = provider
     attributes["openai.api.type"] = api_type
     attributes["gen_ai.request.model"] = short(seen.model)
-    attributes["gen_ai.response.id"] = short(seen.response_id)
-    attributes["gen_ai.response.model"] = short(seen.response_model)
-    attributes["gen_ai.response.finish_reasons"] = seen.finish_reasons or None
-    attributes["gen_ai.usage.input_tokens"] = seen.input_tokens
-    attributes["gen_ai.usage.output_tokens"] = seen.output_tokens
-    attributes["gen_ai.usage.cache_read.input_tokens"] = seen.cached_tokens
-    attributes["gen_ai.usage.reasoning.output_tokens"] = seen.reasoning_tokens
-    attributes["openai.response.system_fingerprint"] = short(seen.system_fingerprint)
+    attributes["gen_ai.response.id"] = short(seen.shown.id)
+    attributes["gen_ai.response.model"] = short(seen.shown.model)
+    attributes["gen_ai.response.finish_reasons"] = seen.shown.finish_reasons or None
+    attributes["gen_ai.usage.input_tokens"] = seen.shown.usage.input
+    attributes["gen_ai.usage.output_tokens"] = seen.shown.usage.output
+    attributes["gen_ai.usage.cache_read.input_tokens"] = seen.shown.usage.cached
+    attributes["gen_ai.usage.reasoning.output_tokens"] = seen.shown.usage.reasoning
+    attributes["openai.response.system_fingerprint"] = short(seen.shown.system_fingerprint)
     if seen.stream:
         attributes["gen_ai.request.stream"] = True
         attributes["gen_ai.response.time_to_first_chunk"] = seen.first_chunk_seconds
@@ -209,7 +207,7 @@ def _add_genai(
     attributes["openai.request.service_tier"] = asked.service_tier
 
 
-def _events(seen: ExchangeObservation, at: Clock, began: float) -> tuple[Event, ...]:
+def _events(seen: Record, at: Clock, began: float) -> tuple[Event, ...]:
     """In the order in which they happened."""
     if not (seen.earlier or seen.first_chunk_seconds is not None or seen.error_frame):
         return ()
@@ -231,14 +229,14 @@ def _events(seen: ExchangeObservation, at: Clock, began: float) -> tuple[Event, 
     return tuple(sorted(events, key=lambda event: event.at))
 
 
-def _tries(seen: ExchangeObservation, trace: Trace, base: Base, at: Clock, new_id: Callable[[], str]) -> list[Span]:
+def _tries(seen: Record, trace: Trace, base: Base, at: Clock, new_id: Callable[[], str]) -> list[Span]:
     """Each ends with the head of its answer, or with what was wrong instead."""
     tries = [
         (lost.started, lost.started + (lost.seconds if lost.head_seconds is None else lost.head_seconds), lost)
         for lost in seen.earlier
     ]
     found = [(began, ended, lost.status, lost.error_type) for began, ended, lost in tries]
-    if seen.sent is not None:
+    if seen.sent:
         head = seen.upstream_head_seconds
         ended = seen.ended if head is None else seen.sent + head
         found.append((seen.sent, ended, seen.upstream_status, seen.error_type))

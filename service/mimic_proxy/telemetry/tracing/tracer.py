@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mimic_proxy.http.target import Base
-from mimic_proxy.telemetry.exchange_observation import ExchangeObservation
 from mimic_proxy.telemetry.observation import RefreshObservation, SpanLink, Trace
 from mimic_proxy.telemetry.port import NoSpans, WebSpans
 from mimic_proxy.telemetry.readings import SpanCounts
+from mimic_proxy.telemetry.record import Record
 from mimic_proxy.telemetry.tracing.environment import DEFAULTS, importable
 from mimic_proxy.telemetry.tracing.exchange import Naming, backend_spans, exchange_spans
 from mimic_proxy.telemetry.tracing.pipeline import Counts
@@ -92,7 +92,7 @@ class Tracing:
             trace_id, digits[32:], self._sampler.decide(trace_id, None if trigger is None else trigger.sampled)
         )
 
-    def exchange(self, seen: ExchangeObservation) -> None:
+    def exchange(self, seen: Record) -> None:
         """A finished exchange: its spans, if it is sampled."""
         trace = seen.trace
         if trace is None or not trace.sampled:

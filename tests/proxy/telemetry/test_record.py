@@ -6,8 +6,8 @@ import pytest
 
 from mimic_proxy import errors
 from mimic_proxy.errors import MimicError
-from mimic_proxy.relay.outcome import outcome_of_error, outcome_of_status
 from mimic_proxy.telemetry.observation import Outcome
+from mimic_proxy.telemetry.record import outcome_of_error, outcome_of_status
 
 
 def every_kind(kind: type[MimicError] = MimicError) -> set[type[MimicError]]:
