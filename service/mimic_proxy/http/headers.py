@@ -33,9 +33,27 @@ HOP_BY_HOP = (
 CREDENTIALS = (b"authorization", b"api-key", b"x-api-key", b"cookie", b"proxy-authorization")
 CLIENT_KEYS = (b"authorization", b"api-key", b"x-api-key")
 """Where SDKs put their API key."""
-NEVER_NAMED = frozenset((b"content-type", b"content-length", b"host", b"transfer-encoding", b"keep-alive"))
+NEVER_NAMED = frozenset(
+    (
+        b"content-type",
+        b"content-encoding",
+        b"content-length",
+        b"host",
+        b"transfer-encoding",
+        b"keep-alive",
+        # What decides who is let in, and whether a body is asked for.
+        b"origin",
+        b"authorization",
+        b"api-key",
+        b"x-api-key",
+        b"expect",
+    )
+)
+"""What a Connection field cannot take away: what frames, describes or addresses a message, and what Mimic judges by."""
 ABOUT_THE_BODY = (b"content-", b"etag:", b"last-modified:", b"accept-ranges:", b"digest:", b"repr-digest:")
 MAX_NAMES = 1024
+LONGEST_NAME = 64
+"""Bytes of a name that is remembered; with MAX_NAMES it bounds what callers can make the table hold."""
 
 Reader = Callable[[Any, bytes, bytes], None]
 """Takes what it reads of one field into RequestFields or ResponseFields."""
@@ -55,7 +73,7 @@ class Names(dict[bytes, "Reader | None"]):
         reader = self._readers.get(lower)
         if reader is None and lower.startswith(self._dropped):
             reader = _drop
-        if len(self) < MAX_NAMES:
+        if len(self) < MAX_NAMES and len(name) <= LONGEST_NAME:
             self[name] = reader
         return reader
 
@@ -240,7 +258,7 @@ def read_request(headers: list[tuple[bytes, bytes]], names: Names) -> RequestFie
 
 
 def _without_named(headers: list[tuple[bytes, bytes]], connection: bytes) -> list[tuple[bytes, bytes]]:
-    """What Connection names is for this hop only (RFC 9110, 7.6.1); what frames or addresses a message never is."""
+    """What Connection names is for this hop only (RFC 9110, 7.6.1), but for NEVER_NAMED."""
     named = {token.strip() for token in connection.split(b",")} - NEVER_NAMED | {b"connection"}
     return [pair for pair in headers if pair[0].lower() not in named]
 

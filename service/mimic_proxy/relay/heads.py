@@ -16,6 +16,8 @@ from mimic_proxy.relay.routes import Route
 
 MOST_HEADS = 512
 LONGEST_HEAD = 8192
+MOST_BYTES = 1048576
+"""Of all heads together: 512 of the longest would be four times as many."""
 END = b"\r\n\r\n"
 MOST_DIGITS = 9
 LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,%d})\r\n" % MOST_DIGITS)
@@ -39,6 +41,7 @@ class Heads:
     def __init__(self) -> None:
         self._known: dict[bytes, Known] = {}
         self._last: Known | None = None
+        self._bytes = 0
 
     def find(self, data: bytes) -> tuple[Known, int, bytes] | None:
         """What one read brought, if it is one whole request with a known head: that, its length, its body."""
@@ -67,15 +70,18 @@ class Heads:
         if found is None:
             return
         first, end, start = found
-        if len(self._known) >= MOST_HEADS:
-            self._known.clear()
         before, behind = data[:first], data[end:start]
+        self._bytes += len(before) + len(behind)
+        if len(self._known) >= MOST_HEADS or self._bytes > MOST_BYTES:
+            self.forget()
+            self._bytes = len(before) + len(behind)
         self._known[before + behind] = Known(request, route, before, behind)
 
     def forget(self) -> None:
         """What the checks said may not hold any more."""
         self._known.clear()
         self._last = None
+        self._bytes = 0
 
 
 def _whole(known: Known, length: int, data: bytes, start: int) -> tuple[Known, int, bytes] | None:

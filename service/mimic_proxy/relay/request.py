@@ -12,6 +12,8 @@ from mimic_proxy.relay.routes import Route, match
 MAX_HEAD_BYTES = 65536
 ABSOLUTE = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
 
+UPGRADE_OFFER = (b"upgrade", b"http2-settings")
+
 CALLER_LEFT = "mimic.left"
 """Key of the ASGI scope for a function that tells whether the caller has gone."""
 
@@ -109,9 +111,13 @@ def without_upgrade(method: bytes, url: bytes, version: str, headers: Headers) -
     lines = [b"%b %b HTTP/%b\r\n" % (method, url, version.encode("ascii"))]
     for name, value in headers:
         lower = name.lower()
-        if lower == b"connection" and b"close" in value.lower():
-            lines.append(b"connection: close\r\n")
-        elif lower not in (b"upgrade", b"http2-settings", b"connection"):
+        if lower == b"connection":
+            # What else it names still is for this hop only.
+            named = [token.strip() for token in value.lower().split(b",")]
+            still = b", ".join(token for token in named if token and token not in UPGRADE_OFFER)
+            if still:
+                lines.append(b"connection: %b\r\n" % still)
+        elif lower not in UPGRADE_OFFER:
             lines.append(b"%b: %b\r\n" % (name, value))
     lines.append(b"\r\n")
     return b"".join(lines)

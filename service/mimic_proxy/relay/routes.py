@@ -2,14 +2,15 @@
 
 1. Only what stands in the tables is relayed; organisation, projects and realtime do not.
 2. Paths are compared as the bytes they came as and forwarded so: `/v1/files/a%2Fb` keeps its `%2F`.
-3. A path with an empty segment or one that could be read as `.` or `..` is refused, not normalised: Mimic and the
-   backend must not disagree about which route it is.
+3. A path is refused, not normalised, if it has an empty segment, one that could be read as `.` or `..`, a backslash or
+   a control character, however often they are encoded: Mimic and the backend must not disagree about which route it is.
 4. HEAD is not relayed: an HTTP/1.1 parser has to be told that its answer has no body (RFC 9112, 6.3).
 """
 
 import re
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import unquote_to_bytes
 
 from mimic_proxy.errors import MethodNotAllowed, MimicError, UnknownRoute
 
@@ -18,9 +19,9 @@ StreamEnd = Literal["done", "responses"]
 
 _PREFIX = b"/v1"
 _LONGEST_ECHO = 200
-_SEPARATOR = re.compile(rb"[/\\]|%2f|%5c", re.IGNORECASE)
-_REFUSED = re.compile(rb"[\x00-\x20\x7f?#]|//")
-_DOT = re.compile(rb"%2e", re.IGNORECASE)
+_REFUSED = re.compile(rb"[\x00-\x20\x7f?#]")
+_AMBIGUOUS = re.compile(rb"[\x00-\x1f\x7f\\]|//|/$")
+_MOST_DECODINGS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +134,32 @@ def match(method: bytes, raw_path: bytes, *, translated: bool = False) -> Route 
 
 
 def _ambiguous(raw_path: bytes) -> bool:
-    """A server behind might resolve it to another path than the one that is matched here (RFC 3986, 5.2.4)."""
+    """A server behind might resolve it to another path than the one that is matched here (RFC 3986, 5.2.4).
+
+    Servers differ in how often they decode a path, and in what they take for a separator or leave off a segment's end.
+    """
     if _REFUSED.search(raw_path):
         return True
-    # `..;x` is a parent segment with a parameter to some servers.
-    parts = (_DOT.sub(b".", part).partition(b";")[0] for part in _SEPARATOR.split(raw_path))
-    return any(part in (b".", b"..") for part in parts)
+    path = unquote_to_bytes(raw_path)
+    for _ in range(_MOST_DECODINGS):
+        before, path = path, unquote_to_bytes(path)
+        if path == before:
+            break
+    else:
+        return True
+    if _AMBIGUOUS.search(path) or not _is_utf8(path):
+        return True
+    # `..;x` is a parent segment with a parameter to some servers, and `.. ` is one to others.
+    return any(part.partition(b";")[0].strip() in (b".", b"..") for part in path.split(b"/"))
+
+
+def _is_utf8(text: bytes) -> bool:
+    """Overlong forms of a dot or a slash are not, and some decoders take them all the same (RFC 3629, 10)."""
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _unknown(method: bytes, raw_path: bytes, hint: str = "") -> UnknownRoute:

@@ -146,6 +146,14 @@ def test_connection_cannot_name_what_frames_or_addresses_a_message(named: bytes)
     assert chunked.chunked
 
 
+@pytest.mark.parametrize("connection", [b"origin", b"close, Origin", b"authorization, expect"])
+def test_connection_cannot_hide_what_is_judged(connection: bytes) -> None:
+    names = request_names(b"authorization", client_keys=True)
+    judged = [(b"Origin", b"https://page.example"), (b"Authorization", b"Bearer key"), (b"Expect", b"100-continue")]
+    fields = read_request([(b"host", b"localhost"), (b"Connection", connection), *judged], names)
+    assert (fields.origin, fields.credential, fields.expect_continue) == (b"https://page.example", b"Bearer key", True)
+
+
 @pytest.mark.parametrize("second", [(b"host", b"localhost"), (b"HOST", b"other")])
 def test_two_host_fields_are_refused(second: tuple[bytes, bytes]) -> None:
     with pytest.raises(InvalidRequest, match="more than one Host"):
@@ -247,6 +255,16 @@ def test_spellings_are_remembered_up_to_a_number_and_still_judged_beyond_it() ->
     assert len(names) == MAX_NAMES
     fields = read_request([(b"aUtHoRiZaTiOn", b"s3cr3t"), (b"pRoXy-x", b"s3cr3t"), (b"X-Fine", b"v")], names)
     assert b"".join(fields.passing) == b"X-Fine: v\r\n"
+
+
+def test_long_spellings_are_judged_and_not_remembered() -> None:
+    """A thousand names of 60 KiB would stay for the life of the process."""
+    names = request_names(b"authorization")
+    long = b"proxy-" + b"x" * 60_000
+    for number in range(100):
+        fields = read_request([(b"%b%d" % (long, number), b"v"), (b"y" * 64 + b"%d" % number, b"v")], names)
+        assert b"proxy-" not in b"".join(fields.passing)
+    assert sum(map(len, names)) < 1000
 
 
 _NAME = st.from_regex(rb"[A-Za-z0-9-]{1,12}", fullmatch=True)

@@ -189,6 +189,14 @@ def test_the_memory_is_bounded() -> None:
     assert heads.find(head(b"x-request-id: 0", b"content-length: 2") + b"{}") is None
 
 
+def test_the_memory_is_bounded_in_bytes() -> None:
+    heads = Heads()
+    for number in range(200):
+        remember(heads, head(b"x-long: %03d%b" % (number, b"x" * 8000), b"content-length: 2") + b"{}")
+    assert sum(map(len, heads._known)) < 1_048_576
+    assert heads.find(head(b"x-long: 199" + b"x" * 8000, b"content-length: 2") + b"{}") is not None
+
+
 # ---- the parser as the oracle
 
 _LINES = st.lists(

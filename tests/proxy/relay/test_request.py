@@ -147,7 +147,21 @@ def test_a_head_without_its_offer_is_one_that_the_parser_takes(method: bytes, pa
     assert not {b"upgrade", b"http2-settings"} & names
     assert [pair for pair in seen.headers if pair[0] == b"X-Mine"] == [pair for pair in pairs if pair[0] == b"X-Mine"]
     closes = any(b"close" in value for name, value in pairs)
-    assert ((b"connection", b"close") in seen.headers) is closes
+    assert any(b"close" in value for name, value in seen.headers if name == b"connection") is closes
+
+
+@pytest.mark.parametrize(
+    ("pairs", "connection"),
+    [
+        ([(b"Connection", b"Upgrade, X-Mine, close"), (b"Upgrade", b"h2c")], [b"x-mine, close"]),
+        ([(b"Connection", b"upgrade"), (b"Upgrade", b"h2c"), (b"Connection", b"x-mine")], [b"x-mine"]),
+        ([(b"Connection", b"HTTP2-Settings, Upgrade"), (b"HTTP2-Settings", b"AAMA"), (b"Upgrade", b"h2c")], []),
+    ],
+)
+def test_what_connection_names_beside_the_offer_stays_for_this_hop(pairs: Pairs, connection: list[bytes]) -> None:
+    lines = without_upgrade(b"POST", b"/", "1.1", [HOST, *pairs, (b"X-Mine", b"v")]).split(b"\r\n")
+    assert [line[12:] for line in lines if line.lower().startswith(b"connection: ")] == connection
+    assert not [line for line in lines if line.lower().startswith((b"upgrade", b"http2"))]
 
 
 def test_a_preflight_is_answered_with_what_was_asked_for() -> None:

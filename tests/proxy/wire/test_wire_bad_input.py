@@ -162,6 +162,12 @@ UNKNOWN = [
     (b"GET", b"/v1/files/%2e%2e/organization/users"),
     (b"GET", b"/v1/files/%2E./x"),
     (b"POST", b"/v1/images/../chat/completions"),
+    (b"GET", b"/v1/files/x%2f%2fy"),
+    (b"GET", b"/v1/files/x\\..\\y"),
+    (b"GET", b"/v1/files/x%5cy"),
+    (b"GET", b"/v1/files/..%00/organization"),
+    (b"GET", b"/v1/files/..%20/organization"),
+    (b"GET", b"/v1/files/%252e%252e/organization"),
 ]
 
 

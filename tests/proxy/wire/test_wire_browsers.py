@@ -50,6 +50,14 @@ async def test_loopback_names_are_served(mimic: Mimic, backend: Backend, host: b
     assert not [name for name, _ in got.headers if name.startswith(b"access-control-")]
 
 
+@pytest.mark.parametrize("connection", [b"origin", b"close, Origin", b"upgrade, origin"])
+async def test_connection_cannot_take_the_origin_away(mimic: Mimic, backend: Backend, connection: bytes) -> None:
+    fields = [(b"origin", b"https://page.example"), (b"connection", connection), (b"upgrade", b"h2c")]
+    got = await ask(mimic.port, asked(b"POST", b"/v1/chat/completions", fields))
+    assert (got.status, got.error()["code"]) == (403, "forbidden_origin")
+    assert backend.requests == []
+
+
 @pytest.mark.parametrize("host", FOREIGN)
 async def test_foreign_hosts_are_refused(mimic: Mimic, backend: Backend, host: bytes) -> None:
     got = await ask(mimic.port, asked(b"POST", b"/v1/chat/completions", [(b"host", host)]))

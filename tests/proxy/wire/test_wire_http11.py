@@ -274,6 +274,14 @@ async def test_an_offer_to_upgrade_is_ignored(mimic: Mimic, backend: Backend, bo
     assert b"upgrade" not in (seen.value(b"connection") or b"").lower()
 
 
+async def test_what_connection_names_beside_an_offer_to_upgrade_stays_here(mimic: Mimic, backend: Backend) -> None:
+    backend.script = ok()
+    offer = [(b"connection", b"Upgrade, X-Hop"), (b"upgrade", b"h2c"), (b"x-hop", b"secret"), (b"x-other", b"1")]
+    assert (await ask(mimic.port, chat(fields=offer))).status == 200
+    seen = await backend.request()
+    assert (seen.value(b"x-hop"), seen.value(b"x-other")) == (None, b"1")
+
+
 async def test_an_offer_to_upgrade_with_a_chunked_body_in_pieces_is_ignored(mimic: Mimic, backend: Backend) -> None:
     backend.script = echo
     offer = [(b"connection", b"Upgrade"), (b"upgrade", b"h2c"), (b"transfer-encoding", b"chunked")]
