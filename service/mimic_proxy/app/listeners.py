@@ -40,6 +40,7 @@ class Listeners:
         build = own_build()
         passing = propagation(os.environ)
         self.log = log
+        self.log.hosts = _hosts(settings)
         self.history = History()
         self.metrics = Metrics(build=build, read=read, models=models, wall=time.time, genai=genai)
         self.tracing = create_tracing(
@@ -84,6 +85,7 @@ class Listeners:
         level = logging.getLevelNamesMapping()[settings.log_level]
         logging.getLogger().setLevel(level)
         self.log.level = level
+        self.log.hosts = _hosts(settings)
         self._servers.update(_servers(settings))
         if self.tracing is not None:
             self.tracing.places = places_of(settings.chat_api_url, settings.embedding_api_url, settings.token_url)
@@ -131,6 +133,14 @@ def _traced(telemetry: Telemetry, tracing: Tracing) -> Telemetry:
 
 def _servers(settings: Settings) -> dict[Operation, Address]:
     return {"chat": _address(settings.chat_api_url), "embeddings": _address(settings.embedding_api_url)}
+
+
+def _hosts(settings: Settings) -> dict[Operation, str]:
+    chat, models = settings.chat_api_url, settings.models_url
+    places: dict[Operation, str] = {"chat": chat, "embeddings": settings.embedding_api_url, "passthrough": chat}
+    if models is not None:
+        places["models"] = models
+    return {operation: ":".join(_address(url)) for operation, url in places.items()}
 
 
 def _address(url: str) -> Address:

@@ -23,7 +23,7 @@ from mimic_proxy.relay.upstream import Connection
 from mimic_proxy.settings.fields import SECRETS, Settings, load
 from mimic_proxy.settings.grants import NEEDED, WITHOUT_SERVICE
 from mimic_proxy.settings.values import masked_url
-from mimic_proxy.telemetry.logs import LineWriter, configure
+from mimic_proxy.telemetry.logs import LineWriter, configure, written_to
 from mimic_proxy.telemetry.port import Telemetry
 from mimic_proxy.tokens import explanation
 from mimic_proxy.tokens.token import AccessToken
@@ -96,7 +96,7 @@ def resolved_urls(settings: Settings) -> dict[str, str]:
 def run(environ: Mapping[str, str]) -> bool:
     """The command; CHECK_CHAT is its option `--chat`."""
     settings = load(environ, DOTENV)
-    configure(LineWriter(sys.stderr.buffer), level="ERROR", style="console")
+    configure(LineWriter(written_to(sys.stderr)), level="ERROR", style="console")
 
     async def checking() -> bool:
         mimic = Mimic(settings, Telemetry())

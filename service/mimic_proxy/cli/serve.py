@@ -1,9 +1,11 @@
 """`mimic-proxy serve`: one Mimic with its log, its metrics and its admin port, from start to stop."""
 
 import asyncio
+import dataclasses
 import functools
 import logging
 import sys
+import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
@@ -18,7 +20,7 @@ from mimic_proxy.cli.command import DOTENV, in_a_loop
 from mimic_proxy.settings.fields import Settings, SettingsError, load, redacted
 from mimic_proxy.settings.sources import config_file
 from mimic_proxy.telemetry.history import History
-from mimic_proxy.telemetry.logs import ExchangeLog, LineWriter, configure
+from mimic_proxy.telemetry.logs import ExchangeLog, LineWriter, configure, written_to
 from mimic_proxy.telemetry.readings import Readings
 from mimic_proxy.web.admin import AdminState, create_admin
 from mimic_proxy.web.status import Watched, encoded
@@ -44,7 +46,7 @@ def serve(settings: Settings, reread: Callable[[], Settings] | None = None, conf
 
 def logged(settings: Settings, work: Callable[[LineWriter], Coroutine[None, None, None]]) -> bool:
     """Runs `work` with the log set up before and written out after; False if it ended unexpectedly."""
-    output = LineWriter(sys.stderr.buffer)
+    output = LineWriter(written_to(sys.stderr))
     configure(output, level=settings.log_level, style=settings.log_format)
     for warning in settings.warnings:
         logger.warning(warning)
@@ -58,7 +60,7 @@ def logged(settings: Settings, work: Callable[[LineWriter], Coroutine[None, None
         logger.exception("Mimic ends: this should not have happened")
         return False
     finally:
-        output.flush()
+        output.drain()
     return True
 
 
@@ -75,16 +77,18 @@ async def serving(
         output,
         level=logging.getLevelNamesMapping()[settings.log_level],
         style=settings.log_format,
+        clock=time.monotonic,
         wall=time.time,
         later=asyncio.get_running_loop().call_later,
     )
 
     def read() -> Readings:
-        return mimic.readings()
+        return dataclasses.replace(mimic.readings(), lines_lost=output.lost)
 
     listeners = Listeners(settings, log, read)
     try:
         mimic = Mimic(settings, listeners.telemetry, reread, config)
+        output.settle = _in_this_thread(mimic.batch.flush)
         watched = watch(mimic, listeners.history)
         mimic.changed = lambda: listeners.follow(mimic.settings)
         status = functools.partial(encoded, watched)
@@ -102,6 +106,12 @@ async def serving(
         await run_servers(mimic, admin, own_version(), ready)
     finally:
         listeners.close()
+
+
+def _in_this_thread(work: Callable[[], None]) -> Callable[[], None]:
+    """`work`, for those who call it from the thread that calls this; others do nothing."""
+    here = threading.get_ident()
+    return lambda: work() if threading.get_ident() == here else None
 
 
 def watch(mimic: Mimic, history: History) -> Watched:

@@ -228,6 +228,7 @@ PROCESS = (
     Metric("mimic_draining", "gauge", "1 while Mimic is stopping."),
     Metric("mimic_spans_exported_total", "counter", "Spans handed to the collector.", ("result",)),
     Metric("mimic_spans_dropped_total", "counter", "Spans that never reached an exporter."),
+    Metric("mimic_log_lines_dropped_total", "counter", "Log lines that were not written because nobody read the log."),
     Metric("mimic_build_info", "gauge", "What runs here.", ("version", "revision", "python")),
 )
 GENAI_LABELS = (

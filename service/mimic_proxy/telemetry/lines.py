@@ -37,6 +37,7 @@ class _ExchangeLine(msgspec.Struct, omit_defaults=True, gc=False):
     request_bytes: int
     response_bytes: int
     attempts: int
+    upstream_host: str | None = None
     trace_id: str | None = None
     span_id: str | None = None
     model: str | None = None
@@ -68,14 +69,28 @@ _json = msgspec.json.Encoder(enc_hook=str)
 _OBEYED = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
-def exchange_json(now: float, seen: Record) -> bytes:
-    """The JSON line of an exchange that ended at `now`, Unix time in seconds."""
+def summary(seen: Record) -> str:
+    """What happened, and of a call that went wrong why."""
+    text = f"{seen.operation} {seen.outcome}"
+    if seen.outcome == "completed":
+        return text
+    if seen.message is not None:
+        return f"{text}: {_shortened(seen.message)}"
+    if seen.error_frame:
+        return f"{text}: The backend reported an error inside its stream."
+    if seen.upstream_status is not None and seen.upstream_status >= 400:
+        return f"{text}: The backend answered with status {seen.upstream_status}."
+    return text
+
+
+def exchange_json(ended: float, seen: Record, host: str | None = None) -> bytes:
+    """The JSON line of an exchange. ended: Unix time in seconds. host: where such calls go."""
     trace = seen.trace
     line = _ExchangeLine(
-        _timestamp(now),
+        _timestamp(ended),
         "WARNING" if seen.outcome in FAULTS else "INFO",
         "mimic.exchange",
-        "exchange",
+        summary(seen),
         seen.request_id,
         seen.operation,
         seen.method,
@@ -86,6 +101,7 @@ def exchange_json(now: float, seen: Record) -> bytes:
         seen.request_bytes,
         seen.response_bytes,
         seen.attempts,
+        host,
         None if trace is None else trace.trace_id,
         None if trace is None else trace.span_id,
         None if seen.model is None else _shortened(seen.model),
@@ -126,11 +142,12 @@ def visible(encoded: bytes) -> bytes:
     return _OBEYED.sub(lambda found: f"\\u{ord(found[0]):04x}", encoded.decode("utf-8")).encode("utf-8")
 
 
-def exchange_console(now: float, seen: Record) -> bytes:
+def exchange_console(ended: float, seen: Record, host: str | None = None) -> bytes:
     """The same for a terminal: what is usual is left out."""
     parts = [f"{seen.method} {_shortened(seen.path)} {seen.status} {seen.outcome} {seen.duration_seconds:.3f}s"]
     shown = {
         "error": seen.error_code,
+        "host": host if seen.outcome in FAULTS else None,
         "why": seen.error_type,
         "timer": seen.timer,
         "model": None if seen.model is None else _shortened(seen.model),
@@ -144,7 +161,9 @@ def exchange_console(now: float, seen: Record) -> bytes:
         "trace": seen.trace.trace_id if seen.trace is not None and seen.outcome in FAULTS else None,
     }
     parts += [f"{name}={value}" for name, value in shown.items() if value is not None]
-    return _console_line(now, "WARNING" if seen.outcome in FAULTS else "INFO", " ".join(parts))
+    if seen.outcome in FAULTS and seen.message is not None:
+        parts.append(f"({_shortened(seen.message)})")
+    return _console_line(ended, "WARNING" if seen.outcome in FAULTS else "INFO", " ".join(parts))
 
 
 def record_json(record: logging.LogRecord) -> bytes:

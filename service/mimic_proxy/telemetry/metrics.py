@@ -118,6 +118,7 @@ class Metrics:
         counters["mimic_spans_exported_total"].child("success").value = spans.exported
         counters["mimic_spans_exported_total"].child("failure").value = spans.failed
         counters["mimic_spans_dropped_total"].child().value = spans.dropped
+        counters["mimic_log_lines_dropped_total"].child().value = now.lines_lost
 
 
 class _Rendered(Collector):

@@ -67,3 +67,5 @@ class Readings:
     reloaded_at: float = 0.0
     reload_succeeded: bool = True
     spans: SpanCounts = SpanCounts()
+    lines_lost: int = 0
+    """Log lines that were dropped so far."""

@@ -234,6 +234,7 @@ def test_gauges_are_those_of_the_moment():
         reloaded_at=1500.0,
         reload_succeeded=False,
         spans=SpanCounts(5, 2, 1),
+        lines_lost=9,
     )
     shown = {
         (sample.name, *sample.labels.values()): sample.value
@@ -265,6 +266,7 @@ def test_gauges_are_those_of_the_moment():
         ("mimic_spans_exported_total", "success"): 5,
         ("mimic_spans_exported_total", "failure"): 2,
         ("mimic_spans_dropped_total",): 1,
+        ("mimic_log_lines_dropped_total",): 9,
         ("mimic_build_info", "0.1.0", "abc", "3.11.7"): 1,
     }.items() <= shown.items()
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 
 from mimic_proxy.http.target import Base, parse_base
 from mimic_proxy.settings.values import masked_url
+from mimic_proxy.telemetry.logs import written_to
 from mimic_proxy.telemetry.propagation import Propagation
 from mimic_proxy.telemetry.tracing.console import console_line
 from mimic_proxy.telemetry.tracing.exchange import Naming
@@ -22,11 +23,6 @@ from mimic_proxy.telemetry.tracing.tracer import Export, Places, Tracing
 SCOPE = "mimic_proxy"
 
 logger = logging.getLogger("mimic.tracing")
-
-
-def _stdout(lines: bytes) -> None:
-    sys.stdout.buffer.write(lines)
-    sys.stdout.buffer.flush()
 
 
 def places_of(chat_url: str, embeddings_url: str, token_url: str | None) -> Places:
@@ -44,12 +40,13 @@ def create_tracing(
     naming: Naming,
     propagation: Propagation,
     proxy_for: Callable[[Base], str | None] = lambda base: None,
-    console: Callable[[bytes], object] = _stdout,
+    console: Callable[[bytes], object] | None = None,
 ) -> Tracing | None:
     """The traces that the OTEL_* variables ask for; None where they ask for none. Problems are logged, never raised.
 
     environ: the process's own; the instrumentation of FastAPI finds its defaults there. proxy_for: the outbound proxy
-    on the way to a collector. console: takes lines for OTEL_TRACES_EXPORTER=console.
+    on the way to a collector. console: takes lines for OTEL_TRACES_EXPORTER=console, instead of
+    the standard output.
     """
     settings, problems = read_tracing(environ, version)
     _tell(problems)
@@ -57,7 +54,7 @@ def create_tracing(
         return None
     places = places_of(chat_url, embeddings_url, token_url)
     if settings.otlp is None:
-        export = _console(settings, console)
+        export = _console(settings, console or written_to(sys.stdout))
     else:
         export = _otlp(settings, settings.otlp, version, proxy_for)
     return Tracing(settings, places, naming, export=export, environ=environ, extract=propagation.trace_context)
