@@ -56,6 +56,8 @@ def api_server(mimic: Mimic, version: str) -> Server:
         lifespan="off",
         log_config=None,
         access_log=False,
+        # Or FORWARDED_ALLOW_IPS in the environment would let a caller choose the address that it seems to come from.
+        proxy_headers=False,
         server_header=False,
     )
     if settings.tls_cert is not None:
@@ -78,6 +80,7 @@ def web_server(app: FastAPI, protocol: type[asyncio.Protocol] | Literal["auto"] 
             lifespan="off",
             log_config=None,
             access_log=False,
+            proxy_headers=False,
             server_header=False,
         )
     )

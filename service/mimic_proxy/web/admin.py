@@ -7,7 +7,6 @@ paths take any Host, since whoever asks through the API server or a Service writ
 everybody who reaches the address may read them anyway.
 """
 
-import gzip
 import ipaddress
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from dataclasses import dataclass
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder, gzip_accepted
+from prometheus_client.exposition import gzip_accepted
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -24,6 +23,7 @@ from mimic_proxy.relay.origins import OriginPolicy, judge
 from mimic_proxy.settings.fields import Settings
 from mimic_proxy.web.errors import error_response, mimic_error
 from mimic_proxy.web.page import status_page
+from mimic_proxy.web.scrape import Scrapes
 
 PROBES = ("/livez", "/readyz", "/metrics")
 STOP_MARGIN_SECONDS = 5.0
@@ -68,6 +68,7 @@ def create_admin(state: AdminState, settings: Settings) -> FastAPI:
     app.add_middleware(BrowserRule, policy=OriginPolicy(settings.allowed_hosts, settings.allowed_origins))
     stop_within = _stop_within(settings)
     shown = status_page()
+    scrapes = Scrapes(state.registry, state.settle)
 
     async def livez(request: Request) -> Response:
         return JSONResponse({"live": True})
@@ -79,13 +80,10 @@ def create_admin(state: AdminState, settings: Settings) -> FastAPI:
         return JSONResponse({"ready": ready, "conditions": told}, status_code=200 if ready else 503)
 
     async def metrics(request: Request) -> Response:
-        state.settle()
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
-        body, headers = encode(state.registry), {"content-type": content_type, "vary": "accept, accept-encoding"}
-        if gzip_accepted(request.headers.get("accept-encoding", "")):
-            body = gzip.compress(body, compresslevel=1)
-            headers["content-encoding"] = "gzip"
-        return Response(body, headers=headers)
+        compressed = gzip_accepted(request.headers.get("accept-encoding", ""))
+        body, content_type = await scrapes.page(request.headers.get("accept", ""), compressed=compressed)
+        headers = {"content-type": content_type, "vary": "accept, accept-encoding"}
+        return Response(body, headers={**headers, "content-encoding": "gzip"} if compressed else headers)
 
     async def page(request: Request) -> Response:
         _from_this_machine(request)

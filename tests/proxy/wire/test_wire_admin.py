@@ -1,6 +1,8 @@
 """The admin port: probes, metrics, and a configuration that tells no secret."""
 
+import asyncio
 import json
+import time
 
 import pytest
 
@@ -62,3 +64,44 @@ async def test_idle_connections_to_the_admin_port_keep_nobody_from_the_api(backe
 async def test_the_process_may_hold_as_many_descriptors_as_the_system_lets_it(mimic: Mimic) -> None:
     soft, hard = mimic.descriptor_limits
     assert soft == hard
+
+
+async def test_hundreds_of_connections_to_the_admin_port_keep_no_probe_from_its_answer(mimic: Mimic) -> None:
+    """A kubelet that gets none has the pod killed. The connections come again whenever one of them is closed."""
+    over, opened = asyncio.Event(), 0
+
+    async def hold() -> None:
+        nonlocal opened
+        while not over.is_set():
+            caller = await Caller.connect(mimic.admin_port)
+            opened += 1
+            await caller.send_if_open(b"GET /livez HTTP/1.1\r\nhost: lo")
+            try:
+                await caller.ended()
+            finally:
+                caller.close()
+
+    held = [asyncio.create_task(hold()) for _ in range(500)]
+    waits = []
+    try:
+        # That long the test itself is busy.
+        await eventually(lambda: opened >= 500, 10, "all connections")
+        for _ in range(20):
+            began = time.monotonic()
+            assert (await mimic.admin("/livez")).status == 200
+            waits.append(time.monotonic() - began)
+            await asyncio.sleep(0.1)
+    finally:
+        over.set()
+        for task in held:
+            task.cancel()
+        await asyncio.gather(*held, return_exceptions=True)
+    assert max(waits) < 0.25
+
+
+async def test_a_caller_cannot_choose_the_address_that_it_comes_from(start: Start) -> None:
+    """Whoever is taken for this machine may stop Mimic; uvicorn's reading of X-Forwarded-For is off."""
+    async with start(FORWARDED_ALLOW_IPS="*") as mimic:
+        spoofed = [(b"x-forwarded-for", b"203.0.113.9"), (b"connection", b"close")]
+        got = await ask(mimic.admin_port, request(b"GET", b"/config", fields=spoofed), b"GET")
+        assert got.status == 200

@@ -35,7 +35,7 @@ async def test_a_log_that_nobody_reads_costs_its_lines_and_nothing_else(
         "DRAIN_TIMEOUT": "1",
     }
     line = [sys.executable, "-m", "mimic_proxy", "serve"]
-    process = subprocess.Popen(line, cwd=tmp_path, env=environ, stderr=subprocess.PIPE)
+    process = unread(line, tmp_path, environ)
     try:
         async with asyncio.timeout(30):
             while await _status(admin) != 200:
@@ -49,6 +49,11 @@ async def test_a_log_that_nobody_reads_costs_its_lines_and_nothing_else(
     finally:
         process.kill()
         process.communicate()
+
+
+def unread(line: list[str], folder: Path, environ: dict[str, str]) -> "subprocess.Popen[bytes]":
+    """A process that writes into a pipe."""
+    return subprocess.Popen(line, cwd=folder, env=environ, stderr=subprocess.PIPE)
 
 
 async def _status(admin: int) -> int | None:
