@@ -145,12 +145,13 @@ def _platform() -> Row:
                 unit="s",
             ),
             Panel(
-                title="Traces",
-                description="Spans handed to the collector, refused by it, and dropped since the queue was full. Calls "
-                "never wait for them.",
+                title="Traces and log lines",
+                description="Spans handed to the collector, refused by it, and dropped since the queue was full; log "
+                "lines that were dropped because nobody read the log. Calls never wait for either.",
                 queries=(
                     Query(exported, "{{result}}"),
                     Query(total(rate("mimic_spans_dropped_total")), "dropped"),
+                    Query(total(rate("mimic_log_lines_dropped_total")), "log lines dropped"),
                 ),
                 unit="ops",
             ),
