@@ -19,6 +19,11 @@ resource's fields are in [mimicbackend.md](mimicbackend.md).
 """
 LABELS = (
     (naming.LABEL_INJECT, "pods", '`"true"`: this pod wants the proxy'),
+    (
+        naming.LABEL_INJECTED,
+        "pods, by the webhook",
+        "`sidecar`, or `pointed` at a shared proxy; the reconciler watches pods by it",
+    ),
     (naming.LABEL_INJECTION, "namespaces", "`enabled`: all pods get the proxy where it can be had; nothing is denied"),
     (naming.LABEL_MANAGED, "pod templates", "the operator set labels and annotations there, and takes them off again"),
     (naming.LABEL_COMPONENT, "Mimic's own pods and objects", "`proxy`, `webhook` or `reconciler`"),

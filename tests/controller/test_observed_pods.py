@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
-from mimic_operator.reconcile.observe import Looking
-from mimic_operator.reconcile.status import Injected
+from mimic_operator.reconcile.plan import injected
+from mimic_operator.reconcile.state import Memory, State
+from mimic_operator.reconcile.status import NOT_ASKED, Injected
 from mimic_operator.reconcile.store import Store, keep_pod
 from mimic_operator.reconcile.watches import NOT_ENDED, POD_LABELS
+from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.runtime.informer import Change, Metadata
 from mimic_operator.runtime.queue import Key
 
@@ -33,8 +35,18 @@ class World:
         self.store.pod_seen(Change(namespace, name, found=found, before=None))
 
     def injected(self, key: Key, target: str = "mimic-new") -> Injected:
-        nothing: Any = None
-        return Looking(nothing, self.store, lambda: 0.0, lambda: 0.0).injected(key, target)
+        state = State(
+            key=key,
+            now=0.0,
+            wall=0.0,
+            memory=Memory(),
+            defaults=ProxyDefaults(image="mimic:1"),
+            on_upgrade=False,
+            entry=self.store.entries[key],
+            secret=NOT_ASKED,
+            pods=tuple(self.store.pods_of(key)),
+        )
+        return injected(state, target)
 
 
 ASKS = {"mimic.dev/inject": "true"}

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from mimic_operator.reconcile.apply import Slots
+from mimic_operator.reconcile.reconciler import Slots
 from mimic_operator.runtime.faults import Fault, fault_of
 from mimic_operator.runtime.queue import Backoff, Key, Outcome, WorkQueue
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mimic_operator.reconcile.rollout import Before, Plan, Situation, Trail, fields_for, plan, written
+from mimic_operator.reconcile.rollout import Before, Rollout, Situation, Trail, decide, fields_for, written
 from mimic_operator.reconcile.workload import Counts, Fields, Ref, Workload
 
 OLD, NEW = "mimic-corp-old", "mimic-corp-new"
@@ -43,29 +43,29 @@ def moving(name: str, since: float = 100.0, **changed: object) -> tuple[Workload
     return found, {name: Trail(target=NEW, since=since, mark=found.mark)}
 
 
-def names(found: Plan) -> list[str]:
+def names(found: Rollout) -> list[str]:
     return [write.workload.ref.name for write in found.writes]
 
 
 def test_writes_one_workload_and_leaves_the_others_until_it_has_settled():
-    first = plan(situation(workload("b"), workload("a")))
+    first = decide(situation(workload("b"), workload("a")))
     assert (names(first), first.phase) == (["a"], "Progressing")
     going, trails = moving("a")
-    second = plan(situation(going, workload("b"), trails=trails))
+    second = decide(situation(going, workload("b"), trails=trails))
     assert (names(second), [each.ref.name for each in second.moving]) == ([], ["a"])
-    third = plan(situation(workload("a", NEW), workload("b"), trails=trails))
+    third = decide(situation(workload("a", NEW), workload("b"), trails=trails))
     assert (names(third), third.done, third.total) == (["b"], 1, 2)
 
 
 def test_a_workload_that_nobody_has_written_gets_label_mark_backend_and_revision():
-    (write,) = plan(situation(workload("a", None))).writes
+    (write,) = decide(situation(workload("a", None))).writes
     assert write.fields == Fields(inject="true", managed=True, backend="corp", revision=NEW)
 
 
 def test_has_not_settled_before_its_pods_carry_the_revision():
     settled, going = workload("a", NEW), {"a": Trail(target=NEW, since=99.0, mark=workload("a", NEW).mark)}
-    assert plan(situation(settled, carrying={"a": 1}, trails=going)).phase == "Progressing"
-    assert plan(situation(settled, carrying={"a": 2}, trails=going)).phase == "Complete"
+    assert decide(situation(settled, carrying={"a": 1}, trails=going)).phase == "Progressing"
+    assert decide(situation(settled, carrying={"a": 2}, trails=going)).phase == "Complete"
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_has_not_settled_before_its_pods_carry_the_revision():
 )
 def test_halts_with_the_name_and_touches_nothing_else(changed: dict[str, str], since: float, reason: str, said: str):
     going, trails = moving("a", since, **changed)
-    found = plan(situation(going, workload("b"), trails=trails))
+    found = decide(situation(going, workload("b"), trails=trails))
     assert (found.phase, names(found), found.ended) == ("Halted", [], False)
     assert [(stuck.reason, stuck.sentence) for stuck in found.stuck] == [(reason, said)]
 
@@ -85,100 +85,100 @@ def test_halts_with_the_name_and_touches_nothing_else(changed: dict[str, str], s
 def test_progress_starts_the_time_anew():
     going, trails = moving("a", 100.0 - 600)
     trails["a"] = replace(trails["a"], mark=(0,))
-    found = plan(situation(going, trails=trails))
+    found = decide(situation(going, trails=trails))
     assert (found.phase, found.trails["a"].since, found.again) == ("Progressing", 100.0, 600.0)
 
 
 def test_a_fix_goes_to_the_workload_that_halted_first():
     broken = workload("z", "mimic-corp-broken", counts=ROLLING)
     trail = Trail(target="mimic-corp-broken", since=0.0, mark=broken.mark)
-    assert names(plan(situation(workload("a"), broken, trails={"z": trail}))) == ["z"]
+    assert names(decide(situation(workload("a"), broken, trails={"z": trail}))) == ["z"]
     halted = Before(phase="Halted", target="mimic-corp-broken", current=("Deployment/z",))
-    assert names(plan(situation(workload("a"), broken, before=halted))) == ["z"]
+    assert names(decide(situation(workload("a"), broken, before=halted))) == ["z"]
 
 
 def test_a_restarted_operator_knows_that_a_rollout_was_halted():
     going, _ = moving("a")
     halted = Before(phase="Halted", target=NEW, current=("Deployment/a",))
-    assert plan(situation(going, workload("b"), before=halted)).phase == "Halted"
+    assert decide(situation(going, workload("b"), before=halted)).phase == "Halted"
 
 
 def test_a_restarted_operator_takes_a_rollout_that_had_ended_as_ended():
     crashing = workload("a", NEW, counts=replace(DONE, available=1))
     ended = Before(phase="Complete", target=NEW)
-    assert plan(situation(crashing, before=ended)).phase == "Complete"
+    assert decide(situation(crashing, before=ended)).phase == "Complete"
 
 
 def test_what_was_not_settled_before_comes_last():
     shaky = workload("a", counts=replace(DONE, available=1))
-    found = plan(situation(shaky, workload("b")))
+    found = decide(situation(shaky, workload("b")))
     assert (names(found), [each.ref.name for each in found.unsteady]) == (["b"], ["a"])
-    assert names(plan(situation(shaky, workload("b", NEW)))) == ["a"]
+    assert names(decide(situation(shaky, workload("b", NEW)))) == ["a"]
 
 
 @pytest.mark.parametrize("standing", ["Paused", "OnDelete", "Zero", "CronJob"])
 def test_where_a_template_restarts_nothing_it_is_written_at_once(standing: str):
     going, trails = moving("m", 100.0 - 600)
     idle = workload("idle", standing=standing)
-    assert names(plan(situation(going, idle, trails=trails))) == ["idle"]
-    found = plan(situation(workload("idle", NEW, standing=standing, counts=ROLLING)))
+    assert names(decide(situation(going, idle, trails=trails))) == ["idle"]
+    found = decide(situation(workload("idle", NEW, standing=standing, counts=ROLLING)))
     assert (found.phase, found.done) == ("Complete", 1)
 
 
 def test_the_room_of_all_backends_is_not_exceeded():
     owned = [workload(name) for name in "abcd"]
-    found = plan(situation(*owned, max_unavailable=3, free=2))
+    found = decide(situation(*owned, max_unavailable=3, free=2))
     assert (names(found), found.waits) == (["a", "b"], True)
-    assert not plan(situation(*owned, max_unavailable=2, free=2)).waits
+    assert not decide(situation(*owned, max_unavailable=2, free=2)).waits
 
 
 def test_manual_waits_until_its_user_restarts_the_workload():
-    before = plan(situation(workload("a", restarted_at="1970-01-01T00:16:39Z"), policy="Manual"))
+    before = decide(situation(workload("a", restarted_at="1970-01-01T00:16:39Z"), policy="Manual"))
     assert (before.phase, names(before), before.ended) == ("Manual", [], False)
-    assert names(plan(situation(workload("a", restarted_at="1970-01-01T00:16:40Z"), policy="Manual"))) == ["a"]
+    assert names(decide(situation(workload("a", restarted_at="1970-01-01T00:16:40Z"), policy="Manual"))) == ["a"]
 
 
 def test_a_suspended_backend_writes_nothing():
-    found = plan(situation(workload("a"), leaving=[workload("b")], suspended=True))
+    found = decide(situation(workload("a"), leaving=[workload("b")], suspended=True))
     assert (found.phase, found.writes) == ("Suspended", ())
 
 
 def test_a_label_that_says_no_is_left_alone():
     no = workload("a", None, fields=Fields(inject="false"))
-    found = plan(situation(no))
+    found = decide(situation(no))
     assert (found.opted_out, found.writes, found.phase) == ((no,), (), "Idle")
 
 
 def test_stops_after_the_third_loss_within_ten_minutes():
     bare = workload("a", None)
     lost = Trail(target=NEW, since=0.0, mark=(), losses=(40.0, 70.0))
-    found = plan(situation(bare, trails={"a": lost}))
+    found = decide(situation(bare, trails={"a": lost}))
     assert (found.contended, found.writes) == ((bare,), ())
     long_ago = replace(lost, losses=(100.0 - 700, 70.0))
-    assert names(plan(situation(bare, trails={"a": long_ago}))) == ["a"]
+    assert names(decide(situation(bare, trails={"a": long_ago}))) == ["a"]
 
 
 def test_what_cannot_be_written_is_told_and_holds_nobody_up():
     refused = {"a": "a policy says no", "c": "a policy says no"}
-    found = plan(situation(workload("a"), workload("b"), leaving=[workload("c")], refused=refused))
+    found = decide(situation(workload("a"), workload("b"), leaving=[workload("c")], refused=refused))
     assert (names(found), found.total) == (["b"], 1)
     assert [(each.workload.ref.name, each.sentence) for each in found.refused] == list(refused.items())
-    assert plan(situation(workload("a", NEW), refused=refused)).refused == ()
+    assert decide(situation(workload("a", NEW), refused=refused)).refused == ()
 
 
 def test_a_new_target_is_no_loss():
-    (write,) = plan(situation(workload("a"), trails={"a": Trail(target=OLD, since=0.0, mark=())})).writes
+    (write,) = decide(situation(workload("a"), trails={"a": Trail(target=OLD, since=0.0, mark=())})).writes
     assert written(write, 100.0, None, workload("a", NEW)).losses == ()
 
 
 def test_what_is_deselected_is_released_in_turn():
-    found = plan(situation(leaving=[workload("a"), workload("b")]))
+    found = decide(situation(leaving=[workload("a"), workload("b")]))
     assert [(write.workload.ref.name, write.fields) for write in found.writes] == [("a", None)]
     released = workload("a", None, counts=ROLLING)
     trails = {"a": Trail(target=None, since=100.0, mark=released.mark)}
-    assert names(plan(situation(leaving=[released, workload("b")], trails=trails))) == []
+    assert names(decide(situation(leaving=[released, workload("b")], trails=trails))) == []
     released = replace(released, counts=DONE)
-    assert names(plan(situation(leaving=[released, workload("b")], trails=trails))) == ["b"]
+    assert names(decide(situation(leaving=[released, workload("b")], trails=trails))) == ["b"]
 
 
 WORKLOADS = st.lists(
@@ -197,7 +197,7 @@ WORKLOADS = st.lists(
 
 @given(owned=WORKLOADS, free=st.integers(0, 3), most=st.integers(1, 3))
 def test_never_begins_more_restarts_than_there_is_room_for(owned: list[Workload], free: int, most: int):
-    found = plan(situation(*owned, free=free, max_unavailable=most))
+    found = decide(situation(*owned, free=free, max_unavailable=most))
     restarts = [write for write in found.writes if write.workload.standing in (None, "Partitioned")]
     assert len(restarts) <= free
     assert not restarts or len(restarts) + len(found.moving) <= most
@@ -211,10 +211,10 @@ def test_writes_nothing_that_stands_there_already_and_ends(owned: list[Workload]
     trails: dict[str, Trail] = {}
     for _ in range(len(owned) + 1):
         now = situation(*world.values(), trails=trails)
-        found = plan(now)
+        found = decide(now)
         trails = dict(found.trails)
         for write in found.writes:
             assert write.workload.fields != write.fields
             assert write.fields is not None
             world[write.workload.uid] = replace(write.workload, fields=write.fields, applied=True)
-    assert plan(situation(*world.values(), trails=trails)).ended
+    assert decide(situation(*world.values(), trails=trails)).ended

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mimic_operator.errors import Problem
-from mimic_operator.reconcile.rollout import Situation, plan
+from mimic_operator.reconcile.rollout import Situation, decide
 from mimic_operator.reconcile.status import Injected, Observed, due, status_of, verdicts_of
 from mimic_operator.reconcile.workload import Counts, Ref
 from mimic_operator.resource.backend import parse
@@ -18,7 +18,7 @@ def observed(spec: dict[str, Any] | None = None, **changed: Any) -> Observed:
     given = {"chat": {"url": "https://llm.example/v1"}, "auth": {"grant": "None"}, **(spec or {})}
     head = {"apiVersion": "mimic.dev/v1alpha1", "kind": "MimicBackend", "metadata": {"name": "corp", "generation": 3}}
     backend = parse({**head, "spec": given})
-    idle = plan(Situation(now=0.0, backend="corp", target="mimic-corp-1", revised=0.0))
+    idle = decide(Situation(now=0.0, backend="corp", target="mimic-corp-1", revised=0.0))
     found = Observed(
         generation=3, mode=backend.mode, backend=backend, target="mimic-corp-1", current="mimic-corp-1", plan=idle
     )

@@ -1,17 +1,20 @@
 """Which revision is wanted after an upgrade of the operator, whose proxies have another image from then on."""
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from fakes.bad_backends import good
-from mimic_operator.reconcile.plan import ANNOTATION_DEFAULTS, Target, as_kept, target_of
-from mimic_operator.reconcile.store import ChildSeen
+from mimic_operator.reconcile.plan import Target, target_of
+from mimic_operator.reconcile.state import Memory, State
+from mimic_operator.reconcile.status import NOT_ASKED
+from mimic_operator.reconcile.store import Entry
+from mimic_operator.reconcile.workload import Claim
 from mimic_operator.resource.backend import Backend, parse
 from mimic_operator.resource.container import ProxyDefaults
-from mimic_operator.resource.revision import Kept, revision_of
+from mimic_operator.resource.revision import StoredRevision, revision_of
+from mimic_operator.runtime.queue import Key
 
 OLD, NEW = ProxyDefaults(image="mimic:0.1.0"), ProxyDefaults(image="mimic:0.2.0")
 SELECTED = {"workloads": {"selector": {"matchLabels": {"team": "search"}}}}
@@ -23,18 +26,31 @@ def backend(**spec: Any) -> Backend:
     return parse(manifest, strict=True)
 
 
+def target(now: Backend, stored: StoredRevision | None, *, unchanged: bool, on_upgrade: bool = False) -> Target:
+    """What the operator of NEW makes of a revision that the operator of OLD has written into the status."""
+    name = stored.revision.name if stored is not None else "mimic-corp-older"
+    status = {"updateRevision": name, "observedGeneration": now.generation - (0 if unchanged else 1)}
+    entry = Entry("u", "1", now.generation, now.mode, status, now, (), Claim("corp", "", None))
+    state = State(
+        key=Key("team", "corp"),
+        now=0.0,
+        wall=0.0,
+        memory=Memory(),
+        defaults=NEW,
+        on_upgrade=on_upgrade,
+        entry=entry,
+        secret=NOT_ASKED,
+        newest=revision_of(now, NEW),
+        stored={name: stored},
+    )
+    return target_of(state, now)
+
+
 def image_after(before: Backend, now: Backend, *, on_upgrade: bool = False) -> str:
     """The image that new pods get, once the operator of OLD is one of NEW. before: as OLD saw the backend last."""
-    name = revision_of(before, OLD).name
-    annotations = {ANNOTATION_DEFAULTS: json.dumps(asdict(OLD))}
-    stored = {name: ChildSeen("1", "uid", "2026-01-01T00:00:00Z", None, annotations, True)}
-    status = {"updateRevision": name, "observedGeneration": now.generation if now == before else now.generation - 1}
-    target = target_of(now, NEW, status=status, stored=stored, on_upgrade=on_upgrade)
-    if target.made is None:
-        kept = Kept(revision_of(before, OLD), before.spec, OLD)
-        target = as_kept(target, kept, now, NEW, unchanged=now == before)
-    assert target.made is not None
-    image: str = target.made.container["image"]
+    stored = StoredRevision(revision_of(before, OLD), before.spec, OLD)
+    found = target(now, stored, unchanged=now == before, on_upgrade=on_upgrade)
+    image: str = found.revision.container["image"]
     return image
 
 
@@ -63,11 +79,10 @@ def image_of_another_container(now: Backend, made_of: Backend | None, *, unchang
     made_of: what its ControllerRevision holds of the spec; None as in format 1.
     """
     made = replace(revision_of(backend(injection=SELECTED), OLD), name="mimic-corp-older", hash="older")
-    kept = Kept(made, made_of.spec if made_of is not None else None, OLD)
-    target = as_kept(Target(made.name, None, OLD, "waits"), kept, now, NEW, unchanged=unchanged)
-    assert target.made is not None
-    assert target.kept is (target.name == made.name)
-    image: str = target.made.container["image"]
+    stored = StoredRevision(made, made_of.spec if made_of is not None else None, OLD)
+    found = target(now, stored, unchanged=unchanged)
+    assert bool(found.waiting) is (found.name == made.name)
+    image: str = found.revision.container["image"]
     return image
 
 
@@ -87,5 +102,5 @@ def test_without_the_spec_that_it_was_made_of_it_is_kept_until_the_next_change()
 
 
 def test_a_revision_that_cannot_be_read_is_not_kept():
-    target = as_kept(Target("mimic-corp-older", None, OLD), None, backend(), NEW, unchanged=True)
-    assert (target.name, target.kept) == (revision_of(backend(), NEW).name, False)
+    found = target(backend(injection=SELECTED), None, unchanged=True)
+    assert (found.name, found.waiting) == (revision_of(backend(), NEW).name, "")

@@ -1,69 +1,257 @@
-"""Which revision a backend's workloads are to carry, which ones are still needed, and their configuration. Pure."""
+"""Plans one pass: from what was observed of a backend, all that is to be applied, deleted and reported. Pure."""
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from mimic_operator.reconcile.manifests import Manifest, config_map, controller_revision
-from mimic_operator.reconcile.store import ChildSeen, PodSeen
-from mimic_operator.reconcile.workload import Workload
+from mimic_operator.reconcile.manifests import Manifest, config_map, controller_revision, desired
+from mimic_operator.reconcile.rollout import Before, Rollout, Situation, decide
+from mimic_operator.reconcile.state import Name, State
+from mimic_operator.reconcile.status import Injected, current_names
+from mimic_operator.reconcile.store import ChildSeen, Entry
+from mimic_operator.reconcile.workload import Ref, Workload, of_quota, owner_of, seconds_of
 from mimic_operator.resource.backend import Backend
 from mimic_operator.resource.container import ProxyDefaults
-from mimic_operator.resource.naming import ANNOTATION_DEFAULTS
-from mimic_operator.resource.revision import Kept, Revision, config_for, first_config, needs_restart, revision_of
+from mimic_operator.resource.naming import ANNOTATION_DEFAULTS, child_name
+from mimic_operator.resource.revision import Revision, config_for, first_config, needs_restart
+from mimic_operator.runtime.queue import Key
+
+NO_TARGET = "no backend"
+"""Stands for the target where workloads are only released."""
+UNUSED_SECONDS = 60.0
+"""A revision that no one asks for is kept this long: a pod that was just admitted may not have been observed yet."""
+OF_REVISIONS = ("ControllerRevision", "ConfigMap")
+RELEASE_SECONDS = 2.0
+"""Workloads that were released are no backend's any more, so no event of theirs leads here."""
+NEXT_WRITE_SECONDS = 0.5
+"""There was room for more after the writes of this pass."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What workloads are to carry. made: None where it has to be read from the ControllerRevision (`as_kept`)."""
+    """What workloads are to carry."""
 
-    name: str
-    made: Revision | None
+    revision: Revision
     defaults: ProxyDefaults
     waiting: str = ""
-    """The revision of the upgraded operator, which waits for the next change (decided case 6)."""
-    kept: bool = False
-    """Whether `made` is what a ControllerRevision holds, without configuration."""
+    """The revision of the upgraded operator, which waits for the next change of the spec."""
+
+    @property
+    def name(self) -> str:
+        return self.revision.name
 
 
-def target_of(
-    backend: Backend,
-    defaults: ProxyDefaults,
-    *,
-    status: Mapping[str, Any],
-    stored: Mapping[str, ChildSeen],
-    on_upgrade: bool,
-) -> Target:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All of one pass. rollout: None while the spec is invalid."""
+
+    rollout: Rollout | None = None
+    target: str = ""
+    current: str = ""
+    """The revision of pods that name none."""
+    waiting: str = ""
+    url: str = ""
+    manifests: tuple[Manifest, ...] = ()
+    """Children, in the order in which they are applied."""
+    deletes: tuple[Name, ...] = ()
+    unused: Mapping[Name, float] = field(default_factory=dict)
+    frozen: tuple[str, ...] = ()
+    """Revisions whose pods keep their configuration until they restart."""
+    released: Mapping[Ref, str] = field(default_factory=dict)
+    """Workloads that were released and have not settled yet, with their uid."""
+    lost: tuple[tuple[Ref, str | None], ...] = ()
+    """Workloads that the backend selects and another one has, with its name."""
+    quota: str = ""
+    """What a quota or a limit range said of pods of a workload that was written."""
+    injected: Injected = field(default_factory=Injected)
+    wake: tuple[Key, ...] = ()
+    """Backends that are gone, and whose workloads were found."""
+    again: float | None = None
+    """Seconds after which to observe again even if nothing happens."""
+    ended: bool = False
+    """Whether nothing is left to do for a backend that is gone."""
+
+
+def plan(state: State) -> Plan:
+    """Computed once for each pass; `apply` performs it and `report` derives the status from it."""
+    entry = state.entry
+    if entry is None:
+        return _without(state)
+    if entry.backend is None:
+        current, target = state.names
+        status = state.status
+        return Plan(
+            target=target,
+            current=current,
+            url=str(status.get("url") or ""),
+            injected=injected(state, target),
+            released=state.memory.released,
+        )
+    return _with(state, entry, entry.backend)
+
+
+def _with(state: State, entry: Entry, backend: Backend) -> Plan:
+    target = target_of(state, backend)
+    leaving, released = _leaving(state)
+    planned = decide(_situation(state, entry, backend, target.name, leaving))
+    current = state.names[0]
+    there = ("ControllerRevision", current) in state.children or state.stored.get(current) is not None
+    if planned.phase in ("Idle", "Complete") or not there:
+        current = target.name
+    needed = state.needed(current, target.name)
+    configurations, frozen = _configurations(state, backend, needed)
+    manifests = [*_revisions(state, backend, target), *_others(backend, target), *configurations]
+    keep = {(each["kind"], each["metadata"]["name"]) for each in manifests}
+    keep |= {(kind, name) for kind in OF_REVISIONS for name in needed}
+    pods = injected(state, target.name)
+    if backend.mode == "Sidecar" and pods.pointed:
+        keep |= _shared(state)
+    deletes, unused, sweep = _sweep(state, keep)
+    again = [planned.again, sweep, state.memory.retry(state.now)]
+    again += [RELEASE_SECONDS] if released else []
+    again += [NEXT_WRITE_SECONDS] if planned.writes else []
+    return Plan(
+        rollout=planned,
+        target=target.name,
+        current=current,
+        waiting=target.waiting,
+        url=target.revision.url,
+        manifests=tuple(manifests),
+        deletes=deletes,
+        unused=unused,
+        frozen=frozen,
+        released=released,
+        lost=_lost(state),
+        quota=next((w.failure for w in state.near if _written(w, state) and of_quota(w.failure)), ""),
+        injected=pods,
+        again=min((seconds for seconds in again if seconds is not None), default=None),
+    )
+
+
+def _without(state: State) -> Plan:
+    """Releases the workloads of a backend that is gone."""
+    leaving, released = _leaving(state)
+    refused = state.memory.refused(NO_TARGET, state.now)
+    planned = decide(
+        Situation(
+            now=state.now,
+            backend=state.key.name,
+            target=NO_TARGET,
+            revised=0.0,
+            leaving=leaving,
+            free=state.free,
+            trails=state.memory.trails,
+            refused=refused,
+        )
+    )
+    others = {Key(state.key.namespace, workload.fields.backend or "") for workload in state.near if workload.applied}
+    ended = not released and not planned.trails and not leaving
+    return Plan(
+        rollout=planned,
+        released=released,
+        wake=tuple(sorted(others - {state.key} - {Key(state.key.namespace, claim.name) for claim in state.claims})),
+        again=None if ended else RELEASE_SECONDS,
+        ended=ended,
+    )
+
+
+# Workloads
+
+
+def _situation(state: State, entry: Entry, backend: Backend, target: str, leaving: tuple[Workload, ...]) -> Situation:
+    """All that the rollout depends on. target: name of the revision that workloads are to carry."""
+    owned = [workload for workload in state.near if owner_of(workload, state.claims) == state.key.name]
+    status, wanted, memory = state.status, backend.rollout, state.memory
+    stored = state.children.get(("ControllerRevision", target))
+    counts: dict[tuple[str, str], int] = {}
+    for pod in state.pods:
+        if pod.injected and pod.revision == target:
+            counts[pod.workload] = counts.get(pod.workload, 0) + 1
+    return Situation(
+        now=state.now,
+        backend=state.key.name,
+        target=target,
+        revised=seconds_of(stored.created) if stored is not None else state.wall,
+        policy=wanted.policy,
+        suspended=backend.suspend,
+        max_unavailable=wanted.max_unavailable,
+        progress_timeout=wanted.progress_timeout,
+        free=state.free,
+        owned=owned,
+        leaving=leaving,
+        carrying={workload.uid: counts.get((workload.ref.kind, workload.ref.name), 0) for workload in owned},
+        trails=memory.trails,
+        refused=memory.refused(target, state.now),
+        before=Before(
+            phase=str((status.get("rollout") or {}).get("phase") or ""),
+            target=str(status.get("updateRevision") or ""),
+            current=current_names(status),
+        ),
+    )
+
+
+def _leaving(state: State) -> tuple[tuple[Workload, ...], Mapping[Ref, str]]:
+    """Workloads that bear this backend's fields and belong to none, or were released and have not settled yet."""
+    found = [
+        workload
+        for workload in state.near
+        if workload.applied
+        and (workload.fields.backend or "") == state.key.name
+        and owner_of(workload, state.claims) is None
+    ]
+    unsettled = [
+        workload
+        for workload in state.released
+        if state.memory.released[workload.ref] == workload.uid
+        and not (workload.applied or workload.rolled or workload.standing)
+    ]
+    return (*found, *unsettled), {workload.ref: workload.uid for workload in unsettled}
+
+
+def _lost(state: State) -> tuple[tuple[Ref, str | None], ...]:
+    own = next((claim for claim in state.claims if claim.name == state.key.name), None)
+    if own is None or own.selector is None:
+        return ()
+    owners = [(w.ref, owner_of(w, state.claims)) for w in state.near if own.selector.matches(w.labels)]
+    return tuple((ref, owner) for ref, owner in owners if owner not in (None, state.key.name))
+
+
+def _written(workload: Workload, state: State) -> bool:
+    return workload.applied and workload.fields.backend == state.key.name
+
+
+def injected(state: State, target: str) -> Injected:
+    """The backend's pods by the proxy that they have."""
+    current = sum(1 for pod in state.pods if pod.injected and pod.revision == target)
+    sidecars = sum(1 for pod in state.pods if pod.injected)
+    callers = len(state.pods) - sidecars
+    # A backend in Deployment mode never misses a sidecar, and pods that an older webhook pointed carry no mark.
+    shared = state.entry is not None and state.entry.mode == "Deployment"
+    pointed = callers if shared else sum(1 for pod in state.pods if pod.pointed and not pod.injected)
+    return Injected(current=current, outdated=sidecars - current, missing=callers - pointed, pointed=pointed)
+
+
+# Revisions
+
+
+def target_of(state: State, backend: Backend) -> Target:
     """The revision that the spec asks for, in what of it is the user's.
 
-    stored: the backend's ControllerRevisions by name. on_upgrade: whether a change of the operator's own restarts too.
-    Where nothing is selected it restarts nobody anyhow, and pods get the new one when their owners restart them.
+    An upgrade of the operator makes another container of the same spec. Selected workloads are not restarted for that
+    alone: the revision that they carry stays the target until the spec asks for a restart.
     """
-    newest = revision_of(backend, defaults)
-    fresh = Target(newest.name, newest, defaults)
-    wanted = str(status.get("updateRevision") or "")
-    restarts_nobody = backend.injection.workloads is None
-    if on_upgrade or restarts_nobody or wanted == newest.name or wanted not in stored:
-        return fresh
-    earlier = defaults_of(stored[wanted])
-    if earlier is None:
-        return fresh
-    same = revision_of(backend, earlier)
-    return Target(wanted, same if same.name == wanted else None, earlier, newest.name)
-
-
-def as_kept(target: Target, kept: Kept | None, backend: Backend, defaults: ProxyDefaults, *, unchanged: bool) -> Target:
-    """The target that is kept where nothing in the spec asks for a restart since; else a fresh one.
-
-    An operator that makes another container of the same spec cannot make the old one again. unchanged: whether the
-    spec is the one that was observed last, which decides where the revision does not hold its own.
-    """
-    asked = needs_restart(kept, backend) if kept is not None else True
-    if kept is None or asked or (asked is None and not unchanged):
-        newest = revision_of(backend, defaults)
-        return Target(newest.name, newest, defaults)
-    return replace(target, made=kept.revision, kept=True)
+    assert state.newest is not None
+    newest = Target(state.newest, state.defaults)
+    wanted = state.names[1]
+    stored = state.stored.get(wanted)
+    if state.on_upgrade or backend.injection.workloads is None or wanted == newest.name or stored is None:
+        return newest
+    restart = needs_restart(stored, backend)
+    unchanged = state.status.get("observedGeneration") == backend.generation
+    if restart or (restart is None and not unchanged):
+        return newest
+    return Target(stored.revision, stored.defaults, newest.name)
 
 
 def defaults_of(child: ChildSeen) -> ProxyDefaults | None:
@@ -81,20 +269,67 @@ def stored_form(backend: Backend, revision: Revision, defaults: ProxyDefaults) -
     return manifest
 
 
-def older_config_map(kept: Kept, backend: Backend, *, there: bool) -> tuple[Manifest | None, bool]:
-    """The ConfigMap of a revision of which only the data is left, and whether its pods get the backend's configuration.
+def _revisions(state: State, backend: Backend, target: Target) -> list[Manifest]:
+    """ControllerRevisions that are not there, although they are needed."""
+    there = {name for kind, name in state.children if kind == "ControllerRevision"}
+    found = []
+    if target.name not in there and target.name not in state.stored:
+        found.append(stored_form(backend, target.revision, target.defaults))
+    for name, stored in state.stored.items():
+        if name not in there and stored is not None and stored.spec is not None:
+            found.append(stored_form(replace(backend, spec=stored.spec), stored.revision, stored.defaults))
+    return found
 
-    None: it stays as it is. there: whether it exists; one that has gone is made anew with what the revision began
-    with, since no pod starts without it.
+
+def _others(backend: Backend, target: Target) -> list[Manifest]:
+    """The target's children. A revision that is held was made by another operator, and has its configuration alone."""
+    if target.waiting:
+        return []
+    return [each for each in desired(backend, target.revision) if each["kind"] != "ControllerRevision"]
+
+
+def _configurations(state: State, backend: Backend, needed: set[str]) -> tuple[list[Manifest], tuple[str, ...]]:
+    """ConfigMaps of the revisions that are not the newest, and those whose pods keep the one that they have.
+
+    Each revision has a ConfigMap of its own. With one for all, pods that wait for another credential would send theirs
+    to the token service of the new one, and could not start again while a rollout halts.
     """
-    config = config_for(kept, backend)
-    given = config if config is not None or there else first_config(kept, backend)
-    made = config_map(backend, replace(kept.revision, config=given)) if given is not None else None
-    return made, config is not None
+    found, frozen = [], []
+    for name, stored in state.stored.items():
+        there = ("ConfigMap", name) in state.children
+        if name not in needed or (stored is None and not there):
+            continue
+        if stored is not None and stored.revision.mode != "Sidecar":
+            continue
+        config = config_for(stored, backend) if stored is not None else None
+        if config is None:
+            frozen.append(name)
+        if stored is not None and (given := config or (None if there else first_config(stored, backend))) is not None:
+            found.append(config_map(backend, replace(stored.revision, config=given)))
+    return found, tuple(frozen)
 
 
-def needed(names: Iterable[str], pods: Iterable[PodSeen], workloads: Iterable[Workload]) -> set[str]:
-    """Revisions that somebody may still ask for: those named, and those of pods and of pod templates."""
-    found = {name for name in names if name}
-    found |= {pod.revision for pod in pods if pod.revision is not None}
-    return found | {workload.fields.revision for workload in workloads if workload.fields.revision is not None}
+# Children
+
+
+def _shared(state: State) -> set[Name]:
+    """The children of a shared proxy. Pods that were pointed at it call it until they restart, whatever the mode is."""
+    own = child_name(state.key.name)
+    return {(kind, name) for kind, name in state.children if name == own} | {
+        ("Deployment", name) for name in state.deployments
+    }
+
+
+def _sweep(state: State, keep: set[Name]) -> tuple[tuple[Name, ...], Mapping[Name, float], float | None]:
+    """What is deleted now, since when revisions are unused, and seconds until the next of them is deleted.
+
+    A revision and its ConfigMap are deleted once no one has needed them for a minute.
+    """
+    there: set[Name] = {*state.children, *(("Deployment", name) for name in state.deployments)}
+    revised = {name for kind, name in there if kind == "ControllerRevision"}
+    surplus = sorted(there - keep)
+    unused = {child: state.memory.unused.get(child, state.now) for child in surplus if child[1] in revised}
+    left = {child: since + UNUSED_SECONDS - state.now for child, since in unused.items()}
+    deletes = tuple(child for child in surplus if left.get(child, 0.0) <= 0)
+    again = min((seconds for seconds in left.values() if seconds > 0), default=None)
+    return deletes, {child: since for child, since in unused.items() if child not in deletes}, again

@@ -11,12 +11,13 @@ from lightkube import KubeConfig
 from mimic_operator import catalogue
 from mimic_operator.errors import OperatorError
 from mimic_operator.reconcile import handlers
-from mimic_operator.reconcile.apply import Children, Slots
+from mimic_operator.reconcile.apply import Applier
 from mimic_operator.reconcile.denied import Denied
 from mimic_operator.reconcile.metrics import ReconcileMetrics
 from mimic_operator.reconcile.missing import Missing
-from mimic_operator.reconcile.reconciler import Reconciler
-from mimic_operator.reconcile.report import Announcer
+from mimic_operator.reconcile.observe import Observer
+from mimic_operator.reconcile.reconciler import Reconciler, Slots
+from mimic_operator.reconcile.report import Reporter
 from mimic_operator.reconcile.secrets import Asking
 from mimic_operator.reconcile.store import Store
 from mimic_operator.reconcile.trust import Trust
@@ -105,19 +106,18 @@ class Process:
             self.reader, self.store, around.clock, Backoff(around.random, most=30.0), settings.watch_namespaces
         )
         self.asking = Asking(cluster, self.store, around.clock, around.random, self.queue.add)
-        self.reconciler = Reconciler(
-            cluster=cluster,
-            store=self.store,
-            slots=self.slots,
-            children=Children(cluster, self.store, around.clock),
-            announcer=Announcer(cluster, around.wall, self._rollout_ended),
-            defaults=defaults_of(settings),
-            on_upgrade=settings.rollout_on_upgrade,
-            clock=around.clock,
-            wall=around.wall,
-            add=self.queue.add,
-            secret=self.asking.verdict,
+        observer = Observer(
+            cluster,
+            self.store,
+            defaults_of(settings),
+            settings.rollout_on_upgrade,
+            around.clock,
+            around.wall,
+            self.asking.verdict,
         )
+        reporter = Reporter(cluster, around.clock, around.wall, self._rollout_ended)
+        applier = Applier(cluster, self.store, around.clock)
+        self.reconciler = Reconciler(cluster, observer, applier, reporter, self.slots, self.queue.add)
         self._show()
 
     async def run(self, stop: asyncio.Event) -> None:

@@ -97,7 +97,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Rollout:
     phase: Phase
     writes: tuple[Write, ...]
     trails: Mapping[str, Trail]
@@ -119,6 +119,11 @@ class Plan:
     """Seconds after which to look again even if nothing happens."""
 
     @property
+    def begun(self) -> tuple[Workload, ...]:
+        """What restarts once the plan is performed."""
+        return (*self.moving, *(write.workload for write in self.writes if write.workload.standing is None))
+
+    @property
     def ended(self) -> bool:
         return self.phase in ("Idle", "Complete")
 
@@ -128,7 +133,7 @@ def fields_for(backend: str, revision: str) -> Fields:
     return Fields(inject="true", managed=True, backend=backend, revision=revision)
 
 
-def plan(situation: Situation) -> Plan:
+def decide(situation: Situation) -> Rollout:
     """What to do now. Writes are in the order in which they are to be made; each begins at most one restart."""
     sorted_out = _sort(situation)
     stuck = tuple(found for workload in sorted_out.moving if (found := _stuck(workload, situation, sorted_out.trails)))
@@ -137,7 +142,7 @@ def plan(situation: Situation) -> Plan:
     owned = {workload.uid for workload in situation.owned}
     usable = [*sorted_out.settled, *pending, *sorted_out.moving, *sorted_out.candidates]
     usable = [workload for workload in usable if workload.uid in owned]
-    return Plan(
+    return Rollout(
         phase=_phase(situation, sorted_out, halted=bool(stuck), selected=bool(usable)),
         writes=writes,
         trails=sorted_out.trails,

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mimic_operator.errors import Problem
-from mimic_operator.reconcile.rollout import Plan
+from mimic_operator.reconcile.rollout import Rollout
 from mimic_operator.reconcile.workload import Counts, Ref
 from mimic_operator.resource.backend import Backend
 from mimic_operator.resource.warnings import INSECURE, cautions
@@ -68,7 +68,7 @@ class Observed:
     """A revision that waits for the next change: an upgrade of the operator made it."""
     frozen: Sequence[str] = ()
     """Revisions whose pods cannot have the configuration of now, and keep theirs."""
-    plan: Plan | None = None
+    plan: Rollout | None = None
     lost: Sequence[tuple[Ref, str | None]] = ()
     """Workloads that the backend selects and another one has."""
     refused: str = ""
@@ -202,7 +202,7 @@ def _single_use(backend: Backend) -> bool:
     return backend.auth.single_use or backend.auth.grant == "RefreshToken"
 
 
-def _rollout(plan: Plan, observed: Observed) -> dict[str, Any]:
+def _rollout(plan: Rollout, observed: Observed) -> dict[str, Any]:
     """The `rollout` block. `current` names the workloads in turn, so that a restarted operator knows them."""
     sentences = [stuck.sentence for stuck in plan.stuck]
     if plan.opted_out:
@@ -224,8 +224,8 @@ def _rollout(plan: Plan, observed: Observed) -> dict[str, Any]:
     if observed.frozen:
         sentences.append(f"pods keep their configuration until they restart: those of {_some(observed.frozen)}")
     found: dict[str, Any] = {"phase": plan.phase, "done": plan.done, "total": plan.total}
-    if plan.moving:
-        found["current"] = _joined([f"{workload.ref.kind}/{workload.ref.name}" for workload in plan.moving])
+    if plan.begun:
+        found["current"] = _joined([str(workload.ref) for workload in plan.begun])
     if sentences:
         found["message"] = "; ".join(sentences)[:LONGEST_MESSAGE]
     return found

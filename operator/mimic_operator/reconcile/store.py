@@ -179,6 +179,8 @@ class Store:
     """By the backend that they name, or `UNNAMED` in their namespace."""
     selected: dict[Key, set[Ref]] = field(default_factory=lambda: defaultdict(set))
     """Workloads by the backends whose selectors match them."""
+    owned: dict[Key, set[Ref]] = field(default_factory=lambda: defaultdict(set))
+    """Deployments by the backend that owns them."""
     applied: dict[str, set[Ref]] = field(default_factory=lambda: defaultdict(set))
     """Workloads that bear the operator's fields, by namespace."""
     children: dict[Key, dict[tuple[str, str], ChildSeen]] = field(default_factory=lambda: defaultdict(dict))
@@ -229,6 +231,9 @@ class Store:
             self.details.pop(ref, None)
         else:
             self.workloads[ref.namespace][ref] = change.found
+        for child in (change.before, change.found):
+            if child is not None and child.child_of is not None:
+                self._keep(self.owned[Key(ref.namespace, child.child_of)], ref, there=child is change.found)
         there = change.found is not None and change.found.child_of is None
         self._keep(self.applied[ref.namespace], ref, there=there and seen.applied)
         for claim in self.claims.get(ref.namespace, {}).values():
@@ -321,6 +326,11 @@ class Store:
             if detail is None or (detail.fields.backend or "") == key.name:
                 found.add(ref)
         return sorted(found)
+
+    def deployments_of(self, key: Key) -> dict[Ref, WorkloadSeen]:
+        """The Deployments that the backend owns."""
+        seen = self.workloads.get(key.namespace, {})
+        return {ref: seen[ref] for ref in self.owned.get(key, ()) if ref in seen}
 
     def unread(self, key: Key) -> list[Ref]:
         """Of those, the ones that have to be fetched."""

@@ -22,8 +22,7 @@ from mimic_operator.resource.container import (
 )
 from mimic_operator.resource.fields import UNKNOWN, read_fields, write_fields
 from mimic_operator.resource.naming import child_name, short_hash
-from mimic_operator.resource.rules import broken
-from mimic_operator.resource.spec import Auth, Injection, Mode, Spec
+from mimic_operator.resource.spec import Injection, Mode, Spec
 
 FORMAT = 2
 """Of `to_data`; an operator reads its own and older ones. Format 1 had no `spec`."""
@@ -172,8 +171,8 @@ def spec_in(data: Mapping[str, Any]) -> Spec | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """A revision as its ControllerRevision keeps it, without configuration."""
+class StoredRevision:
+    """A revision as its ControllerRevision holds it, without configuration."""
 
     revision: Revision
     spec: Spec | None
@@ -181,61 +180,46 @@ class Kept:
     defaults: ProxyDefaults
 
 
-def kept_in(data: Mapping[str, Any], defaults: ProxyDefaults) -> Kept | None:
+def stored_in(data: Mapping[str, Any], defaults: ProxyDefaults) -> StoredRevision | None:
     """What `to_data` wrote; None where a newer operator wrote it and this one cannot read it."""
     try:
-        return Kept(from_data(data), spec_in(data), defaults)
+        return StoredRevision(from_data(data), spec_in(data), defaults)
     except (KeyError, TypeError, OperatorError):
         return None
 
 
-def merged(new: Spec, old: Spec) -> Spec:
-    """The new spec, with what only a restart brings as the old one has it.
+def config_for(stored: StoredRevision, backend: Backend) -> Config | None:
+    """The backend's configuration for pods of the revision; None: they keep theirs until they restart.
 
-    auth and tls go with the new configuration although they name what is mounted: whether that is there is judged
-    afterwards, by `config_for`.
+    It is taken over whole or not at all: a mixture of two could be one that no one has ever written, with the
+    credential of one token service sent to another. It fits where it relies on nothing that the pods do not have.
     """
-    proxy = replace(old.proxy, log_level=new.proxy.log_level, log_format=new.proxy.log_format)
-    auth = old.auth if _same_but_for_the_secret(new.auth, old.auth) else new.auth
-    return replace(new, mode=old.mode, deployment=old.deployment, injection=old.injection, proxy=proxy, auth=auth)
+    made = revision_of(backend, stored.defaults)
+    return made.config if _relied_on(made) == _relied_on(stored.revision) else None
 
 
-def config_for(kept: Kept, backend: Backend) -> Config | None:
-    """The backend's configuration as pods of the revision can have it; None: they keep the one that they have."""
-    if kept.spec is None:
-        return None
-    spec = merged(backend.spec, kept.spec)
-    if any(True for _ in broken(spec, ())):
-        return None
-    made = revision_of(replace(backend, spec=spec), kept.defaults)
-    return made.config if _mounted(made) == _mounted(kept.revision) else None
-
-
-def first_config(kept: Kept, backend: Backend) -> Config | None:
+def first_config(stored: StoredRevision, backend: Backend) -> Config | None:
     """The configuration that the revision was made with."""
-    if kept.spec is None:
+    if stored.spec is None:
         return None
-    return revision_of(replace(backend, spec=kept.spec), kept.defaults).config
+    return revision_of(replace(backend, spec=stored.spec), stored.defaults).config
 
 
-def needs_restart(kept: Kept, backend: Backend) -> bool | None:
+def needs_restart(stored: StoredRevision, backend: Backend) -> bool | None:
     """Whether the spec asks for another container than the one that the revision was made of; None: unknown.
 
-    Both are seen as this operator makes them, whichever made the revision.
+    Both are compared as this operator makes them, whichever made the revision.
     """
-    if kept.spec is None:
+    if stored.spec is None:
         return None
-    before = revision_of(replace(backend, spec=kept.spec), kept.defaults)
-    return before.hash != revision_of(backend, kept.defaults).hash
+    before = revision_of(replace(backend, spec=stored.spec), stored.defaults)
+    return before.hash != revision_of(backend, stored.defaults).hash
 
 
-def _same_but_for_the_secret(new: Auth, old: Auth) -> bool:
-    """Another Secret for the same client at the same token service: the old one goes where it went before."""
-    return None not in (new.secret_ref, old.secret_ref) and replace(new, secret_ref=old.secret_ref) == old
-
-
-def _mounted(revision: Revision) -> tuple[object, ...]:
-    """All that a configuration may name or rely on. The ConfigMap's own volume has the revision's name in it."""
-    secrets = [entry for entry in revision.container["env"] if "secretKeyRef" in entry.get("valueFrom", {})]
+def _relied_on(revision: Revision) -> tuple[object, ...]:
+    """All of a pod that a configuration names or counts on; the ConfigMap's volume has the revision's name in it."""
+    container = revision.container
+    secrets = [entry for entry in container["env"] if "secretKeyRef" in entry.get("valueFrom", {})]
     volumes = [volume for volume in revision.volumes if volume["name"] != "mimic-config"]
-    return revision.mode, revision.container["volumeMounts"], volumes, secrets
+    memory = container["resources"]["limits"].get("memory")
+    return revision.mode, container["volumeMounts"], volumes, secrets, memory
