@@ -53,7 +53,7 @@ class Authorised:
             sent_at = services.clock()
             repeat = services.retry_dead_connection
             answer = await call(self.pool, request, timeout=self.timeout, limit=limit, record=record, repeat=repeat)
-            if 300 <= answer.fields.status < 400:
+            if 300 <= answer.fields.status < 400 and answer.fields.status != 304:
                 record.error_type = "other"
                 message = f"The backend answered with a redirect, which is not followed. Check {self.name}."
                 raise UpstreamBadResponse(message, error_type="other")

@@ -148,6 +148,9 @@ class RelayProtocol(HttpToolsProtocol):
 
     def eof_received(self) -> None:
         self.eof = True
+        if self.cycle is not None:
+            # uvicorn would complain of an application that answers nobody.
+            self.cycle.disconnected = True
         self._abandon()
 
     def _abandon(self) -> None:

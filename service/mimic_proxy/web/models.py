@@ -4,9 +4,12 @@
 2. The backend's own list passes as the bytes it is; one model is asked for by its raw path.
 3. A backend without the route (404, 405, 501) is answered for: one model from its list, a list from the ids that have
    worked since the start.
+4. Callers share a list, and the call for it, only where the backend is told the same: another organisation may have
+   another list. A request for a part of the list, or for it under a condition, shares nothing.
 """
 
 import asyncio
+import functools
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +18,7 @@ from urllib.parse import unquote
 import msgspec
 
 from mimic_proxy.dialects.base import Translated
-from mimic_proxy.errors import MimicError, ModelNotFound, UpstreamError
+from mimic_proxy.errors import MimicError, ModelNotFound, UpstreamBadResponse, UpstreamError
 from mimic_proxy.http.body import UNREADABLE
 from mimic_proxy.http.headers import RequestFields, ResponseFields
 from mimic_proxy.relay.answer import JSON_LINE
@@ -28,7 +31,13 @@ from mimic_proxy.telemetry.record import Record
 WITHOUT_ROUTE = frozenset({404, 405, 501})
 LONGEST_LIST_BYTES = 16777216
 MOST_WORKED = 256
+MOST_LISTS = 8
+"""Callers choose the fields that tell lists apart: so many lists are kept, LONGEST_LIST_BYTES in all."""
+ALONE = frozenset({b"range", b"if-range", b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since"})
+"""Fields with which a caller gets an answer of its own (RFC 9110, 13.1 and 14.2)."""
 WITHOUT_CALL = Answer(ResponseFields(404), b"")
+
+Variant = tuple[bytes, ...]
 
 logger = logging.getLogger("mimic.models")
 
@@ -54,6 +63,14 @@ class ModelsAnswer:
     lines: Sequence[bytes] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A list of the backend's, and when it was asked for."""
+
+    answer: Answer
+    since: float
+
+
 class Models:
     """One for the process."""
 
@@ -61,7 +78,6 @@ class Models:
         self, services: Services, backend: Authorised | None, *, fixed: Sequence[str], cache_seconds: float
     ) -> None:
         """backend: None where no place is known to ask."""
-        self.kept_at = 0.0
         self.worked: dict[str, None] = {}
         self.settle: Callable[[], None] = lambda: None
         """Called before the models that worked are told: makes known what has ended but was not noted yet."""
@@ -75,10 +91,11 @@ class Models:
         self.backend = backend
         self.fixed = tuple(fixed)
         self.cache_seconds = cache_seconds
-        self.kept: Answer | None = None
         self.told = False
-        self.flight: asyncio.Task[ModelsAnswer] | None = None
-        """The call for the list that is under way: whoever comes meanwhile gets its answer."""
+        self.kept: dict[Variant, _Kept] = {}
+        """The backend's lists by what it was told, the one that was asked for last at the end."""
+        self.flights: dict[Variant, asyncio.Task[ModelsAnswer]] = {}
+        """The calls for them that are under way: whoever comes meanwhile gets their answer."""
 
     def note(self, model: str) -> None:
         """An exchange with this model has succeeded."""
@@ -95,38 +112,48 @@ class Models:
         record = record or self.untraced(fields)
         if self.fixed:
             return ModelsAnswer(200, _as_list(self.fixed))
-        if query:
-            return await self._fresh_list(fields, query, record)
-        if self.kept is not None and self.services.clock() - self.kept_at < self.cache_seconds:
-            return _passed(self.kept)
-        if self.flight is None:
-            self.flight = asyncio.create_task(self._fresh_list(fields, query, record))
-            self.flight.add_done_callback(self._landed)
+        variant = _variant(fields)
+        if query or variant is None:
+            return await self._fresh_list(fields, query, record, variant)
+        kept = self.kept.get(variant)
+        if kept is not None and self.services.clock() - kept.since < self.cache_seconds:
+            return _passed(kept.answer)
+        flight = self.flights.get(variant)
+        if flight is None:
+            flight = asyncio.create_task(self._fresh_list(fields, query, record, variant))
+            self.flights[variant] = flight
+            flight.add_done_callback(functools.partial(_landed, self.flights, variant))
         # Nobody's leaving ends the call for the others.
-        return await asyncio.shield(self.flight)
+        return await asyncio.shield(flight)
 
-    def _landed(self, flight: "asyncio.Task[ModelsAnswer]") -> None:
-        if self.flight is flight:
-            self.flight = None
-        if not flight.cancelled():
-            flight.exception()
+    def _keep(self, variant: Variant, answer: Answer, since: float) -> None:
+        self.kept.pop(variant, None)
+        self.kept[variant] = _Kept(answer, since)
+        while len(self.kept) > MOST_LISTS or self._kept_bytes() > LONGEST_LIST_BYTES:
+            del self.kept[next(iter(self.kept))]
 
-    async def _fresh_list(self, fields: RequestFields, query: bytes, record: Record) -> ModelsAnswer:
+    def _kept_bytes(self) -> int:
+        return sum(len(kept.answer.body) for kept in self.kept.values())
+
+    async def _fresh_list(
+        self, fields: RequestFields, query: bytes, record: Record, variant: Variant | None
+    ) -> ModelsAnswer:
         services, now = self.services, self.services.clock()
+        kept = None if variant is None else self.kept.get(variant)
         try:
             answer = await self.ask(b"/models", fields, query, record)
         except MimicError:
-            if self.kept is None:
+            if kept is None:
                 raise
-            return _passed(self.kept)
+            return _passed(kept.answer)
         if answer.fields.status in WITHOUT_ROUTE:
             self._tell(answer.fields.status)
             self.settle()
             return ModelsAnswer(200, _as_list(self.worked))
-        if answer.fields.status == 200 and not query and self.services is services:
-            self.kept, self.kept_at = answer, now
-        elif answer.fields.status >= 500 and self.kept is not None:
-            return _passed(self.kept)
+        if answer.fields.status == 200 and not query and variant is not None and self.services is services:
+            self._keep(variant, answer, now)
+        elif answer.fields.status >= 500 and kept is not None:
+            return _passed(kept.answer)
         return _passed(answer)
 
     async def one(
@@ -147,15 +174,15 @@ class Models:
             one = not self.services.translates
             answer = await self.ask(b"/models/" + raw_id, fields, query, record) if one else WITHOUT_CALL
         except UpstreamError:
-            found = self._in_kept(name)
+            found = self._in_kept(name, fields)
             if found is None:
                 raise
             return ModelsAnswer(200, found)
         if answer.fields.status not in WITHOUT_ROUTE:
             return _passed(answer)
         await self.list(fields, b"", record)
-        found = self._in_kept(name)
-        if found is None and self.kept is None and name in self.worked:
+        found = self._in_kept(name, fields)
+        if found is None and not self.kept and name in self.worked:
             found = msgspec.json.encode(_as_model(name))
         if found is None:
             if answer.fields.status == 404 and b'"error"' in answer.body:
@@ -163,11 +190,13 @@ class Models:
             raise _not_found(name)
         return ModelsAnswer(200, found)
 
-    def _in_kept(self, name: str) -> bytes | None:
-        if self.kept is None:
+    def _in_kept(self, name: str, fields: RequestFields) -> bytes | None:
+        variant = _variant(fields)
+        kept = None if variant is None else self.kept.get(variant)
+        if kept is None:
             return None
         try:
-            entries = _LIST.decode(self.kept.body).data
+            entries = _LIST.decode(kept.answer.body).data
         except UNREADABLE:
             return None
         return next((bytes(entry) for entry in entries if _is_named(entry, name)), None)
@@ -189,6 +218,9 @@ class Models:
         answer, translated = await self.backend.ask(
             b"GET", suffix, fields, query, record, limit=LONGEST_LIST_BYTES, read=read
         )
+        if answer.fields.status > 599:
+            message = f"The backend answered with status {answer.fields.status}, which HTTP does not have."
+            raise UpstreamBadResponse(message, error_type="protocol")
         if translated is None:
             return answer
         shown = ResponseFields(translated.status)
@@ -198,6 +230,30 @@ class Models:
 
     def _translated(self, answer: Answer) -> Translated | None:
         return self.services.dialect.models(answer.fields.status, answer.plain(LONGEST_LIST_BYTES))
+
+
+def _variant(fields: RequestFields) -> Variant | None:
+    """What the backend is told of a request, but for what cannot mean another list; None: it wants its own answer."""
+    lines = [line for line in b"".join(fields.passing).lower().split(b"\r\n") if line]
+    names = [line.partition(b":")[0] for line in lines]
+    if not ALONE.isdisjoint(names):
+        return None
+    return tuple(
+        sorted(
+            line
+            for name, line in zip(names, lines, strict=True)
+            if name != b"user-agent" and not name.startswith(b"x-stainless-")
+        )
+    )
+
+
+def _landed(
+    flights: "dict[Variant, asyncio.Task[ModelsAnswer]]", variant: Variant, flight: "asyncio.Task[ModelsAnswer]"
+) -> None:
+    if flights.get(variant) is flight:
+        del flights[variant]
+    if not flight.cancelled():
+        flight.exception()
 
 
 def _is_named(entry: msgspec.Raw, name: str) -> bool:

@@ -187,8 +187,70 @@ async def test_a_call_that_everybody_left_leaves_no_trace_of_its_failure(desk: D
         await task
     gate.set()
     async with asyncio.timeout(5):
-        while desk.models.flight is not None:
+        while desk.models.flights:
             await asyncio.sleep(0)
+
+
+SDK = [(b"user-agent", b"OpenAI/Python 3.54.0"), (b"x-stainless-retry-count", b"0"), (b"traceparent", b"00-1-2-01")]
+
+
+async def test_callers_share_a_list_whatever_their_sdks_say_of_themselves(desk: Desk) -> None:
+    assert [(await desk.list(b"", pair)).body for pair in SDK] == [LIST] * 3
+    assert len(desk.asked) == 1
+
+
+async def test_organisations_do_not_share_a_list(desk: Desk) -> None:
+    """Neither what is kept nor the call that is under way."""
+
+    async def by_organisation(request: Request) -> None:
+        await request.send(
+            answer(200, b'{"data":[{"id":"of-%s"}]}' % (request.value(b"openai-organization") or b"none"))
+        )
+
+    desk.backend.script = by_organisation
+    heads = [[], [(b"openai-organization", b"a")], [(b"openai-organization", b"b"), (b"openai-project", b"p")]]
+    for _ in range(2):
+        found = await asyncio.gather(*(desk.list(b"", *head) for head in heads))
+        assert [got.body for got in found] == [b'{"data":[{"id":"of-%s"}]}' % name for name in (b"none", b"a", b"b")]
+    assert len(desk.asked) == 3
+
+
+@pytest.mark.parametrize(
+    ("field", "status", "body"),
+    [
+        ((b"range", b"bytes=0-1"), 206, LIST[:2]),
+        ((b"if-none-match", b'"1"'), 304, b""),
+    ],
+)
+async def test_a_part_of_the_list_goes_to_the_caller_that_wanted_it_alone(
+    desk: Desk, field: tuple[bytes, bytes], status: int, body: bytes
+) -> None:
+    async def partly(request: Request) -> None:
+        await request.send(answer(200, LIST) if request.value(field[0]) is None else answer(status, body))
+
+    desk.backend.script = partly
+    part, whole = await asyncio.gather(desk.list(b"", field), desk.list())
+    assert (part.status, part.body) == (status, body)
+    assert (whole.status, whole.body) == (200, LIST)
+    assert (await desk.list()).body == LIST
+    assert len(desk.asked) == 2
+
+
+@pytest.mark.parametrize("status", [600, 999])
+async def test_a_status_that_http_does_not_have_is_a_fault_of_the_backend_s(desk: Desk, status: int) -> None:
+    desk.backend.script = reply(answer(status, b"?"))
+    with pytest.raises(UpstreamBadResponse, match=f"status {status}"):
+        await desk.list()
+    with pytest.raises(UpstreamBadResponse, match=f"status {status}"):
+        await desk.one(b"small")
+
+
+async def test_the_lists_that_are_kept_are_bounded_whatever_callers_send(desk: Desk) -> None:
+    for number in range(20):
+        await desk.list(b"", (b"openai-organization", b"%d" % number))
+    assert len(desk.models.kept) == 8
+    await desk.list(b"", (b"openai-organization", b"19"))
+    assert len(desk.asked) == 20
 
 
 async def test_no_cache_asks_each_time(backend: Backend, pools: Pools) -> None:

@@ -1,9 +1,11 @@
 """The list of models: configured, the backend's, or what has worked so far."""
 
+import asyncio
+
 import pytest
 
 from fakes.backend import Backend, Request, Script
-from fakes.caller import Response, ask, chat, request
+from fakes.caller import Caller, Response, ask, chat, request
 from fakes.mimic import Mimic, Start
 from fakes.replies import answer, cut, ok, reply
 
@@ -111,3 +113,28 @@ async def test_a_backend_that_is_down_from_the_start_is_an_error_in_the_openai_s
     async with start() as mimic:
         got = await models(mimic)
         assert (got.status, got.error()["type"]) == (502, "upstream_error")
+
+
+async def test_callers_that_leave_are_no_errors_in_the_log(mimic: Mimic, backend: Backend) -> None:
+    """Half of them end their side of the connection, half reset it; the backend takes its time."""
+    gate = asyncio.Event()
+
+    async def slow(request: Request) -> None:
+        await gate.wait()
+        await request.send(answer(200, LIST))
+
+    backend.script = slow
+    before = len(mimic.log)
+    callers = [await Caller.connect(mimic.port) for _ in range(40)]
+    for caller in callers:
+        await caller.send(request(b"GET", b"/v1/models/any", fields=[(b"openai-project", b"of-those-who-leave")]))
+    await backend.request()
+    for caller in callers[::2]:
+        caller.half_close()
+    for caller in callers[1::2]:
+        caller.reset()
+    await mimic.until(mimic.is_idle)
+    gate.set()
+    for caller in callers[::2]:
+        caller.close()
+    assert [line for line in mimic.log[before:].splitlines() if '"ERROR"' in line] == []
