@@ -14,11 +14,11 @@ from mimic_operator.catalogue import (
     LEADER,
     MANAGED,
     MISSES,
+    NOTES,
     PODS,
     QUEUE_AGE,
     RECONCILE_DURATION,
     RECONCILES,
-    REMARKS,
     REVIEW_DURATION,
     ROLLOUTS,
     SERVED_CERTIFICATE,
@@ -68,7 +68,7 @@ def _now() -> Row:
             stat(
                 "Pods without the sidecar",
                 total(pick(PODS.name, 'state="missing"')),
-                "They ask for it and were made while the webhook was away, or by its namespace's softer door.",
+                "They ask for it and were made while the webhook was away, or by the label of its namespace.",
                 "short",
                 ((None, GREEN), (1, ORANGE)),
                 NOBODY,
@@ -100,7 +100,7 @@ def _admission() -> Row:
         (
             Panel(
                 title="Pods by what became of them",
-                description="Reviews per second. admitted: as asked for. warned: without the sidecar, or with a remark "
+                description="Reviews per second. admitted: as asked for. warned: without the sidecar, or with a note "
                 "that somebody should read. denied: not started.",
                 queries=(Query(total(rate(ADMISSIONS.name), "verdict"), "{{verdict}}"),),
                 unit="reqps",
@@ -130,7 +130,7 @@ def _admission() -> Row:
             Panel(
                 title="Remarks on pods",
                 description="What whoever writes pods was told besides, by its word (docs/reference/injection.md).",
-                queries=(Query(total(rate(REMARKS.name), "remark"), "{{remark}}"),),
+                queries=(Query(total(rate(NOTES.name), "note"), "{{note}}"),),
                 unit="reqps",
                 stacked=True,
             ),

@@ -42,7 +42,7 @@ OPERATOR_GROUPS: Mapping[str, tuple[str, Sequence[operator.Metric]]] = {
 }
 OPERATOR_FREE_LABELS = {
     f"reason` of `{operator.ADMISSIONS.name}": "a word of [injection.md](injection.md)",
-    "remark": "a remark's word of [injection.md](injection.md)",
+    "note": "a note's word of [injection.md](injection.md)",
     "kind": "a kind of object that is watched",
 }
 FREE_LABELS = {

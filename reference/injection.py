@@ -1,30 +1,30 @@
-"""docs/reference/injection.md: what can become of a pod, from the table that decides it."""
+"""docs/reference/injection.md: every outcome of an admission, from the table that decides it."""
 
 from collections.abc import Iterable
 
-from mimic_operator.webhook.outcomes import OUTCOMES, REMARKS, Outcome, Verdict
+from mimic_operator.webhook.outcomes import NOTES, OUTCOMES, Outcome, Verdict
 
 HEAD = """\
-# What becomes of a pod
+# Outcomes of an admission
 
-Made by `make reference`. Each pod that reaches the webhook ends with one of these words: in the answer, in the Event on
-its workload, in `mimic_operator_admissions_total{reason}`, and in what `mimic-operator inject FILE` prints. A dry run
-on the server (`kubectl apply --dry-run=server`) shows the decision with all remarks as warnings.
+Made by `make reference`. Each pod that reaches the webhook ends with one of these words: in the response, in the Event
+on its workload, in `mimic_operator_admissions_total{reason}`, and in the output of `mimic-operator inject FILE`. A dry
+run on the server (`kubectl apply --dry-run=server`) shows the decision with all notes as warnings.
 
-Pods come by two doors: their own label `mimic.dev/inject: "true"`, or the label `mimic.dev/injection: enabled` of their
-namespace. By the second one nobody is ever denied: what says *denied* here is a warning there, and the pod starts
-without the proxy.
+Pods reach the webhook by their own label `mimic.dev/inject: "true"`, or by the label `mimic.dev/injection: enabled` of
+their namespace. The second never denies a pod: *denied* below is then a warning, and the pod starts without the proxy,
+with the label `mimic.dev/injected: none` (`kubectl get pods -A -l mimic.dev/injected=none` lists them).
 """
 SECTIONS = {
     Verdict.ADMITTED: "## Admitted",
     Verdict.WARNED: "## Admitted with a warning",
     Verdict.DENIED: "## Denied",
 }
-REMARKS_HEAD = """\
-## Remarks
+NOTES_HEAD = """\
+## Notes
 
-Said besides the word above. Those that are told come as admission warnings (kubectl prints them); the others appear on
-a dry run and with `mimic-operator inject --explain`. Counted in `mimic_operator_admission_remarks_total{remark}`.
+Reported besides the word above. Warnings come as admission warnings, which kubectl prints; the others appear on a dry
+run and with `mimic-operator inject --explain`. Counted in `mimic_operator_admission_notes_total{note}`.
 """
 
 
@@ -33,9 +33,9 @@ def page() -> str:
     parts = [HEAD]
     for verdict, title in SECTIONS.items():
         found = [each for each in OUTCOMES.values() if each.verdict is verdict]
-        parts.append(f"{title}\n\n{_table(('Word', 'What is said'), map(_outcome, found))}")
-    rows = [(f"`{each.word}`", "yes" if each.told else "", _cell(each.sentence)) for each in REMARKS.values()]
-    parts.append(f"{REMARKS_HEAD}\n{_table(('Word', 'Told', 'What is said'), rows)}")
+        parts.append(f"{title}\n\n{_table(('Word', 'Sentence'), map(_outcome, found))}")
+    rows = [(f"`{each.word}`", "yes" if each.warns else "", _cell(each.sentence)) for each in NOTES.values()]
+    parts.append(f"{NOTES_HEAD}\n{_table(('Word', 'Warning', 'Sentence'), rows)}")
     return "\n".join(parts)
 
 

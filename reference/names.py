@@ -9,7 +9,7 @@ from mimic_operator.resource.container import ADMIN_PORT_NAME, API_PORT_NAME
 from mimic_operator.resource.spec.injection import DEFAULT_ADMIN_PORT, DEFAULT_PORT
 from mimic_operator.resource.warnings import WORDS
 from mimic_operator.webhook.decide import CLIENT_KEY
-from mimic_operator.webhook.outcomes import OUTCOMES, REMARKS
+from mimic_operator.webhook.outcomes import NOTES, OUTCOMES
 
 HEAD = """\
 # Names
@@ -25,6 +25,11 @@ LABELS = (
         "`sidecar`, or `pointed` at a shared proxy; the reconciler watches pods by it",
     ),
     (naming.LABEL_INJECTION, "namespaces", "`enabled`: all pods get the proxy where it can be had; nothing is denied"),
+    (
+        naming.LABEL_INJECTED,
+        "pods",
+        "`sidecar`, `pointed` (calls a shared proxy), or `none`: its namespace asks for the proxy, and it has none",
+    ),
     (naming.LABEL_MANAGED, "pod templates", "the operator set labels and annotations there, and takes them off again"),
     (naming.LABEL_COMPONENT, "Mimic's own pods and objects", "`proxy`, `webhook` or `reconciler`"),
     (naming.LABEL_BACKEND, "a backend's objects", "the backend they belong to; cut with a hash above 63 characters"),
@@ -44,6 +49,12 @@ ANNOTATIONS = (
         "pods, ConfigMaps",
         "Mimic",
         "hash of the configuration; on pods that of their start",
+    ),
+    (
+        naming.ANNOTATION_URL,
+        "pods without a sidecar",
+        "Mimic",
+        "base URL of the shared proxy that their containers call",
     ),
     (naming.ANNOTATION_PORT, "pods", "Mimic", "the API's port, where the usual one was taken"),
     (
@@ -126,9 +137,9 @@ def page() -> str:
             [(outcome.word, outcome.verdict.value, outcome.sentence) for outcome in OUTCOMES.values()],
         ),
         _table(
-            "Remarks on a pod",
-            ("word", "told as a warning", "sentence"),
-            [(remark.word, "yes" if remark.told else "", remark.sentence) for remark in REMARKS.values()],
+            "Notes on a pod",
+            ("word", "a warning", "sentence"),
+            [(note.word, "yes" if note.warns else "", note.sentence) for note in NOTES.values()],
         ),
         _table("Cautions", ("word", "of"), [(f"`{word}`", about) for word, about in WORDS.items()]),
         "`mimic-operator render --explain` tells them.\n",

@@ -12,7 +12,7 @@ from mimic_operator.reconcile.rollout import Phase
 from mimic_operator.resource import naming
 from mimic_operator.resource.warnings import INSECURE
 from mimic_operator.resource.warnings import WORDS as CAUTIONS
-from mimic_operator.webhook.outcomes import OUTCOMES, REMARKS
+from mimic_operator.webhook.outcomes import NOTES, OUTCOMES
 from mimic_proxy.settings import grants
 from mimic_proxy.settings.fields import READERS, SECRETS
 from mimic_proxy.settings.presets import PRESETS
@@ -49,7 +49,7 @@ def test_every_label_and_annotation_of_the_operator_is_on_the_page_of_names() ->
 
 def test_every_word_of_an_admission_and_every_caution_is_on_its_page() -> None:
     """The pages themselves are made anew by `make check`; here stands what must be on them."""
-    words = {*OUTCOMES, *REMARKS}
+    words = {*OUTCOMES, *NOTES}
     for page in (injection.page(), names.page()):
         rows = {line.split("|")[1].strip(" `") for line in page.splitlines() if line.startswith("| ")}
         assert words <= rows

@@ -38,9 +38,9 @@ ADMISSIONS = Metric(
     "counter",
     "Pods that were decided on, by the reason's word, what the server was told, and what brought them: "
     "their own label or their namespace's.",
-    ("reason", "verdict", "door"),
+    ("reason", "verdict", "source"),
 )
-REMARKS = Metric("mimic_operator_admission_remarks_total", "counter", "Remarks on decisions, by word.", ("remark",))
+NOTES = Metric("mimic_operator_admission_notes_total", "counter", "Notes on decisions, by word.", ("note",))
 VALIDATIONS = Metric("mimic_operator_validations_total", "counter", "MimicBackends that were judged.", ("verdict",))
 REVIEW_DURATION = Metric(
     "mimic_operator_admission_duration_seconds",
@@ -103,7 +103,7 @@ PODS = Metric("mimic_operator_pods", "gauge", "Pods that ask for the sidecar, by
 BOTH = (BUILD, SPANS)
 WEBHOOK = (
     ADMISSIONS,
-    REMARKS,
+    NOTES,
     VALIDATIONS,
     REVIEW_DURATION,
     MISSES,
@@ -135,7 +135,7 @@ HALTED = ("ProgressTimeout", "ReplicaFailure")
 """Of these: the rollout stands still."""
 CLOSED: dict[str, tuple[str, ...]] = {
     "verdict": ("admitted", "warned", "denied"),
-    "door": ("label", "namespace"),
+    "source": ("label", "namespace"),
     "handler": ("pods", "namespace-pods", "backends"),
     "mode": ("Sidecar", "Deployment"),
     "ready": ("True", "False"),

@@ -20,7 +20,7 @@ from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.fields import write_fields
 from mimic_operator.resource.naming import API_VERSION, KIND
 from mimic_operator.resource.revision import from_data, revision_of
-from mimic_operator.webhook.decide import Place, Request
+from mimic_operator.webhook.decide import Namespace, Request
 
 DEFAULTS = ProxyDefaults(image="registry.example.com/mimic:0.1.0")
 PLURALS = {
@@ -140,7 +140,7 @@ def test_whatever_backend_is_accepted_so_are_its_objects_and_the_pods_that_get_i
         assert answer.status_code == 201, answer.text
     for server in ((1, 31), (1, 35)):
         asking = pod(container(), annotations={"mimic.dev/backend": backend.name})
-        found = admit(asking, manifest, request=Request(place=Place(served), server=server))
+        found = admit(asking, manifest, request=Request(namespace=Namespace(served), server=server))
         assert found.reason in ("Injected", "Pointed", "ClientKeyMissing", "NotReconciled"), found.decision.sentence
         answer = admin.post(f"/api/v1/namespaces/{served}/pods", params={"dryRun": "All"}, json=found.pod)
         assert answer.status_code == 201, answer.text

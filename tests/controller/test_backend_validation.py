@@ -8,8 +8,8 @@ from fakes.manifests import DEFAULTS, Manifest, backend, shared
 from mimic_operator.cli.render import explain
 from mimic_operator.resource.backend import parse
 from mimic_operator.resource.revision import revision_of
+from mimic_operator.resource.selection import candidate
 from mimic_operator.resource.warnings import WORDS, cautions
-from mimic_operator.webhook.decide import candidate
 from mimic_operator.webhook.validate import judge
 
 DEFAULT = {"default": True}

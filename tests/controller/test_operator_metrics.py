@@ -11,7 +11,7 @@ from mimic_operator.runtime.faults import Reason
 from mimic_operator.runtime.metrics import process_registry
 from mimic_operator.runtime.queue import Key
 from mimic_operator.webhook import handlers
-from mimic_operator.webhook.decide import Door
+from mimic_operator.webhook.decide import Trigger
 from mimic_operator.webhook.metrics import AdmissionMetrics
 from mimic_operator.webhook.outcomes import OUTCOMES, Verdict
 from mimic_operator.webhook.process import possible_ends
@@ -22,7 +22,7 @@ A, B = Key("shop", "a"), Key("shop", "b")
 def test_closed_lists_are_those_of_the_code():
     assert get_args(Reason) == catalogue.FAULTS
     assert catalogue.CLOSED["verdict"] == tuple(Verdict)
-    assert catalogue.CLOSED["door"] == get_args(Door)
+    assert catalogue.CLOSED["source"] == get_args(Trigger)
     assert set(catalogue.CLOSED["handler"]) == handlers.PATHS
     assert set(catalogue.HALTED) < set(catalogue.DEGRADATIONS)
 
@@ -39,10 +39,10 @@ def test_whatever_may_become_of_a_pod_is_there_from_the_start():
     registry = CollectorRegistry()
     AdmissionMetrics(registry, possible_ends())
     for word, outcome in OUTCOMES.items():
-        label = {"reason": word, "verdict": str(outcome.verdict), "door": "label"}
+        label = {"reason": word, "verdict": str(outcome.verdict), "source": "label"}
         assert registry.get_sample_value(catalogue.ADMISSIONS.name, label) == 0
         softer = "warned" if outcome.verdict is Verdict.DENIED else str(outcome.verdict)
-        label = {"reason": word, "verdict": softer, "door": "namespace"}
+        label = {"reason": word, "verdict": softer, "source": "namespace"}
         assert registry.get_sample_value(catalogue.ADMISSIONS.name, label) == 0
 
 

@@ -49,11 +49,11 @@ def kept() -> Iterator[Kept]:
     provider.shutdown()
 
 
-def reply(word: str, door: str = "label") -> Reply:
+def reply(word: str, trigger: str = "label") -> Reply:
     outcome = OUTCOMES[word]
     decision = softened(
         Decision(outcome=outcome, verdict=outcome.verdict, sentence="", backend="shop/corp"),
-        "label" if door == "label" else "namespace",
+        "label" if trigger == "label" else "namespace",
     )
     owner = {"kind": "ReplicaSet", "name": "web-1", "controller": True}
     return Reply(decision=decision, pod={"metadata": {"ownerReferences": [owner]}}, namespace="shop")

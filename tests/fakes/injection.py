@@ -11,10 +11,11 @@ from fakes.manifests import DEFAULTS, Manifest
 from mimic_operator.errors import InvalidBackend
 from mimic_operator.resource.backend import parse
 from mimic_operator.resource.revision import Revision, revision_of
-from mimic_operator.webhook.decide import Decision, Place, Request, candidate, decide
+from mimic_operator.resource.selection import candidate
+from mimic_operator.webhook.decide import Decision, Namespace, Request, decide
 from mimic_operator.webhook.mutate import patch
 
-SHOP = Place("shop")
+SHOP = Namespace("shop")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,8 @@ class Admitted:
 
     @property
     def words(self) -> set[str]:
-        """Of the remarks."""
-        return {each.word for each in self.decision.remarks}
+        """Of the notes."""
+        return {each.word for each in self.decision.notes}
 
     def container(self, name: str = "mimic-proxy") -> Manifest:
         spec = self.pod["spec"]
@@ -78,4 +79,4 @@ def admit(
     pod: Manifest, *backends: Manifest, request: Request | None = None, revisions: Sequence[Revision] = ()
 ) -> Admitted:
     """What comes of a pod in a cluster with these backends."""
-    return Cluster(*backends, revisions=revisions).admit(pod, request or Request(place=SHOP))
+    return Cluster(*backends, revisions=revisions).admit(pod, request or Request(namespace=SHOP))

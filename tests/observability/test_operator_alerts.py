@@ -22,7 +22,7 @@ def while_wrong(value: float, usual: float = 0) -> Values:
 
 
 def admissions(reason: str, verdict: str) -> str:
-    return f'mimic_operator_admissions_total{{reason="{reason}",verdict="{verdict}",door="label"}}'
+    return f'mimic_operator_admissions_total{{reason="{reason}",verdict="{verdict}",source="label"}}'
 
 
 def reviews(slow: bool) -> dict[str, Values]:

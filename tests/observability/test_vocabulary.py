@@ -8,7 +8,7 @@ import pytest
 from fakes.chart_files import BOARD_FILES, RUNBOOKS, alerts, board, records, runbook_queries, targets
 from fakes.promql import Matcher, Selector, read
 from mimic_operator import catalogue as operator
-from mimic_operator.webhook.outcomes import OUTCOMES, REMARKS
+from mimic_operator.webhook.outcomes import NOTES, OUTCOMES
 from mimic_proxy.telemetry import catalogue as proxy
 from mimic_proxy.telemetry.catalogue import PLAIN_RESULTS
 
@@ -51,7 +51,7 @@ def values_of(metric: str, label: str) -> tuple[str, ...] | None:
     if label == "reason":
         return REASONS[metric]
     if metric in operator.CATALOGUE:
-        values = {**operator.CLOSED, "result": operator.RESULTS.get(metric), "remark": tuple(REMARKS), "kind": None}
+        values = {**operator.CLOSED, "result": operator.RESULTS.get(metric), "note": tuple(NOTES), "kind": None}
         return values.get(label)
     if label == "result" and not metric.startswith("mimic_token_refresh"):
         return PLAIN_RESULTS

@@ -11,7 +11,7 @@ from mimic_operator.cli.surroundings import Surroundings
 from mimic_operator.resource.container import proxy_defaults
 from mimic_operator.resource.naming import KIND
 from mimic_operator.settings import load
-from mimic_operator.webhook.decide import NATIVE_SINCE, Place, Request
+from mimic_operator.webhook.decide import NATIVE_SINCE, Namespace, Request
 from mimic_operator.webhook.offline import Judged, describe, inject, world_of
 from mimic_operator.webhook.outcomes import Verdict
 
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="1.NN",
         help="version to decide for (default: 1.32)",
     )
-    parser.add_argument("--explain", action="store_true", help="say every remark, and each change of a pod")
+    parser.add_argument("--explain", action="store_true", help="print every note, and each change of a pod")
 
 
 def run(arguments: argparse.Namespace, surroundings: Surroundings) -> int:
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace, surroundings: Surroundings) -> int:
     more = [each for file in arguments.backend for each in read_manifests(file, surroundings.source)]
     backends = [each for each in (*manifests, *more) if each["kind"] == KIND]
     world = world_of(backends, arguments.namespace, defaults)
-    request = Request(place=Place(arguments.namespace), server=arguments.kubernetes)
+    request = Request(namespace=Namespace(arguments.namespace), server=arguments.kubernetes)
     judged = [inject(each, world, request) for each in manifests]
     write_manifests([each.manifest for each in judged], surroundings.out, explicit_start=len(judged) > 1)
     for each in judged:

@@ -134,13 +134,13 @@ def fixed_part(revision: Revision) -> dict[str, Any]:
 
 
 def from_data(data: Mapping[str, Any]) -> Revision:
-    """The revision that `to_data` wrote, by this operator or an older one; its configuration is empty.
+    """The revision that `to_data` wrote; its configuration is empty. Fields of a newer operator are passed over.
 
-    Raises KeyError or InvalidBackend if a newer one wrote it, and this cannot read it.
+    Raises KeyError or InvalidBackend if this operator cannot read it.
     """
     problems: list[Problem] = []
     injection = read_fields(Injection, data["injection"], "injection", problems)
-    if problems:
+    if problems := [problem for problem in problems if problem.sentence != UNKNOWN]:
         raise InvalidBackend(problems)
     return Revision(
         name=data["name"],

@@ -113,7 +113,7 @@ def review(
     *,
     verdict: str,
     reason: str = "",
-    remarks: Sequence[str] = (),
+    notes: Sequence[str] = (),
     namespace: str = "",
     backend: str = "",
     revision: str = "",
@@ -125,7 +125,7 @@ def review(
     return {
         "mimic.admission.verdict": verdict,
         "mimic.admission.reason": reason,
-        "mimic.admission.remarks": tuple(remarks) or None,
+        "mimic.admission.notes": tuple(notes) or None,
         "mimic.admission.namespace": namespace,
         "mimic.admission.dry_run": dry_run,
         NAMESPACE: where,

@@ -1,11 +1,11 @@
-"""What the application's containers are told: where the API is, and that no HTTP proxy stands before it."""
+"""Decides what the environment of an application's container becomes: where the API is, and no HTTP proxy before it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mimic_operator.resource.spec import InjectedEnv
-from mimic_operator.webhook.outcomes import REMARKS
+from mimic_operator.webhook.outcomes import Note, note
 from mimic_operator.webhook.pods import Container
 
 PLACEHOLDER_KEY = "mimic"
@@ -13,28 +13,16 @@ PLACEHOLDER_KEY = "mimic"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PROXY_VARIABLES = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"})
 NO_PROXY = ("NO_PROXY", "no_proxy")
+INHERITED = ("$(NO_PROXY)", "$(no_proxy)")
+"""What envFrom may hold: the kubelet replaces a reference that it knows, and leaves another as it is."""
 Entry = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Remarked:
-    """A remark of outcomes.REMARKS, filled in."""
+class Environment:
+    """What a pod's containers get, the same for each.
 
-    word: str
-    told: bool
-    sentence: str
-
-
-def remark(word: str, **names: object) -> Remarked:
-    kind = REMARKS[word]
-    return Remarked(word, kind.told, kind.sentence.format_map({key: str(value) for key, value in names.items()}))
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What containers are told, the same for each of a pod.
-
-    key: Secret and key in it that hold the caller's key, where a shared proxy wants one. hosts: what must not go
+    key: Secret and key in it that hold the caller's key, where a shared proxy wants one. hosts: must not be called
     through an HTTP proxy.
     """
 
@@ -46,60 +34,56 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """To the environment of one container. replaced: by the position of the entry."""
+    """env: of one container, as it becomes; what it was if nothing changes."""
 
-    replaced: Mapping[int, Entry]
-    added: Sequence[Entry]
-    remarks: tuple[Remarked, ...]
+    env: Sequence[Entry]
+    notes: tuple[Note, ...] = ()
 
 
-def lacks_key(container: Container, told: Told) -> bool:
+def lacks_key(container: Container, wanted: Environment) -> bool:
     """Whether the container would get a key from us."""
     present = {entry["name"] for entry in container.get("env") or ()}
-    names = [name for name in told.env.names if _is_key(name)]
-    return told.env.mode != "None" and (told.env.mode == "Always" or any(name not in present for name in names))
+    names = [name for name in wanted.env.names if _is_key(name)]
+    return wanted.env.mode != "None" and (wanted.env.mode == "Always" or any(name not in present for name in names))
 
 
-def change(container: Container, told: Told) -> Change:
-    """What is to be changed; nothing if it was changed before. Entries that the user has set stay as they are,
-    unless `Always` was asked for, and NO_PROXY, which keeps what it holds.
+def change(container: Container, wanted: Environment) -> Change:
+    """The environment with what it lacks. Entries that the user has set stay as they are, unless the mode is Always;
+    NO_PROXY keeps what it holds. A second time nothing changes.
     """
-    if told.env.mode == "None":
-        return Change({}, (), ())
-    present = {entry["name"]: position for position, entry in enumerate(container.get("env") or ())}
-    replaced: dict[int, Entry] = {}
-    added: list[Entry] = []
+    env: list[Entry] = list(container.get("env") or ())
+    if wanted.env.mode == "None":
+        return Change(env)
+    present = {entry["name"]: position for position, entry in enumerate(env)}
     kept: list[str] = []
-    for entry in _wanted(told):
+    before = len(env)
+    for entry in _entries(wanted):
         position = present.get(entry["name"])
         if position is None:
-            added.append(entry)
-        elif container["env"][position] != entry:
-            if told.env.mode == "Always":
-                replaced[position] = entry
-            else:
-                kept.append(entry["name"])
-    remarks = []
-    if kept:
-        remarks.append(remark("EnvKept", container=container["name"], names=", ".join(kept)))
-    if container.get("envFrom") and added:
-        names = ", ".join(entry["name"] for entry in added)
-        remarks.append(remark("EnvFrom", container=container["name"], names=names))
-    remarks.extend(_extend_no_proxy(container, told, replaced, added))
-    return Change(replaced, added, tuple(remarks))
+            env.append(entry)
+        elif env[position] != entry and wanted.env.mode == "Always":
+            env[position] = entry
+        elif env[position] != entry:
+            kept.append(entry["name"])
+    notes = list(_of_kept(container, wanted, kept))
+    if container.get("envFrom") and len(env) > before:
+        names = ", ".join(entry["name"] for entry in env[before:])
+        notes.append(note("EnvFrom", container=container["name"], names=names))
+    notes.extend(_extend_no_proxy(container, wanted, env))
+    return Change(env, tuple(notes))
 
 
-def _wanted(told: Told) -> Iterator[Entry]:
-    for name in told.env.names:
+def _entries(wanted: Environment) -> Iterator[Entry]:
+    for name in wanted.env.names:
         if not _is_key(name):
-            yield {"name": name, "value": told.url}
-        elif told.key is None:
+            yield {"name": name, "value": wanted.url}
+        elif wanted.key is None:
             yield {"name": name, "value": PLACEHOLDER_KEY}
         else:
-            secret, key = told.key
+            secret, key = wanted.key
             yield {"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": key}}}
-    for extra in told.env.extra:
-        if extra.name not in told.env.names:
+    for extra in wanted.env.extra:
+        if extra.name not in wanted.env.names:
             yield {"name": extra.name, "value": extra.value}
 
 
@@ -107,43 +91,39 @@ def _is_key(name: str) -> bool:
     return name.endswith("_KEY")
 
 
-def _extend_no_proxy(
-    container: Container, told: Told, replaced: dict[int, Entry], added: list[Entry]
-) -> Iterator[Remarked]:
-    """Both spellings: programs differ in which they read, and one that is set may hide the other.
+def _of_kept(container: Container, wanted: Environment, kept: Sequence[str]) -> Iterator[Note]:
+    """A base URL of the application's own is worth a warning: its calls pass by the proxy."""
+    urls = [name for name in kept if name in wanted.env.names and not _is_key(name)]
+    others = [name for name in kept if name not in urls]
+    if urls:
+        yield note("OwnBaseUrl", container=container["name"], names=", ".join(urls))
+    if others:
+        yield note("EnvKept", container=container["name"], names=", ".join(others))
 
-    replaced, added: what is changed besides, which is extended as well.
+
+def _extend_no_proxy(container: Container, wanted: Environment, env: list[Entry]) -> Iterator[Note]:
+    """Extends both spellings in place: programs differ in which they read, and one that is set may hide the other.
+
+    envFrom may hold an HTTP proxy that cannot be seen here, and a NO_PROXY that must go on to count.
     """
-    env = [replaced.get(position, entry) for position, entry in enumerate(container.get("env") or ())]
-    after = [*env, *added]
-    if not any(entry["name"].upper() in PROXY_VARIABLES for entry in after):
+    hidden = bool(container.get("envFrom"))
+    if not hidden and not any(entry["name"].upper() in PROXY_VARIABLES for entry in env):
         return
-    hosts, name = ", ".join(told.hosts), container["name"]
-    found = [position for position, entry in enumerate(after) if entry["name"] in NO_PROXY]
-    unknown = [position for position in found if _is_opaque(after[position])]
-    hidden = not found and bool(container.get("envFrom"))
-    if unknown or hidden:
-        origin = "envFrom" if hidden else "valueFrom or another variable"
-        yield remark("NoProxyUnknown", container=name, origin=origin, hosts=hosts)
-    longer = {
-        position: {**after[position], "value": value}
-        for position in found
-        if position not in unknown and (value := _extended(after[position].get("value") or "", told.hosts)) is not None
-    }
-    for position, entry in longer.items():
-        if position < len(env):
-            replaced[position] = entry
-        else:
-            added[position - len(env)] = entry
-    if not found and not hidden:
-        added.extend({"name": spelling, "value": ",".join(told.hosts)} for spelling in NO_PROXY)
-    if longer or not (found or hidden):
-        yield remark("NoProxyExtended", container=name, hosts=hosts)
-
-
-def _is_opaque(entry: Entry) -> bool:
-    """Whether nobody but the kubelet knows the value."""
-    return "valueFrom" in entry or "$(" in (entry.get("value") or "")
+    hosts, name = ", ".join(wanted.hosts), container["name"]
+    found = [position for position, entry in enumerate(env) if entry["name"] in NO_PROXY]
+    changed = False
+    for position in found:
+        if "valueFrom" in env[position]:
+            yield note("NoProxyUnknown", container=name, variable=env[position]["name"], hosts=hosts)
+        elif (longer := _extended(env[position].get("value") or "", wanted.hosts)) is not None:
+            env[position] = {**env[position], "value": longer}
+            changed = True
+    if not found:
+        inherited = INHERITED if hidden else ()
+        env.extend({"name": spelling, "value": ",".join((*inherited, *wanted.hosts))} for spelling in NO_PROXY)
+        changed = True
+    if changed:
+        yield note("NoProxyExtended", container=name, hosts=hosts)
 
 
 def _extended(value: str, hosts: Sequence[str]) -> str | None:

@@ -114,7 +114,7 @@ class Announcer:
 
     def _event(self, owner: Owner, decision: Decision) -> dict[str, Any]:
         now = datetime.fromtimestamp(self._wall(), UTC)
-        told = [decision.sentence, *(each.sentence for each in decision.remarks if each.told)]
+        told = [decision.sentence, *(each.sentence for each in decision.notes if each.warns)]
         stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
         return {
             "apiVersion": "v1",

@@ -9,9 +9,10 @@ from lightkube import KubeConfig
 
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.naming import GROUP, LABEL_COMPONENT, PLURAL, VERSION
+from mimic_operator.resource.selection import Key
 from mimic_operator.runtime.hosting import IDENTITY, configure, connection
-from mimic_operator.webhook.decide import Door
-from mimic_operator.webhook.lookup import Index, Name
+from mimic_operator.webhook.decide import Trigger
+from mimic_operator.webhook.lookup import Index
 from mimic_operator.webhook.outcomes import Verdict
 from mimic_operator.webhook.review import REPLY, Reviewer, operations, refusal
 from mimic_operator.webhook.review import warnings as said
@@ -59,24 +60,24 @@ def _watch(registry: kopf.OperatorRegistry, index: Index) -> None:
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry, id="backend")
     async def backend(*, event: kopf.RawEvent, body: kopf.Body, namespace: str | None, name: str, **_: Any) -> None:
         if event["type"] == "DELETED":
-            index.backend_gone(Name(namespace or "", name))
+            index.backend_gone(Key(namespace or "", name))
         else:
             index.backend_seen(body)
 
     @kopf.on.event("apps", "v1", "controllerrevisions", registry=registry, id="revision")
     async def revision(*, event: kopf.RawEvent, body: kopf.Body, namespace: str | None, name: str, **_: Any) -> None:
         if event["type"] == "DELETED":
-            index.revision_gone(Name(namespace or "", name))
+            index.revision_gone(Key(namespace or "", name))
         else:
             index.revision_seen(dict(body))
 
 
 def _answer(registry: kopf.OperatorRegistry, parts: Parts) -> None:
     async def review(
-        door: Door, body: Mapping[str, Any], namespace: str | None, dryrun: bool, warnings: list[str]
+        trigger: Trigger, body: Mapping[str, Any], namespace: str | None, dryrun: bool, warnings: list[str]
     ) -> None:
         pod, where = dict(body), namespace or "default"
-        decision = await parts.reviewer.pod(pod, where, door, dryrun)
+        decision = await parts.reviewer.pod(pod, where, trigger, dryrun)
         reply = REPLY.get()
         reply.decision, reply.namespace, reply.dry_run = decision, where, dryrun
         reply.pod, reply.verdict = {"metadata": pod.get("metadata") or {}}, str(decision.verdict)

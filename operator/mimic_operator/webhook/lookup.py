@@ -1,43 +1,51 @@
 """Provides what a decision needs from the cluster: from the index, else from the API server."""
 
+import asyncio
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from datetime import datetime
+from typing import Any, Protocol
 
 import msgspec
 
 from mimic_operator.errors import OperatorError
+from mimic_operator.resource import naming
 from mimic_operator.resource.revision import Revision, from_data
+from mimic_operator.resource.selection import Candidate, Key, Unselected, candidate, named_key
 from mimic_operator.webhook import pods
-from mimic_operator.webhook.decide import Candidate, Place, Refusal, candidate, choose, named_backend, wanted_revision
+from mimic_operator.webhook.decide import Namespace, choose, wanted_revisions
 
-
-class Name(NamedTuple):
-    """Of an object in a namespace."""
-
-    namespace: str
-    name: str
+logger = logging.getLogger("mimic.admission")
+REMEMBER_SECONDS = 10.0
+"""For so long a namespace's labels are remembered."""
+MOST_NAMESPACES = 10_000
+RETRY_SECONDS = 0.2
+YOUNG_SECONDS = 60.0
+"""In a namespace that is younger, a backend may be on its way: namespace, backend and workload come in one apply."""
+Object = Mapping[str, Any]
 
 
 class Index:
-    """MimicBackends by namespace, and revisions as bytes: read when they are injected. clock: monotonic seconds."""
+    """MimicBackends by namespace, and revisions as bytes: decoded when they are injected. clock: monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._backends: dict[str, dict[str, Candidate]] = {}
-        self._revisions: dict[Name, bytes] = {}
-        self._changed: dict[tuple[str, Name], float] = {}
+        self._revisions: dict[Key, bytes | None] = {}
+        """None for one that this version cannot read: nothing waits for it."""
+        self._changed: dict[tuple[str, Key], float] = {}
         self.heard = {"MimicBackend": clock(), "ControllerRevision": clock()}
-        """When something was last heard of a kind."""
+        """The time of the last event of a kind."""
 
-    def backend_seen(self, manifest: Mapping[str, Any]) -> Candidate:
+    def backend_seen(self, manifest: Object) -> Candidate:
         """There is one, new or changed."""
         found = candidate(manifest)
-        self._touch("MimicBackend", Name(found.namespace, found.name))
+        self._touch("MimicBackend", found.key)
         self._backends.setdefault(found.namespace, {})[found.name] = found
         return found
 
-    def backend_gone(self, name: Name) -> None:
+    def backend_gone(self, name: Key) -> None:
         self._touch("MimicBackend", name)
         own = self._backends.get(name.namespace, {})
         own.pop(name.name, None)
@@ -45,39 +53,45 @@ class Index:
             self._backends.pop(name.namespace, None)
         self._changed.pop(("MimicBackend", name), None)
 
-    def revision_seen(self, manifest: Mapping[str, Any]) -> Revision | None:
-        """There is one. None if it is not ours, or written by a newer operator."""
-        name = Name(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
-        self._touch("ControllerRevision", name)
+    def revision_seen(self, manifest: Object) -> Revision | None:
+        """There is one. None if no MimicBackend owns it, or if this version cannot read it."""
+        metadata = manifest["metadata"]
+        owner = pods.controller(manifest)
+        if owner is None or owner.get("kind") != naming.KIND:
+            return None  # a StatefulSet's or DaemonSet's, which carries the labels of its pod template
+        key = Key(metadata["namespace"], metadata["name"])
+        self._touch("ControllerRevision", key)
         data = manifest.get("data") or {}
-        encoded = msgspec.json.encode({key: value for key, value in data.items() if key != "spec"})
+        encoded = msgspec.json.encode({name: value for name, value in data.items() if name != "spec"})
         found = _read(encoded)
-        if found is not None:
-            self._revisions[name] = encoded
+        if found is None and key not in self._revisions:
+            logger.warning("The revision %s cannot be read: a newer version of Mimic wrote it", key)
+        self._revisions[key] = None if found is None else encoded
         return found
 
-    def revision_gone(self, name: Name) -> None:
+    def revision_gone(self, name: Key) -> None:
         self._touch("ControllerRevision", name)
         self._revisions.pop(name, None)
         self._changed.pop(("ControllerRevision", name), None)
 
-    def backend(self, name: Name) -> Candidate | None:
+    def backend(self, name: Key) -> Candidate | None:
         return self._backends.get(name.namespace, {}).get(name.name)
 
     def backends(self, namespace: str) -> list[Candidate]:
         return list(self._backends.get(namespace, {}).values())
 
-    def revision(self, name: Name) -> Revision | None:
+    def revision(self, name: Key) -> Revision | None:
         encoded = self._revisions.get(name)
         return None if encoded is None else _read(encoded)
 
-    def names(self, kind: str) -> set[Name]:
+    def names(self, kind: str) -> set[Key]:
+        """Of all that was observed, whether it can be read or not."""
         if kind == "ControllerRevision":
             return set(self._revisions)
-        return {Name(each.namespace, each.name) for own in self._backends.values() for each in own.values()}
+        return {each.key for own in self._backends.values() for each in own.values()}
 
-    def keep(self, kind: str, listed: Iterable[Name], since: float) -> int:
-        """Drop what a list, begun at `since`, did not hold: kopf tells nobody what went while its watch was cut.
+    def keep(self, kind: str, listed: Iterable[Key], since: float) -> int:
+        """Drops what a list, begun at `since`, did not hold: no event reports what was deleted while a watch was cut.
 
         Returns how many were dropped.
         """
@@ -90,7 +104,7 @@ class Index:
         """Seconds since the last event of a kind."""
         return self._clock() - self.heard[kind]
 
-    def _touch(self, kind: str, name: Name) -> None:
+    def _touch(self, kind: str, name: Key) -> None:
         self.heard[kind] = self._changed[kind, name] = self._clock()
 
 
@@ -101,18 +115,12 @@ def _read(encoded: bytes) -> Revision | None:
         return None
 
 
-PLACE_SECONDS = 10.0
-"""For so long a namespace's labels are remembered."""
-MOST_PLACES = 10_000
-Object = Mapping[str, Any]
-
-
 class Source(Protocol):
     """The API server. Each raises Fault."""
 
-    async def backend(self, name: Name) -> Object | None: ...
+    async def backend(self, name: Key) -> Object | None: ...
     async def backends(self, namespace: str) -> list[Object]: ...
-    async def revision(self, name: Name) -> Object | None: ...
+    async def revision(self, name: Key) -> Object | None: ...
     async def namespace(self, name: str) -> Object | None: ...
 
 
@@ -120,68 +128,89 @@ class Source(Protocol):
 class Known:
     """Enough to decide on one pod."""
 
-    place: Place
+    namespace: Namespace
     candidates: tuple[Candidate, ...]
-    revisions: Mapping[Name, Revision]
+    revisions: Mapping[Key, Revision]
+    awaited: bool = False
+    """A moment later there may be more: the backend, or its first revision, is on its way."""
 
 
 @dataclass(slots=True)
 class Lookup:
-    """missed: called with a kind that the index did not hold. clock: monotonic seconds."""
+    """missed: called with a kind that the index did not hold. clock: monotonic seconds; wall: Unix time."""
 
     index: Index
     source: Source
     clock: Callable[[], float]
+    wall: Callable[[], float]
     missed: Callable[[str], None]
-    _places: dict[str, tuple[float, Place]] = field(default_factory=dict)
+    _namespaces: dict[str, tuple[float, Namespace]] = field(default_factory=dict)
 
-    async def know(self, pod: pods.Pod, namespace: str) -> Known:
-        """All that `decide` may ask about this pod. Raises Fault."""
-        place = await self._place(namespace)
-        candidates = tuple(await self._candidates(pod, namespace))
-        chosen = choose(pod, place, candidates)
-        if isinstance(chosen, Refusal):
-            return Known(place, candidates, {})
-        if not wanted_revision(pod, chosen) and (fresh := await self._ask(Name(chosen.namespace, chosen.name))):
-            candidates = (*(each for each in candidates if each.full_name != fresh.full_name), fresh)
+    async def know(self, pod: pods.Pod, namespace: str, patience: float) -> Known:
+        """All that `decide` may need for this pod. Raises Fault.
+
+        patience: seconds to wait for what is on its way: a pod that starts a moment too early has no proxy, or is
+        refused and comes back after its controller's back-off.
+        """
+        end = self.clock() + patience
+        while (known := await self._know(pod, namespace)).awaited and self.clock() + RETRY_SECONDS < end:
+            await asyncio.sleep(RETRY_SECONDS)
+        return known
+
+    async def _know(self, pod: pods.Pod, name: str) -> Known:
+        namespace = await self._namespace(name)
+        candidates = tuple(await self._candidates(pod, name))
+        chosen = choose(pod, namespace, candidates)
+        if isinstance(chosen, Unselected):
+            young = self.wall() - namespace.created < YOUNG_SECONDS
+            return Known(namespace, candidates, {}, awaited=young and chosen.why in ("NoBackend", "UnknownBackend"))
+        if not chosen.revision and (fresh := await self._ask(chosen.key)):
+            candidates = (*(each for each in candidates if each.key != fresh.key), fresh)
             chosen = fresh
-        name = Name(chosen.namespace, wanted_revision(pod, chosen))
-        revision = await self._revision(name) if name.name else None
-        return Known(place, candidates, {} if revision is None else {name: revision})
+        for wanted in wanted_revisions(pod, chosen):
+            key = Key(chosen.namespace, wanted)
+            if (revision := await self._revision(key)) is not None:
+                return Known(namespace, candidates, {key: revision})
+        return Known(namespace, candidates, {}, awaited=not (chosen.problem or chosen.suspended))
 
-    async def _place(self, namespace: str) -> Place:
+    async def _namespace(self, name: str) -> Namespace:
         now = self.clock()
-        known = self._places.get(namespace)
-        if known is not None and now - known[0] < PLACE_SECONDS:
+        known = self._namespaces.get(name)
+        if known is not None and now - known[0] < REMEMBER_SECONDS:
             return known[1]
-        metadata = ((await self.source.namespace(namespace)) or {}).get("metadata") or {}
-        place = Place(namespace, metadata.get("labels") or {}, metadata.get("annotations") or {})
-        if len(self._places) >= MOST_PLACES:
-            self._places.clear()
-        self._places[namespace] = (now, place)
-        return place
+        metadata = ((await self.source.namespace(name)) or {}).get("metadata") or {}
+        created = str(metadata.get("creationTimestamp") or "")
+        found = Namespace(
+            name,
+            metadata.get("labels") or {},
+            metadata.get("annotations") or {},
+            datetime.fromisoformat(created).timestamp() if created else 0.0,
+        )
+        if len(self._namespaces) >= MOST_NAMESPACES:
+            self._namespaces.clear()
+        self._namespaces[name] = (now, found)
+        return found
 
     async def _candidates(self, pod: pods.Pod, namespace: str) -> list[Candidate]:
         found = self.index.backends(namespace)
         try:
-            named = named_backend(pod, namespace)
+            named = named_key(pods.annotations(pod).get(naming.ANNOTATION_BACKEND), namespace)
         except ValueError:
             return found
         if named is not None:
-            name = Name(*named)
-            other = self.index.backend(name) or await self._ask(name)
+            other = self.index.backend(named) or await self._ask(named)
             return found if other is None or other in found else [*found, other]
         if found:
             return found
         self.missed("MimicBackend")
         return [self.index.backend_seen(each) for each in await self.source.backends(namespace)]
 
-    async def _ask(self, name: Name) -> Candidate | None:
+    async def _ask(self, name: Key) -> Candidate | None:
         self.missed("MimicBackend")
         manifest = await self.source.backend(name)
         return None if manifest is None else self.index.backend_seen(manifest)
 
-    async def _revision(self, name: Name) -> Revision | None:
+    async def _revision(self, name: Key) -> Revision | None:
         found = self.index.revision(name)
         if found is not None:
             return found

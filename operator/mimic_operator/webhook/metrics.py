@@ -12,9 +12,9 @@ class AdmissionMetrics:
     """Counted as it happens; ages are asked for at each scrape."""
 
     def __init__(self, registry: CollectorRegistry, outcomes: Iterable[tuple[str, str, str]] = ()) -> None:
-        """outcomes: reason, verdict and door of what may become of a pod, to be shown at 0 from the start."""
+        """outcomes: reason, verdict and source of every possible decision, shown at 0 from the start."""
         self.decisions = counter(catalogue.ADMISSIONS, registry)
-        self.remarks = counter(catalogue.REMARKS, registry)
+        self.notes = counter(catalogue.NOTES, registry)
         self.validations = counter(catalogue.VALIDATIONS, registry)
         self.duration = histogram(catalogue.REVIEW_DURATION, registry)
         self.misses = counter(catalogue.MISSES, registry)

@@ -1,6 +1,10 @@
-"""A decision as an RFC 6902 patch. Positions are those of the original pod: insertions come last."""
+"""Applies a decision to a pod: `mutate` gives the pod with the proxy, `patch` the difference (RFC 6902).
 
-from collections.abc import Iterator
+The difference is made here and not by a library: one that compares lists by position would turn the first init
+container of the user into the proxy, field by field. That would be right, and unreadable in an audit log.
+"""
+
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -13,7 +17,7 @@ from mimic_operator.webhook.environment import change
 
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 GUARANTEED_CPU = "250m"
-"""Limit of a proxy that must have one and was given none: with its request as limit it would start for a minute."""
+"""CPU limit of a proxy that must have one and was given none: with its request as limit it would start for a minute."""
 MESH_ANNOTATIONS = {
     "istio": "traffic.sidecar.istio.io/excludeInboundPorts",
     "linkerd": "config.linkerd.io/skip-inbound-ports",
@@ -22,18 +26,37 @@ Operation = dict[str, Any]
 
 
 def patch(pod: pods.Pod, decision: Decision) -> list[Operation]:
-    """What turns the pod into one with the proxy; empty if it stays as it is."""
+    """The operations that turn the pod into one with the proxy; none if it stays as it is."""
+    return list(_difference(pod, mutate(pod, decision), ""))
+
+
+def mutate(pod: pods.Pod, decision: Decision) -> dict[str, Any]:
+    """The pod as it goes on; what is given is not changed."""
     fit = decision.fit
+    if fit is None and not decision.left_out:
+        return dict(pod)
+    spec, metadata = dict(pods.spec(pod)), dict(pods.metadata(pod))
     if fit is None:
-        return []
-    operations = [*_environment(pod, fit), *_annotations(pod, decision, fit)]
+        return {**pod, "metadata": metadata | {"labels": {**pods.labels(pod), naming.LABEL_INJECTED: naming.LEFT_OUT}}}
+    for field, position in fit.targets:
+        spec[field] = list(spec[field])
+        container = spec[field][position]
+        env = change(container, fit.environment).env
+        if env != (container.get("env") or []):
+            spec[field][position] = {**container, "env": list(env)}
+    if fit.present:
+        if init := spec.get("initContainers"):
+            spec["initContainers"] = [_restored(each) for each in init]
+        return {**pod, "spec": spec}
+    metadata["labels"] = {**pods.labels(pod), naming.LABEL_INJECTED: naming.SIDECAR if fit.sidecar else naming.POINTED}
+    metadata["annotations"] = {**pods.annotations(pod), **dict(_annotations(pod, decision, fit))}
     if fit.sidecar:
-        operations += [*_volumes(pod, fit), *_pull_secrets(pod, fit), *_container(pod, fit)]
-    return operations
+        _add_sidecar(pod, spec, fit)
+    return {**pod, "metadata": metadata, "spec": spec}
 
 
 def sidecar(fit: Fit) -> dict[str, Any]:
-    """The proxy's container as it stands in the pod."""
+    """The proxy's container as it is in the pod."""
     made = at_ports(fit.revision.container, fit.port, fit.admin_port)
     if fit.guaranteed:
         limits, requests = made["resources"].setdefault("limits", {}), made["resources"].get("requests", {})
@@ -47,31 +70,31 @@ def sidecar(fit: Fit) -> dict[str, Any]:
     return native(made) if fit.native else plain(made)
 
 
-def _environment(pod: pods.Pod, fit: Fit) -> Iterator[Operation]:
-    for field, position in fit.targets:
-        container = pods.spec(pod)[field][position]
-        path, wanted = f"/spec/{field}/{position}/env", change(container, fit.told)
-        for index, entry in wanted.replaced.items():
-            yield {"op": "replace", "path": f"{path}/{index}", "value": entry}
-        yield from _appended(path, container.get("env"), wanted.added)
+def _add_sidecar(pod: pods.Pod, spec: dict[str, Any], fit: Fit) -> None:
+    """In front of the init containers, behind the sidecars that lead them; a plain one is the last container."""
+    spec["volumes"] = [*(spec.get("volumes") or ()), *deepcopy(list(fit.revision.volumes))]
+    secrets = list(spec.get("imagePullSecrets") or ())
+    present = {secret.get("name") for secret in secrets}
+    if wanted := [{"name": name} for name in fit.revision.image_pull_secrets if name not in present]:
+        spec["imagePullSecrets"] = [*secrets, *wanted]
+    if fit.native:
+        init, position = spec.get("initContainers") or (), pods.leading_sidecars(pod)
+        spec["initContainers"] = [*init[:position], sidecar(fit), *init[position:]]
+    else:
+        spec["containers"] = [*spec["containers"], sidecar(fit)]
 
 
-def _annotations(pod: pods.Pod, decision: Decision, fit: Fit) -> Iterator[Operation]:
-    given = pods.metadata(pod).get("annotations")
-    wanted = dict(_wanted_annotations(pod, decision, fit))
-    wanted = {key: value for key, value in wanted.items() if (given or {}).get(key) != value}
-    if given is None and wanted:
-        yield {"op": "add", "path": "/metadata/annotations", "value": {}}
-    for key, value in wanted.items():
-        escaped = key.replace("~", "~0").replace("/", "~1")
-        yield {"op": "add", "path": f"/metadata/annotations/{escaped}", "value": value}
+def _restored(container: pods.Container) -> pods.Container:
+    ours = container.get("name") == naming.CONTAINER
+    return {**container, "restartPolicy": "Always"} if ours and not pods.is_native_sidecar(container) else container
 
 
-def _wanted_annotations(pod: pods.Pod, decision: Decision, fit: Fit) -> Iterator[tuple[str, str]]:
+def _annotations(pod: pods.Pod, decision: Decision, fit: Fit) -> Iterator[tuple[str, str]]:
     given, revision = pods.annotations(pod), fit.revision
     if naming.ANNOTATION_BACKEND not in given:
         yield naming.ANNOTATION_BACKEND, revision.backend
     if not fit.sidecar:
+        yield naming.ANNOTATION_URL, fit.environment.url
         return
     yield naming.ANNOTATION_REVISION, revision.name
     yield naming.ANNOTATION_TEMPLATE_HASH, revision.hash
@@ -92,35 +115,28 @@ def _wanted_annotations(pod: pods.Pod, decision: Decision, fit: Fit) -> Iterator
             yield key, ",".join([*listed, str(fit.admin_port)])
 
 
-def _volumes(pod: pods.Pod, fit: Fit) -> Iterator[Operation]:
-    yield from _appended("/spec/volumes", pods.spec(pod).get("volumes"), deepcopy(list(fit.revision.volumes)))
-
-
-def _pull_secrets(pod: pods.Pod, fit: Fit) -> Iterator[Operation]:
-    given = pods.spec(pod).get("imagePullSecrets")
-    present = {secret.get("name") for secret in given or ()}
-    wanted = [{"name": name} for name in fit.revision.image_pull_secrets if name not in present]
-    yield from _appended("/spec/imagePullSecrets", given, wanted)
-
-
-def _container(pod: pods.Pod, fit: Fit) -> Iterator[Operation]:
-    """In front of the init containers, behind the sidecars that stand there; a plain one at the very end."""
-    if not fit.native:
-        yield from _appended("/spec/containers", pods.spec(pod).get("containers"), [sidecar(fit)])
+def _difference(before: Any, after: Any, path: str) -> Iterator[Operation]:
+    """From one value to another. In lists entries are only added: those that were there are found by name."""
+    if before == after:
         return
-    position = pods.leading_sidecars(pod)
-    if pods.init_containers(pod):
-        yield {"op": "add", "path": f"/spec/initContainers/{position}", "value": sidecar(fit)}
+    if isinstance(before, Mapping) and isinstance(after, Mapping):
+        for key, value in after.items():
+            below = f"{path}/{key.replace('~', '~0').replace('/', '~1')}"
+            if before.get(key) is None:
+                if value is not None:
+                    yield {"op": "add", "path": below, "value": value}
+            else:
+                yield from _difference(before[key], value, below)
+    elif isinstance(before, list) and isinstance(after, list) and "name" in (before or [{}])[0]:
+        at = 0
+        for position, entry in enumerate(after):
+            if at < len(before) and entry.get("name") == before[at].get("name"):
+                if path.endswith("/env") and entry != before[at]:
+                    yield {"op": "replace", "path": f"{path}/{position}", "value": entry}
+                else:
+                    yield from _difference(before[at], entry, f"{path}/{position}")
+                at += 1
+            else:
+                yield {"op": "add", "path": f"{path}/{position}", "value": entry}
     else:
-        yield {"op": "add", "path": "/spec/initContainers", "value": [sidecar(fit)]}
-
-
-def _appended(path: str, given: object, entries: list[Any] | Any) -> Iterator[Operation]:
-    """Entries at the end of a list that may be missing."""
-    if not entries:
-        return
-    if not given:
-        yield {"op": "add", "path": path, "value": list(entries)}
-        return
-    for entry in entries:
-        yield {"op": "add", "path": f"{path}/-", "value": entry}
+        yield {"op": "add", "path": path, "value": after}

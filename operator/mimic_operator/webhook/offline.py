@@ -9,10 +9,12 @@ import jsonpatch
 
 from mimic_operator.errors import InputError
 from mimic_operator.resource import naming
-from mimic_operator.resource.backend import Backend, parse
+from mimic_operator.resource.backend import parse
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.revision import Revision, revision_of
-from mimic_operator.webhook.decide import Candidate, Decision, Place, Request, candidate, decide
+from mimic_operator.resource.selection import Candidate, candidate, owner_of
+from mimic_operator.webhook import pods
+from mimic_operator.webhook.decide import Decision, Namespace, Request, decide
 from mimic_operator.webhook.mutate import Operation, patch
 from mimic_operator.webhook.outcomes import Verdict
 from mimic_operator.webhook.pods import malformed, malformed_metadata
@@ -42,9 +44,8 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What the cluster is taken to hold: these backends, each at the revision that it asks for."""
+    """What the cluster is taken to hold: these backends, each at the revision that its spec asks for."""
 
-    backends: tuple[Backend, ...]
     candidates: tuple[Candidate, ...]
     revisions: Mapping[tuple[str, str], Revision]
     """By namespace and name of the backend."""
@@ -53,11 +54,11 @@ class World:
 def world_of(manifests: Sequence[Manifest], namespace: str, defaults: ProxyDefaults) -> World:
     """Backends that name no namespace stand in `namespace`. Raises InvalidBackend."""
     placed = [{**each, "metadata": {"namespace": namespace, **(each.get("metadata") or {})}} for each in manifests]
-    backends = tuple(parse(each, strict=True) for each in placed)
+    backends = [parse(each, strict=True) for each in placed]
     revisions = {(each.namespace, each.name): revision_of(each, defaults) for each in backends}
     found = map(candidate, placed)
     candidates = tuple(replace(each, revision=revisions[each.namespace, each.name].name) for each in found)
-    return World(backends, candidates, revisions)
+    return World(candidates, revisions)
 
 
 def inject(document: Manifest, world: World, request: Request) -> Judged:
@@ -71,14 +72,14 @@ def inject(document: Manifest, world: World, request: Request) -> Judged:
     if wrong := malformed_metadata(document.get("metadata")):
         raise _no_pod(kind, wrong)
     metadata = document.get("metadata") or {}
-    namespace = str(metadata.get("namespace") or request.place.name)
-    place = request.place if namespace == request.place.name else Place(namespace)
+    namespace = str(metadata.get("namespace") or request.namespace.name)
+    place = request.namespace if namespace == request.namespace.name else Namespace(namespace)
     whole = deepcopy(document)
     pod = _pod_in(whole)
     if kind in SELECTABLE:
         _select(pod, metadata.get("labels") or {}, namespace, world)
     seen = {**pod, "metadata": {**(pod.get("metadata") or {}), **_owner(kind)}}
-    decision = decide(seen, replace(request, place=place), world.candidates, _revisions(world, seen))
+    decision = decide(seen, replace(request, namespace=place), world.candidates, _revisions(world, seen))
     if decision.verdict is Verdict.DENIED:
         return Judged(document, decision)
     operations = tuple(patch(pod, decision))
@@ -89,16 +90,16 @@ def inject(document: Manifest, world: World, request: Request) -> Judged:
 
 
 def describe(judged: Judged, *, explain: bool) -> Iterator[str]:
-    """Lines on one decision: what somebody has to know, and with `explain` every remark and each change."""
+    """Lines on one decision: what somebody has to know, and with `explain` every note and each change."""
     decision, manifest = judged.decision, judged.manifest
     if decision is None:
         return
     metadata = manifest.get("metadata") or {}
     name = metadata.get("name") or metadata.get("generateName") or "(without a name)"
     yield f"{str(manifest['kind']).lower()}/{name}: {decision.verdict}, {decision.reason}. {decision.sentence}"
-    for each in decision.remarks:
-        if each.told or explain:
-            yield f"  {'warning' if each.told else 'note'}, {each.word}. {each.sentence}"
+    for each in decision.notes:
+        if each.warns or explain:
+            yield f"  {'warning' if each.warns else 'note'}, {each.word}. {each.sentence}"
     if explain:
         for operation in judged.operations:
             yield f"  {operation['op']} {operation['path']}"
@@ -120,21 +121,14 @@ def _no_pod(kind: str, wrong: str) -> InputError:
 
 
 def _select(pod: Manifest, labels: Mapping[str, str], namespace: str, world: World) -> None:
-    """Label the template as the operator would, if a backend selects the workload and nobody has spoken before."""
-    found = [
-        each
-        for each in world.backends
-        if each.namespace == namespace
-        and each.injection.workloads is not None
-        and each.injection.workloads.selector.matches(labels)
-    ]
-    given = pod["metadata"].get("labels") or {}
-    if not found or naming.LABEL_INJECT in given:
+    """Labels the template as the operator would, if a backend selects the workload and no user has labelled it."""
+    given, annotations = pod["metadata"].get("labels") or {}, pod["metadata"].get("annotations") or {}
+    own = [each for each in world.candidates if each.namespace == namespace]
+    chosen = owner_of(labels, own, named=annotations.get(naming.ANNOTATION_BACKEND))
+    if chosen is None or naming.LABEL_INJECT in given or pods.spec(pod).get("hostNetwork") or pods.is_windows(pod):
         return
-    chosen = min(found, key=lambda each: (each.created, each.name))
     pod["metadata"]["labels"] = {**given, naming.LABEL_INJECT: "true", naming.LABEL_MANAGED: "true"}
-    said = pod["metadata"].get("annotations") or {}
-    pod["metadata"]["annotations"] = {naming.ANNOTATION_BACKEND: chosen.name, **said}
+    pod["metadata"]["annotations"] = {naming.ANNOTATION_BACKEND: chosen, **annotations}
 
 
 def _owner(kind: str) -> Manifest:

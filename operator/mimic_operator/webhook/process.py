@@ -13,20 +13,21 @@ from lightkube import KubeConfig
 from mimic_operator.errors import OperatorError
 from mimic_operator.resource.container import proxy_defaults
 from mimic_operator.resource.kinds import BACKEND
-from mimic_operator.resource.naming import GROUP, LABEL_COMPONENT
+from mimic_operator.resource.naming import GROUP, KIND, LABEL_COMPONENT
+from mimic_operator.resource.selection import Key
 from mimic_operator.runtime.client import Cluster
 from mimic_operator.runtime.faults import Fault
 from mimic_operator.runtime.health import serving
-from mimic_operator.runtime.informer import MetadataReader
+from mimic_operator.runtime.informer import Metadata, MetadataReader
 from mimic_operator.runtime.kinds import CONTROLLER_REVISION, Kind
 from mimic_operator.runtime.logs import logger
 from mimic_operator.runtime.process import Telemetry
 from mimic_operator.runtime.spans import Spans
 from mimic_operator.settings import Settings
 from mimic_operator.webhook import handlers
-from mimic_operator.webhook.decide import Decision, Door, softened
+from mimic_operator.webhook.decide import Decision, Trigger, softened
 from mimic_operator.webhook.events import Announcer
-from mimic_operator.webhook.lookup import Index, Lookup, Name
+from mimic_operator.webhook.lookup import Index, Lookup
 from mimic_operator.webhook.metrics import AdmissionMetrics
 from mimic_operator.webhook.outcomes import OUTCOMES
 from mimic_operator.webhook.reader import Reader
@@ -40,7 +41,7 @@ CHECK_SECONDS = 5.0
 SETTLE_SECONDS = 0.05
 STALE_SECONDS = 900.0
 """Three watches long nothing was heard, although there is something to hear of: they are broken."""
-DOORS: Mapping[str, Door] = {handlers.PODS: "label", handlers.NAMESPACE_PODS: "namespace"}
+TRIGGERS: Mapping[str, Trigger] = {handlers.PODS: "label", handlers.NAMESPACE_PODS: "namespace"}
 SELECTORS: dict[Kind, str | None] = {BACKEND: None, CONTROLLER_REVISION: LABEL_COMPONENT}
 
 
@@ -75,11 +76,11 @@ async def serve(settings: Settings, config: KubeConfig, shown: Telemetry) -> Non
 
 
 def possible_ends() -> Iterator[tuple[str, str, str]]:
-    """Reason, verdict and door of everything that may become of a pod."""
-    for door in DOORS.values():
+    """Reason, verdict and trigger of everything that may become of a pod."""
+    for trigger in TRIGGERS.values():
         for outcome in OUTCOMES.values():
             made = Decision(outcome=outcome, verdict=outcome.verdict, sentence="")
-            yield made.reason, str(softened(made, door).verdict), door
+            yield made.reason, str(softened(made, trigger).verdict), trigger
 
 
 def _follow(metrics: AdmissionMetrics) -> Callable[[datetime | None], None]:
@@ -121,7 +122,9 @@ class Process:
             traced=Reviewed(self.spans).review,
             clock=time.monotonic,
         )
-        lookup = Lookup(self.index, self.reader, time.monotonic, lambda kind: self.metrics.misses.labels(kind).inc())
+        lookup = Lookup(
+            self.index, self.reader, time.monotonic, time.time, lambda kind: self.metrics.misses.labels(kind).inc()
+        )
         parts = handlers.Parts(
             self.config, self.index, Reviewer(lookup, version), proxy_defaults(self.settings), server
         )
@@ -147,15 +150,15 @@ class Process:
         if decision is None:
             self.metrics.validations.labels(reply.verdict or "admitted").inc()
             return
-        door = DOORS[handler]
-        self.metrics.decisions.labels(decision.reason, str(decision.verdict), door).inc()
-        for each in decision.remarks:
-            self.metrics.remarks.labels(each.word).inc()
+        trigger = TRIGGERS[handler]
+        self.metrics.decisions.labels(decision.reason, str(decision.verdict), trigger).inc()
+        for each in decision.notes:
+            self.metrics.notes.labels(each.word).inc()
         if not reply.dry_run:
             self.announcer.tell(reply.pod, reply.namespace, decision)
 
-    async def _list(self, listing: MetadataReader, kind: Kind) -> set[Name]:
-        found: set[Name] = set()
+    async def _list(self, listing: MetadataReader, kind: Kind) -> set[Key]:
+        found: set[Key] = set()
         for namespace in self.settings.watch_namespaces or (None,):
             try:
                 listed, _ = await listing.list(kind, namespace, SELECTORS[kind])
@@ -165,10 +168,10 @@ class Process:
                         f"{kind.plural}.{GROUP} is not installed: apply the chart's CRD first"
                     ) from fault
                 raise
-            found |= {Name(each.namespace, each.name) for each in listed}
+            found |= {Key(each.namespace, each.name) for each in listed if kind is BACKEND or _is_ours(each)}
         return found
 
-    async def _compare(self, listing: MetadataReader, backends: set[Name]) -> None:
+    async def _compare(self, listing: MetadataReader, backends: set[Key]) -> None:
         """First wait for all that is there now; then look again and again for what went unheard."""
         revisions = await self._list(listing, CONTROLLER_REVISION)
         wanted = {BACKEND: backends, CONTROLLER_REVISION: revisions}
@@ -201,6 +204,12 @@ class Process:
         ages = {kind.kind: self.index.age(kind.kind) for kind in SELECTORS if self.index.names(kind.kind)}
         late = [f"{kind} for {age:.0f} s" for kind, age in ages.items() if age > STALE_SECONDS]
         return f"nothing was heard of {', '.join(late)}" if late else ""
+
+
+def _is_ours(metadata: Metadata) -> bool:
+    """Of a ControllerRevision: whether a MimicBackend owns it. StatefulSets and DaemonSets have revisions too."""
+    owner = metadata.controller()
+    return owner is not None and owner.kind == KIND
 
 
 async def _beside(main: Coroutine[Any, Any, None], besides: Sequence[Coroutine[Any, Any, None]]) -> None:

@@ -8,11 +8,12 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+from mimic_operator.resource.selection import Candidate, Key
 from mimic_operator.runtime.faults import Fault
 from mimic_operator.runtime.spans import Attributes, Spans, review
 from mimic_operator.webhook import pods
-from mimic_operator.webhook.decide import Candidate, Decision, Door, Request, decide, end, softened
-from mimic_operator.webhook.lookup import Lookup, Name
+from mimic_operator.webhook.decide import Decision, Request, Trigger, decide, end, softened
+from mimic_operator.webhook.lookup import Lookup
 from mimic_operator.webhook.mutate import patch
 from mimic_operator.webhook.outcomes import Verdict
 from mimic_operator.webhook.pods import malformed
@@ -36,7 +37,9 @@ REPLY: ContextVar[Reply] = ContextVar("reply")
 
 logger = logging.getLogger("mimic.admission")
 BUDGET_SECONDS = 2.0
-"""The API server waits five; what it hears then is ours to say."""
+"""The API server waits five seconds; until then the response is ours to give."""
+PATIENCE = 0.75
+"""The part of it to wait for a backend or its first revision that is on its way."""
 
 
 @dataclass(slots=True)
@@ -47,23 +50,23 @@ class Reviewer:
     server: tuple[int, int]
     budget_seconds: float = BUDGET_SECONDS
 
-    async def pod(self, pod: Mapping[str, Any], namespace: str, door: Door, dry_run: bool) -> Decision:
+    async def pod(self, pod: Mapping[str, Any], namespace: str, trigger: Trigger, dry_run: bool) -> Decision:
         """Never raises: what cannot be decided is a decision, too."""
         if wrong := malformed(pod):
-            return softened(end("Malformed", problem=wrong), door)
+            return softened(end("Malformed", problem=wrong), trigger)
         try:
             async with asyncio.timeout(self.budget_seconds):
-                known = await self.lookup.know(pod, namespace)
-            request = Request(place=known.place, door=door, server=self.server, dry_run=dry_run)
-            return decide(pod, request, known.candidates, lambda where, name: known.revisions.get(Name(where, name)))
+                known = await self.lookup.know(pod, namespace, self.budget_seconds * PATIENCE)
+            request = Request(namespace=known.namespace, trigger=trigger, server=self.server, dry_run=dry_run)
+            return decide(pod, request, known.candidates, lambda where, name: known.revisions.get(Key(where, name)))
         except TimeoutError:
-            problem = f"the API server did not answer it within {self.budget_seconds:g} s"
+            problem = f"the API server did not respond within {self.budget_seconds:g} s"
         except Fault as fault:
-            problem = f"the API server did not answer it ({fault.reason})"
+            problem = f"the API server did not respond ({fault.reason})"
         except Exception:
-            logger.exception("A review broke")
-            return softened(end("Failed"), door)
-        return softened(end("Undecided", problem=problem), door)
+            logger.exception("A review failed")
+            return softened(end("Failed"), trigger)
+        return softened(end("Undecided", problem=problem), trigger)
 
     def others(self, namespace: str) -> Sequence[Candidate]:
         """The MimicBackends of a namespace, as far as they are known."""
@@ -76,12 +79,12 @@ def operations(pod: Mapping[str, Any], decision: Decision) -> list[dict[str, Any
 
 
 def warnings(decision: Decision, *, dry_run: bool) -> list[str]:
-    """Admission warnings, which kubectl shows: what somebody has to know, on a dry run all of it."""
+    """Admission warnings, which kubectl shows: what someone has to know; on a dry run all of it."""
     found = []
     if decision.verdict is Verdict.WARNED or (dry_run and decision.verdict is Verdict.ADMITTED):
         found.append(f"Mimic, {decision.reason}: {decision.sentence}")
     if decision.verdict is not Verdict.DENIED:
-        found += [f"Mimic, {each.word}: {each.sentence}" for each in decision.remarks if each.told or dry_run]
+        found += [f"Mimic, {each.word}: {each.sentence}" for each in decision.notes if each.warns or dry_run]
     return found
 
 
@@ -120,7 +123,7 @@ def _said(reply: Reply) -> Attributes:
     return review(
         verdict=str(decision.verdict),
         reason=decision.reason,
-        remarks=[each.word for each in decision.remarks],
+        notes=[each.word for each in decision.notes],
         namespace=reply.namespace,
         backend=decision.backend,
         revision=decision.fit.revision.name if decision.fit is not None else "",

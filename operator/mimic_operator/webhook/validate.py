@@ -8,8 +8,8 @@ from mimic_operator.errors import InvalidBackend
 from mimic_operator.resource.backend import Backend, parse
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.revision import revision_of
+from mimic_operator.resource.selection import Candidate, candidate
 from mimic_operator.resource.warnings import cautions
-from mimic_operator.webhook.decide import Candidate, candidate
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,7 +61,7 @@ async def seen(
         eventually(lambda: admin.get(path).json().get("status", {}).get("currentRevision"))
         for number in range(1, ROUNDS + 1):
             await asyncio.to_thread(one_round, admin, namespace, path, number)
-            counted = f'mimic_operator_admissions_total{{reason="Injected",door="label"}} >= {number}'
+            counted = f'mimic_operator_admissions_total{{reason="Injected",source="label"}} >= {number}'
             await prometheus.until(f'{counted} and on () mimic_operator_spans_exported_total{{result="success"}} > 0')
         await prometheus.until("sum(increase(mimic_operator_reconcile_duration_seconds_count[1m])) > 0")
         pages = tuple(httpx2.get(f"http://127.0.0.1:{port}/metrics", trust_env=False).text for port in ports.values())

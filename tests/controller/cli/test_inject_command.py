@@ -93,7 +93,11 @@ def test_a_workload_that_a_backend_selects_needs_no_label(shell: Shell):
     bare = workload("Deployment", pod(owner=None, labels={}), app="web")
     code, found, _ = shell.run(shell.write("all.yaml", chosen, bare), "--namespace", "shop")
     metadata = found[1]["spec"]["template"]["metadata"]
-    assert metadata["labels"] == {"mimic.dev/inject": "true", "mimic.dev/managed": "true"}
+    assert metadata["labels"] == {
+        "mimic.dev/inject": "true",
+        "mimic.dev/managed": "true",
+        "mimic.dev/injected": "sidecar",
+    }
     assert metadata["annotations"]["mimic.dev/backend"] == "corp"
     assert code == 0
 
@@ -105,7 +109,7 @@ def test_what_is_denied_comes_back_as_it_was_with_the_reason_and_another_exit_co
     assert "deployment/web: denied, UnknownBackend. There is no MimicBackend x" in said
 
 
-def test_explain_tells_every_remark_and_change(shell: Shell):
+def test_explain_tells_every_note_and_change(shell: Shell):
     given = workload("Deployment", pod(container(ports=[{"containerPort": 18480}]), owner=None))
     file = shell.write("all.yaml", given, backend())
     short, full = shell.run(file, "--namespace", "shop")[2], shell.run(file, "--namespace", "shop", "--explain")[2]

@@ -10,8 +10,8 @@ from fakes.injection import SHOP, admit
 from fakes.manifests import DEFAULTS, backend, container, pod, shared
 from mimic_operator.resource.backend import parse
 from mimic_operator.resource.revision import revision_of
-from mimic_operator.webhook.decide import Place, Request
-from mimic_operator.webhook.outcomes import OUTCOMES, REMARKS, Verdict
+from mimic_operator.webhook.decide import Namespace, Request
+from mimic_operator.webhook.outcomes import NOTES, OUTCOMES, Verdict
 
 CORP, SPARE = backend("corp"), backend("spare")
 CURRENT = revision_of(parse(CORP), DEFAULTS).name
@@ -33,7 +33,7 @@ def wants(name: str, **more: str) -> dict[str, str]:
     return {"mimic.dev/backend": name, **more}
 
 
-IN_SHOP = Request(place=SHOP)
+IN_SHOP = Request(namespace=SHOP)
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ CASES = {
         "Pointed",
         pod(annotations=wants("platform/central")),
         (shared(allowedNamespaces=FINANCE),),
-        request=Request(place=Place("shop", {"team": "finance"})),
+        request=Request(namespace=Namespace("shop", {"team": "finance"})),
     ),
     "host network and a shared one": Case(
         "Pointed", pod(annotations=wants("platform/central"), hostNetwork=True), (shared(),)
@@ -135,9 +135,9 @@ CASES = {
     "a revision that is a path": Case(
         "BadAnnotation",
         pod(annotations={"mimic.dev/revision": "../../platform/controllerrevisions/mimic-central-1"}),
-        says="mimic.dev/revision is not understood: it holds a revision's name",
+        says="mimic.dev/revision is invalid: it holds a revision's name",
     ),
-    "an empty name": Case("BadAnnotation", pod(annotations=wants("")), says="mimic.dev/backend is not understood"),
+    "an empty name": Case("BadAnnotation", pod(annotations=wants("")), says="mimic.dev/backend is invalid"),
     "a secret's name that is none": Case(
         "BadAnnotation",
         pod(annotations=wants("platform/central", **{"mimic.dev/client-key-secret": "/"})),
@@ -148,7 +148,7 @@ CASES = {
         "PortTaken",
         pod(container("api", ports=[{"containerPort": 9000}])),
         (backend(injection={"port": 9000}),),
-        "The port 9000, which the MimicBackend corp asks for, is used by the container api",
+        "The port 9000, which the MimicBackend corp sets, is used by the container api",
     ),
     "the admin port that was chosen": Case(
         "PortTaken",
@@ -174,10 +174,10 @@ CASES = {
     "suspended before its first revision": Case("SuspendedBackend", pod(), (backend(suspend=True, status={}),)),
     "not yet reconciled": Case("NotReconciled", pod(), (backend(status={}),), "has no revision yet"),
     "a revision that is gone": Case(
-        "RevisionMissing", pod(annotations={"mimic.dev/revision": "mimic-corp-0"}), says="Remove the annotation"
+        "Injected", pod(annotations={"mimic.dev/revision": "mimic-corp-0"}), says=f"revision {CURRENT}"
     ),
     "a current revision that is gone": Case(
-        "RevisionMissing", pod(), (backend(status={"currentRevision": "mimic-corp-1"}),)
+        "NotReconciled", pod(), (backend(status={"currentRevision": "mimic-corp-1"}),)
     ),
 }
 
@@ -194,23 +194,26 @@ def test_each_end_has_its_word_and_a_sentence_that_helps(case: Case):
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_a_pod_that_only_its_namespace_volunteered_is_never_denied(case: Case):
-    found = admit(case.pod, *case.backends, request=replace(case.request, door="namespace"))
+    found = admit(case.pod, *case.backends, request=replace(case.request, trigger="namespace"))
     assert found.decision.verdict is not Verdict.DENIED
+    left_out = OUTCOMES[case.word].verdict is Verdict.DENIED
+    assert (found.pod["metadata"]["labels"].get("mimic.dev/injected") == "none") == left_out
     if case.word != "NotOptedIn":
         assert found.reason == case.word
         assert "NamespaceEntry" in found.words
 
 
 def test_every_word_is_met_by_a_case():
-    beyond = {"AlreadyInjected", "Malformed", "Undecided", "Failed"}  # tested below, and with the process
+    again = {"AlreadyInjected", "EnvironmentAdded", "RestartPolicyRestored"}  # with the shape that comes out
+    beyond = again | {"Malformed", "Undecided", "Failed"}  # with the process
     assert {case.word for case in CASES.values()} == set(OUTCOMES) - beyond
 
 
 def test_words_and_sentences_are_in_good_shape():
-    for word in (*OUTCOMES, *REMARKS):
+    for word in (*OUTCOMES, *NOTES):
         assert re.fullmatch(r"([A-Z][a-z]+)+", word)
-    assert not OUTCOMES.keys() & REMARKS.keys()
-    for each in (*OUTCOMES.values(), *REMARKS.values()):
+    assert not OUTCOMES.keys() & NOTES.keys()
+    for each in (*OUTCOMES.values(), *NOTES.values()):
         assert each.sentence.endswith((".", "{remedy}", "{problem}")), each.sentence
 
 
@@ -232,14 +235,25 @@ def test_an_invalid_or_suspended_backend_still_gives_its_last_good_revision(spec
     good = revision_of(parse(CORP), DEFAULTS)
     found = admit(pod(), backend(**spec, status={"currentRevision": good.name}), revisions=[good])
     assert found.reason == "Injected"
-    (told,) = [each.sentence for each in found.decision.remarks if each.word == "StaleBackend"]
+    (told,) = [each.sentence for each in found.decision.notes if each.word == "StaleBackend"]
     assert state in told
 
 
 def test_a_revision_of_another_backend_is_none():
     other = revision_of(parse(SPARE), DEFAULTS)
     found = admit(pod(annotations=wants("corp", **{"mimic.dev/revision": other.name})), CORP, SPARE)
-    assert found.reason == "RevisionMissing"
+    assert found.pod["metadata"]["annotations"]["mimic.dev/revision"] == CURRENT
+    assert "RevisionMissing" in found.words
+
+
+def test_a_missing_revision_falls_back_to_the_current_one_with_a_warning():
+    """After `kubectl rollout undo`, or where a backend was deleted and created again."""
+    found = admit(pod(annotations={"mimic.dev/revision": "mimic-corp-0"}), CORP)
+    assert found.pod["metadata"]["annotations"]["mimic.dev/revision"] == CURRENT
+    (told,) = [each for each in found.decision.notes if each.word == "RevisionMissing"]
+    assert told.warns
+    assert "mimic-corp-0" in told.sentence
+    assert CURRENT in told.sentence
 
 
 def test_a_backend_that_was_a_sidecar_once_still_serves_its_own_namespace_alone():
@@ -247,7 +261,7 @@ def test_a_backend_that_was_a_sidecar_once_still_serves_its_own_namespace_alone(
     pinned = {"mimic.dev/revision": old.name}
     elsewhere = admit(pod(annotations=wants("platform/central", **pinned)), shared(), revisions=[old])
     assert elsewhere.reason == "OtherNamespace"
-    at_home = Request(place=Place("platform"))
+    at_home = Request(namespace=Namespace("platform"))
     here = admit(pod(annotations=wants("central", **pinned)), shared(), revisions=[old], request=at_home)
     assert here.reason == "Injected"
     on_the_host = pod(annotations=wants("central", **pinned), hostNetwork=True)

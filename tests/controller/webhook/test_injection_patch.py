@@ -1,4 +1,4 @@
-"""The shape of the pod that comes out, and what is remarked on the way."""
+"""The shape of the pod that comes out, and what is noted on the way."""
 
 from typing import Any
 
@@ -7,11 +7,12 @@ import pytest
 from fakes.injection import SHOP, admit
 from fakes.manifests import backend, container, pod, shared
 from fakes.restricted import violations
-from mimic_operator.webhook.decide import Place, Request
+from mimic_operator.webhook.decide import Namespace, Request
 
 CORP = backend()
 URL = "http://127.0.0.1:18480/v1"
-OLD = Request(place=SHOP, server=(1, 31))
+OLD = Request(namespace=SHOP, server=(1, 31))
+ASKED_BY_NAMESPACE = Request(namespace=SHOP, trigger="namespace")
 FULL = {"cpu": "500m", "memory": "512Mi"}
 SIDECAR = {"name": "vault", "image": "vault", "restartPolicy": "Always"}
 CENTRAL = {"mimic.dev/backend": "platform/central"}
@@ -66,8 +67,8 @@ def test_the_mesh_s_own_containers_are_left_alone():
 
 def test_env_from_is_warned_of():
     found = admit(pod(container(envFrom=[{"secretRef": {"name": "x"}}])), CORP)
-    (told,) = [each for each in found.decision.remarks if each.word == "EnvFrom"]
-    assert told.told
+    (told,) = [each for each in found.decision.notes if each.word == "EnvFrom"]
+    assert told.warns
     assert "OPENAI_BASE_URL" in told.sentence
 
 
@@ -101,9 +102,102 @@ def test_a_no_proxy_that_cannot_be_read_is_left_and_told():
     found = admit(pod(given), CORP)
     assert found.env()["NO_PROXY"] == reference["valueFrom"]
     assert "NoProxyUnknown" in found.words
-    hidden = admit(pod(container(env={"HTTP_PROXY": "http://p"}, envFrom=[{"configMapRef": {"name": "net"}}])), CORP)
-    assert "NO_PROXY" not in hidden.env()
-    assert "NoProxyUnknown" in hidden.words
+
+
+def test_an_http_proxy_in_env_from_is_passed_by_too():
+    """The kubelet puts what envFrom says of NO_PROXY in the place of the reference."""
+    found = admit(pod(container(envFrom=[{"configMapRef": {"name": "net"}}])), CORP)
+    wanted = "$(NO_PROXY),$(no_proxy),127.0.0.1,localhost,::1"
+    assert (found.env()["NO_PROXY"], found.env()["no_proxy"]) == (wanted, wanted)
+    assert admit(found.pod, CORP).operations == []
+
+
+def test_a_no_proxy_of_other_variables_is_extended():
+    given = container(env={"HTTP_PROXY": "http://proxy", "NO_PROXY": "$(CORP),.local"})
+    assert admit(pod(given), CORP).env()["NO_PROXY"] == "$(CORP),.local,127.0.0.1,localhost,::1"
+
+
+@pytest.mark.parametrize(
+    ("env", "word", "warns"),
+    [
+        ({"OPENAI_BASE_URL": "https://api.openai.com/v1"}, "OwnBaseUrl", True),
+        ({"OPENAI_API_KEY": "x"}, "EnvKept", False),
+    ],
+)
+def test_an_application_with_its_own_base_url_is_warned_of(env: dict[str, str], word: str, warns: bool):
+    found = admit(pod(container(env=env)), CORP)
+    (told,) = [each for each in found.decision.notes if each.word in ("OwnBaseUrl", "EnvKept")]
+    assert (told.word, told.warns) == (word, warns)
+    assert next(iter(env)) in told.sentence
+
+
+def test_pods_carry_a_label_that_says_what_became_of_them():
+    sidecar, pointed = (
+        admit(pod(labels={}), CORP, request=ASKED_BY_NAMESPACE),
+        admit(pod(annotations=CENTRAL), shared()),
+    )
+    assert sidecar.pod["metadata"]["labels"] == {"mimic.dev/injected": "sidecar"}
+    assert "mimic.dev/url" not in sidecar.pod["metadata"]["annotations"]
+    assert pointed.pod["metadata"]["labels"] == {"mimic.dev/inject": "true", "mimic.dev/injected": "pointed"}
+    assert pointed.pod["metadata"]["annotations"]["mimic.dev/url"] == "http://mimic-central.platform.svc/v1"
+    denied = admit(pod(labels={}), request=ASKED_BY_NAMESPACE)
+    assert denied.pod["metadata"]["labels"] == {"mimic.dev/injected": "none"}
+    assert admit(denied.pod, request=ASKED_BY_NAMESPACE).operations == []
+
+
+def test_a_container_that_another_webhook_added_gets_the_environment_once():
+    """The API server calls again after a later webhook has changed the pod (reinvocationPolicy IfNeeded)."""
+    once = admit(pod(init=[container("migrate")]), CORP).pod
+    once["spec"]["containers"].append(container("agent", env={"HTTP_PROXY": "http://proxy"}))
+    once["spec"]["initContainers"].append(container("fetch"))
+    found = admit(once, CORP)
+    assert (found.reason, found.decision.verdict) == ("EnvironmentAdded", "admitted")
+    assert "agent" in found.decision.sentence
+    assert {found.env(name)["OPENAI_BASE_URL"] for name in ("agent", "fetch", "web")} == {URL}
+    assert found.env("agent")["NO_PROXY"] == "127.0.0.1,localhost,::1"
+    assert {each["path"] for each in found.operations} == {
+        "/spec/containers/1/env/1",
+        "/spec/containers/1/env/2",
+        "/spec/containers/1/env/3",
+        "/spec/containers/1/env/4",
+        "/spec/containers/1/env/5",
+        "/spec/initContainers/2/env",
+    }
+    assert admit(found.pod, CORP).reason == "AlreadyInjected"
+    assert admit(found.pod, CORP).operations == []
+
+
+def test_a_later_container_gets_the_port_that_the_sidecar_has():
+    busy = pod(container(ports=[{"containerPort": 18480}]))
+    once = admit(busy, CORP).pod
+    once["spec"]["containers"].append(container("agent"))
+    assert admit(once, CORP).env("agent")["OPENAI_BASE_URL"] == "http://127.0.0.1:18482/v1"
+
+
+def test_a_backend_that_went_in_between_leaves_the_pod_as_it_is():
+    once = admit(pod(), CORP).pod
+    once["spec"]["containers"].append(container("agent"))
+    found = admit(once)
+    assert (found.reason, found.operations) == ("AlreadyInjected", [])
+
+
+def test_a_restart_policy_that_another_webhook_strips_is_put_back_and_reported():
+    """Without it the init container never ends, and the pod never starts."""
+    once = admit(pod(init=[SIDECAR]), CORP).pod
+    del once["spec"]["initContainers"][1]["restartPolicy"]
+    found = admit(once, CORP)
+    assert (found.reason, found.decision.verdict) == ("RestartPolicyRestored", "warned")
+    assert found.operations == [{"op": "add", "path": "/spec/initContainers/1/restartPolicy", "value": "Always"}]
+    assert admit(found.pod, CORP).reason == "AlreadyInjected"
+
+
+def test_the_mesh_s_own_init_container_is_nothing_to_warn_of():
+    request = Request(namespace=Namespace("shop", {"istio-injection": "enabled"}))
+    assert "MeshInitContainers" not in admit(pod(init=[container("istio-init")]), CORP, request=request).words
+    both = admit(pod(init=[container("istio-init"), container("migrate")]), CORP, request=request)
+    (told,) = [each.sentence for each in both.decision.notes if each.word == "MeshInitContainers"]
+    assert "migrate" in told
+    assert "istio-init" not in told
 
 
 def test_a_shared_proxy_is_kept_out_of_the_http_proxy_too():
@@ -138,7 +232,7 @@ def test_init_containers_behind_a_native_one_can_call_the_model():
     ],
 )
 def test_native_sidecars_follow_the_version_of_the_server(native: str, server: tuple[int, int], is_native: bool):
-    found = admit(pod(), backend(injection={"native": native}), request=Request(place=SHOP, server=server))
+    found = admit(pod(), backend(injection={"native": native}), request=Request(namespace=SHOP, server=server))
     assert ("mimic-proxy" in names(found.pod, "initContainers")) is is_native
 
 
@@ -153,7 +247,7 @@ def test_a_plain_one_is_never_the_first_container_and_drains_before_it_ends():
 ENDING = [pod(owner="Job"), pod(owner="Workflow", restartPolicy="Never"), pod(owner=None, restartPolicy="OnFailure")]
 
 
-@pytest.mark.parametrize(("request_", "warned"), [(OLD, True), (Request(place=SHOP), False)])
+@pytest.mark.parametrize(("request_", "warned"), [(OLD, True), (Request(namespace=SHOP), False)])
 @pytest.mark.parametrize("given", ENDING, ids=["Job", "Workflow", "bare"])
 def test_what_is_meant_to_end_is_warned_of_a_plain_sidecar_that_goes_on(
     given: dict[str, Any], request_: Request, warned: bool
@@ -275,23 +369,27 @@ def test_annotations_of_the_user_stay():
 
 MESHES = {
     "istio by label": (
-        Request(place=SHOP),
+        Request(namespace=SHOP),
         {"sidecar.istio.io/inject": "true"},
         "traffic.sidecar.istio.io/excludeInboundPorts",
     ),
     "istio by namespace": (
-        Request(place=Place("shop", {"istio-injection": "enabled"})),
+        Request(namespace=Namespace("shop", {"istio-injection": "enabled"})),
         {},
         "traffic.sidecar.istio.io/excludeInboundPorts",
     ),
     "istio by revision": (
-        Request(place=Place("shop", {"istio.io/rev": "x"})),
+        Request(namespace=Namespace("shop", {"istio.io/rev": "x"})),
         {},
         "traffic.sidecar.istio.io/excludeInboundPorts",
     ),
-    "linkerd by pod": (Request(place=SHOP), {"linkerd.io/inject": "enabled"}, "config.linkerd.io/skip-inbound-ports"),
+    "linkerd by pod": (
+        Request(namespace=SHOP),
+        {"linkerd.io/inject": "enabled"},
+        "config.linkerd.io/skip-inbound-ports",
+    ),
     "linkerd by namespace": (
-        Request(place=Place("shop", {}, {"linkerd.io/inject": "enabled"})),
+        Request(namespace=Namespace("shop", {}, {"linkerd.io/inject": "enabled"})),
         {},
         "config.linkerd.io/skip-inbound-ports",
     ),
@@ -308,10 +406,10 @@ def test_a_mesh_leaves_the_admin_port_alone(request_: Request, given: dict[str, 
 
 def test_the_ports_that_a_namespace_keeps_out_of_linkerd_stay_out():
     key = "config.linkerd.io/skip-inbound-ports"
-    place = Place("shop", {}, {"linkerd.io/inject": "enabled", key: "9000"})
-    found = admit(pod(), CORP, request=Request(place=place)).pod["metadata"]["annotations"]
+    place = Namespace("shop", {}, {"linkerd.io/inject": "enabled", key: "9000"})
+    found = admit(pod(), CORP, request=Request(namespace=place)).pod["metadata"]["annotations"]
     assert found[key] == "9000,18481"
-    own = admit(pod(annotations={key: "1"}), CORP, request=Request(place=place)).pod["metadata"]["annotations"]
+    own = admit(pod(annotations={key: "1"}), CORP, request=Request(namespace=place)).pod["metadata"]["annotations"]
     assert own[key] == "1,18481"
 
 
@@ -319,14 +417,14 @@ def test_without_a_mesh_no_mesh_is_told_anything():
     found = admit(
         pod(annotations={"sidecar.istio.io/inject": "false"}),
         CORP,
-        request=Request(place=Place("shop", {"istio-injection": "enabled"})),
+        request=Request(namespace=Namespace("shop", {"istio-injection": "enabled"})),
     )
     assert "traffic.sidecar.istio.io/excludeInboundPorts" not in found.pod["metadata"]["annotations"]
 
 
 def test_a_shared_proxy_brings_no_container_volume_or_secret():
     found = admit(pod(annotations=CENTRAL), shared())
-    assert {path.split("/")[1] for path in [each["path"] for each in found.operations]} == {"spec"}
+    assert {each["path"].split("/")[2] for each in found.operations} == {"containers", "labels", "annotations"}
     assert "volumes" not in found.pod["spec"]
     assert names(found.pod, "containers") == ["web"]
     assert found.env()["OPENAI_BASE_URL"] == "http://mimic-central.platform.svc/v1"
@@ -354,14 +452,14 @@ def test_pull_secrets_are_added_once():
         ({"labels": {"mimic.dev/inject": "true", "mimic.dev/Port": "1"}}, "UnknownKey"),
     ],
 )
-def test_circumstances_are_remarked(given: dict[str, Any], word: str):
+def test_circumstances_are_noted(given: dict[str, Any], word: str):
     assert word in admit(pod(**given), CORP).words
     assert word not in admit(pod(name="web-1"), CORP).words
 
 
 def test_a_misspelt_annotation_gets_a_suggestion():
     found = admit(pod(annotations={"mimic.dev/bakcend": "x"}), CORP)
-    (told,) = [each.sentence for each in found.decision.remarks if each.word == "UnknownKey"]
+    (told,) = [each.sentence for each in found.decision.notes if each.word == "UnknownKey"]
     assert told.startswith("Annotation mimic.dev/bakcend is unknown to this version of Mimic")
     assert told.endswith("Did you mean mimic.dev/backend?")
 
@@ -379,8 +477,8 @@ def test_a_misspelt_annotation_gets_a_suggestion():
 )
 def test_a_key_in_the_wrong_place_is_told_where_it_belongs(given: dict[str, Any], remedy: str):
     found = admit(pod(**given), CORP)
-    (told,) = [each for each in found.decision.remarks if each.word == "UnknownKey"]
-    assert told.told
+    (told,) = [each for each in found.decision.notes if each.word == "UnknownKey"]
+    assert told.warns
     assert told.sentence.endswith(remedy)
 
 
@@ -396,8 +494,8 @@ def test_an_annotation_never_tells_another_port_than_the_proxy_s():
     assert found.pod["metadata"]["annotations"]["mimic.dev/port"] == "18480"
 
 
-def test_a_dry_run_is_remarked():
-    assert "DryRun" in admit(pod(), CORP, request=Request(place=SHOP, dry_run=True)).words
+def test_a_dry_run_is_noted():
+    assert "DryRun" in admit(pod(), CORP, request=Request(namespace=SHOP, dry_run=True)).words
 
 
 def test_the_proxy_fits_a_restricted_namespace():

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from fakes.injection import SHOP, Cluster
 from fakes.manifests import Manifest, backend, container, pod, shared
 from fakes.restricted import violations
-from mimic_operator.webhook.decide import Place, Request
+from mimic_operator.webhook.decide import Namespace, Request
 
 PARTS, EXAMPLES, CLUSTERS, PODS = 5, 50, 4, 10
 PORTS = [80, 8000, 18480, 18481, 18482, 18483, 18499]
@@ -93,10 +93,10 @@ class Maker:
         return [backend(injection=injection, proxy=proxy), central]
 
     def request(self) -> Request:
-        places = [SHOP, Place("shop", {"istio-injection": "enabled"})]
+        places = [SHOP, Namespace("shop", {"istio-injection": "enabled"})]
         return Request(
-            place=self.random.choice(places),
-            door=self.random.choice(["label", "namespace"]),
+            namespace=self.random.choice(places),
+            trigger=self.random.choice(["label", "namespace"]),
             server=self.random.choice([(1, 29), (1, 35)]),
         )
 
@@ -127,6 +127,7 @@ def without_ours(before: Manifest, after: Manifest) -> Manifest:
         spec[field] = spec.get(field, [])[: len(given.get(field, ()))]
         if field not in given:
             del spec[field]
+    assert left["metadata"]["labels"].pop("mimic.dev/injected", "none") in ("sidecar", "pointed", "none")
     annotations = left["metadata"].pop("annotations", {})
     if (known := before["metadata"].get("annotations")) is not None:
         assert known.items() <= annotations.items()
@@ -143,7 +144,7 @@ def judge(given: Manifest, cluster: Cluster, request: Request) -> str:
     if found.reason == "Injected":
         assert again.reason == "AlreadyInjected"
         assert found.pod["spec"]["containers"][0]["name"] != "mimic-proxy"
-    if found.decision.fit is None:
+    if found.decision.fit is None and not found.decision.left_out:
         assert found.operations == []
     return found.reason
 

@@ -12,8 +12,10 @@ from fakes.manifests import DEFAULTS, Manifest, backend, container, pod, shared
 from mimic_operator.reconcile.manifests import controller_revision
 from mimic_operator.resource.backend import parse
 from mimic_operator.resource.revision import revision_of
+from mimic_operator.resource.selection import Key
 from mimic_operator.runtime.faults import Fault
-from mimic_operator.webhook.lookup import Index, Lookup, Name
+from mimic_operator.webhook import lookup
+from mimic_operator.webhook.lookup import Index, Lookup
 from mimic_operator.webhook.outcomes import Verdict
 from mimic_operator.webhook.review import BUDGET_SECONDS, Reviewer, operations, warnings
 
@@ -43,10 +45,10 @@ class Server:
             raise self.fault
         return self.objects.get((kind, namespace, name))
 
-    async def backend(self, name: Name) -> Mapping[str, Any] | None:
+    async def backend(self, name: Key) -> Mapping[str, Any] | None:
         return await self._get("MimicBackend", *name)
 
-    async def revision(self, name: Name) -> Mapping[str, Any] | None:
+    async def revision(self, name: Key) -> Mapping[str, Any] | None:
         return await self._get("ControllerRevision", *name)
 
     async def backends(self, namespace: str) -> list[Mapping[str, Any]]:
@@ -76,11 +78,11 @@ class World:
                 self.index.backend_seen(each)
             else:
                 self.index.revision_seen(each)
-        lookup = Lookup(self.index, server, self.clock, self.missed.append)
-        self.reviewer = Reviewer(lookup, (1, 35), budget_seconds=0.2)
+        found = Lookup(self.index, server, self.clock, lambda: 1e9, self.missed.append)
+        self.reviewer = Reviewer(found, (1, 35), budget_seconds=0.2)
 
-    async def reason(self, given: Manifest | None = None, door: Any = "label") -> str:
-        return (await self.reviewer.pod(given or pod(), "shop", door, dry_run=False)).reason
+    async def reason(self, given: Manifest | None = None, trigger: Any = "label") -> str:
+        return (await self.reviewer.pod(given or pod(), "shop", trigger, dry_run=False)).reason
 
 
 async def test_what_the_watches_have_shown_is_not_asked_for():
@@ -131,7 +133,7 @@ async def test_nothing_of_a_pod_that_is_no_name_gets_into_a_request(name: str):
 
 async def test_what_is_not_there_is_not_there():
     assert await World(Server()).reason() == "NoBackend"
-    assert await World(Server(), backend(status=CURRENT)).reason() == "RevisionMissing"
+    assert await World(Server(), backend(status=CURRENT)).reason() == "NotReconciled"
 
 
 FAULTS = [Fault("throttled", "get: 429"), Fault("unreachable", "get: ConnectError"), TimeoutError()]
@@ -179,7 +181,7 @@ async def test_a_defect_is_logged_and_its_text_goes_to_nobody(caplog: pytest.Log
     found = await world.reviewer.pod(pod(), "shop", "namespace", dry_run=False)
     assert (found.reason, found.verdict) == ("Failed", Verdict.WARNED)
     assert "secret" not in found.sentence
-    assert "A review broke" in caplog.text
+    assert "A review failed" in caplog.text
 
 
 async def test_a_denied_pod_gets_no_patch_and_a_dry_run_hears_everything():
@@ -199,21 +201,76 @@ def test_the_index_forgets_what_a_list_does_not_hold_unless_it_came_later():
     world = World(Server(), backend(), stored(backend()))
     assert world.index.keep("MimicBackend", [], since=world.clock.now) == 0, "seen at the same moment"
     world.clock.now += 1
-    assert world.index.keep("MimicBackend", [Name("shop", "corp")], since=world.clock.now) == 0
+    assert world.index.keep("MimicBackend", [Key("shop", "corp")], since=world.clock.now) == 0
     assert world.index.keep("MimicBackend", [], since=world.clock.now) == 1
     assert world.index.names("MimicBackend") == set()
-    assert world.index.names("ControllerRevision") == {Name("shop", REVISION.name)}
+    assert world.index.names("ControllerRevision") == {Key("shop", REVISION.name)}
 
 
 def test_a_revision_of_a_newer_operator_is_no_crash():
     index = Index(Clock())
-    assert index.revision_seen({"metadata": {"namespace": "a", "name": "b"}, "data": {"format": 9}}) is None
-    assert index.names("ControllerRevision") == set()
+    newer = stored(backend()) | {"data": {"format": 9}}
+    assert index.revision_seen(newer) is None
+    assert index.revision(Key("shop", REVISION.name)) is None
+    assert index.names("ControllerRevision") == {Key("shop", REVISION.name)}, "readiness would wait for it for ever"
 
 
 def test_an_event_tells_that_the_watch_lives():
     world = World(Server(), backend())
     world.clock.now += 30
     assert world.index.age("MimicBackend") == 30
-    world.index.backend_gone(Name("shop", "corp"))
+    world.index.backend_gone(Key("shop", "corp"))
     assert world.index.age("MimicBackend") == 0
+
+
+async def test_a_field_of_a_newer_version_is_passed_over():
+    """After a rollback of the operator its pods must not be denied."""
+    newer = stored(backend(status=CURRENT))
+    newer["data"]["injection"]["colour"] = "blue"
+    newer["data"]["later"] = 1
+    assert await World(Server(), backend(status=CURRENT), newer).reason() == "Injected"
+
+
+def test_a_revision_of_a_stateful_set_with_our_label_is_not_ours():
+    """A StatefulSet copies the labels of its pod template to its ControllerRevisions."""
+    index = Index(Clock())
+    other = stored(backend())
+    other["metadata"]["ownerReferences"] = [{"kind": "StatefulSet", "name": "db", "uid": "u", "controller": True}]
+    assert index.revision_seen(other) is None
+    assert index.names("ControllerRevision") == set()
+
+
+class Late(Server):
+    """The reconciler and kubectl are not done: after a few reads there is more."""
+
+    def __init__(self, *objects: Manifest, reads: int, young: bool = True) -> None:
+        super().__init__(*objects)
+        self._later, self.objects, self._reads, self._young = self.objects, {}, reads, young
+
+    async def _get(self, kind: str, namespace: str, name: str) -> Manifest | None:
+        self._reads -= kind == "MimicBackend"
+        if self._reads < 0:
+            self.objects = self._later
+        return await super()._get(kind, namespace, name)
+
+    async def namespace(self, name: str) -> Mapping[str, Any] | None:
+        created = "2001-09-09T01:46:00Z" if self._young else "2001-01-01T00:00:00Z"
+        return {"metadata": {"creationTimestamp": created}}
+
+
+@pytest.mark.parametrize("trigger", ["label", "namespace"])
+async def test_a_namespace_a_backend_and_a_workload_may_come_in_one_apply(
+    trigger: Any, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(lookup, "RETRY_SECONDS", 0.001)
+    labels = {"mimic.dev/inject": "true"} if trigger == "label" else {}
+    whole = backend(status=CURRENT), stored(backend())
+    assert await World(Late(*whole, reads=3)).reason(pod(labels=labels), trigger) == "Injected"
+    unreconciled = World(Late(*whole, reads=3, young=False), backend(status={}))
+    assert await unreconciled.reason(pod(labels=labels), trigger) == "Injected"
+
+
+async def test_a_namespace_without_a_backend_is_waited_for_only_while_it_is_young():
+    server = Late(reads=1, young=False)
+    assert await World(server).reason() == "NoBackend"
+    assert len([kind for kind, *_ in server.asked if kind == "MimicBackend"]) == 1
