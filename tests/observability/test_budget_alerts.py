@@ -118,6 +118,30 @@ def test_many_sidecars_are_one_alert(tmp_path: Path):
     assert complaints(trial(FILES, pods, {"shop": {4: set(), 40: alerts("1h", "6h")}}), tmp_path) == ""
 
 
+def test_alerts_end_with_their_short_windows_after_trouble_at_an_unchanged_rate(tmp_path: Path):
+    """70 minutes of failures. By their long windows alone the pairs would fire for 6 hours, 7 hours and 3 days more."""
+    usual, share, end = 6000, 0.02, 70
+    pods: dict[str, Series] = {
+        "over/a": {
+            **healthy(),
+            COMPLETED: growing({0: usual}),
+            TIMEOUT: growing({0: usual * share, end: 0}),
+        }
+    }
+    fires: dict[str, dict[int, Firing]] = {
+        "over": {
+            end: alerts("1h", "6h", "1d"),
+            end + 8: alerts("6h", "1d"),
+            end + 30: alerts("1d"),
+            end + 108: set(),
+            # The slowest pair notices that a quarter of the month's budget is gone, and ends with its window of 6 hours.
+            end + 130: alerts("3d"),
+            end + 360: set(),
+        }
+    }
+    assert complaints(trial(FILES, pods, fires, 60), tmp_path) == ""
+
+
 def test_a_trial_that_expects_the_wrong_alerts_fails(tmp_path: Path):
     pods = {"shop/a": failing("timeout", 0.5)}
     assert "MimicErrorBudgetBurn" in complaints(trial(FILES, pods, {"shop": {8: set()}}), tmp_path)
