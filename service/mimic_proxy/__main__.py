@@ -1,4 +1,4 @@
-"""The command line: `mimic-proxy serve | demo | check | quit`, each command a module of `mimic_proxy.cli`.
+"""The command line: `mimic-proxy serve | demo | check | connect | run | quit`, each a module of `mimic_proxy.cli`.
 
 Exit codes: 0 ended well, 1 ended unexpectedly or a check that failed, 2 wrong usage or settings, 3 no address to listen
 on.
@@ -6,6 +6,7 @@ on.
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import get_args
@@ -15,7 +16,8 @@ from mimic_proxy.telemetry.tracing.environment import importable
 with importable(os.environ):
     from mimic_proxy.app.listen import CannotListen
     from mimic_proxy.app.release import own_version
-    from mimic_proxy.cli import check, demo, quit, serve
+    from mimic_proxy.cli import check, connect, demo, quit, run, serve
+    from mimic_proxy.cli.tools import TOOLS
     from mimic_proxy.settings.fields import Grant, SettingsError
 
 OK, FAILED, WRONG_SETTINGS, CANNOT_LISTEN = 0, 1, 2, 3
@@ -29,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = vars(_parser().parse_args(arguments))
     command = COMMANDS[asked.pop("command")][0]
     prefix = asked.pop("prefix")
+    if "command_words" in asked:
+        words = asked.pop("command_words")
+        asked["command"] = shlex.join(words[1:] if words[:1] == ["--"] else words)
     # An option is the variable of its name, and wins over it.
     options = {f"{prefix}_{name.upper()}": value for name, value in asked.items() if value is not None}
     try:
@@ -51,6 +56,11 @@ COMMANDS: dict[str, tuple[Command, str]] = {
         check.run,
         "show where calls go, fetch one token, ask for the models (and a chat, if told so), say what is wrong",
     ),
+    "connect": (
+        connect.run,
+        "show, or write, the configuration with which a tool (Codex, Claude Code, ...) calls the running Mimic",
+    ),
+    "run": (run.run, "run a command with a Mimic beside it, which ends with the command: mimic-proxy run -- COMMAND"),
     "quit": (quit.run, "ask the Mimic that runs on this machine to drain and end, and wait until it has"),
 }
 
@@ -70,7 +80,24 @@ def _parser() -> argparse.ArgumentParser:
             _add_demo_options(command)
         elif name == "check":
             command.add_argument("--chat", metavar="MODEL", help="also send one small chat to this model")
+        elif name == "connect":
+            _add_connect_options(command)
+        elif name == "run":
+            command.add_argument("--log", metavar="FILE", help="append Mimic's log to this file (it is discarded)")
+            command.add_argument("command_words", nargs=argparse.REMAINDER, metavar="-- COMMAND [ARGUMENT ...]")
     return parser
+
+
+def _add_connect_options(connect: argparse.ArgumentParser) -> None:
+    connect.add_argument("tool", choices=TOOLS, metavar="TOOL", help=", ".join(TOOLS))
+    connect.add_argument("--model", metavar="NAME", help="the model to use (the first that the running Mimic lists)")
+    connect.add_argument("--url", metavar="URL", help="where Mimic listens (http://localhost:PORT)")
+    connect.add_argument(
+        "--write",
+        action="store_const",
+        const="yes",
+        help="add it to the tool's configuration file; a backup is kept, and what the file says already stays",
+    )
 
 
 def _add_demo_options(demo: argparse.ArgumentParser) -> None:

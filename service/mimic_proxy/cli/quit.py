@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from mimic_proxy.cli.command import DOTENV, Say, say
-from mimic_proxy.settings.fields import load_admin_port
+from mimic_proxy.settings.fields import load_port
 
 ADDRESSES = ("127.0.0.1", "::1")
 CALL_SECONDS = 5.0
@@ -15,7 +15,7 @@ POLL_SECONDS = 0.05
 
 def run(environ: Mapping[str, str]) -> bool:
     """The command."""
-    return stop(load_admin_port(environ, DOTENV), say=say, clock=time.monotonic, sleep=time.sleep)
+    return stop(load_port("ADMIN_PORT", environ, DOTENV), say=say, clock=time.monotonic, sleep=time.sleep)
 
 
 def stop(port: int, *, say: Say, clock: Callable[[], float], sleep: Callable[[float], None]) -> bool:

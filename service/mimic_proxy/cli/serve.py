@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
+from typing import TextIO
 
 from mimic_proxy.app.listen import CannotListen
 from mimic_proxy.app.listeners import Listeners
@@ -44,9 +45,14 @@ def serve(settings: Settings, reread: Callable[[], Settings] | None = None, conf
     return logged(settings, lambda output: serving(settings, output, reread=reread, config=config))
 
 
-def logged(settings: Settings, work: Callable[[LineWriter], Coroutine[None, None, None]]) -> bool:
-    """Runs `work` with the log set up before and written out after; False if it ended unexpectedly."""
-    output = LineWriter(written_to(sys.stderr))
+def logged(
+    settings: Settings, work: Callable[[LineWriter], Coroutine[None, None, None]], sink: TextIO | None = None
+) -> bool:
+    """Runs `work` with the log set up before and written out after; False if it ended unexpectedly.
+
+    sink: where the log goes, the standard error stream if it is None.
+    """
+    output = LineWriter(written_to(sys.stderr if sink is None else sink))
     configure(output, level=settings.log_level, style=settings.log_format)
     for warning in settings.warnings:
         logger.warning(warning)

@@ -424,15 +424,15 @@ def _apply_preset(gathered: dict[str, object]) -> dict[str, str]:
     return missing
 
 
-def load_admin_port(environ: Mapping[str, str], dotenv: Path | None = None) -> int:
-    """ADMIN_PORT alone, for whoever has to find a running Mimic and needs nothing else. Raises SettingsError."""
-    only = Names(plain=frozenset({"ADMIN_PORT"}), secrets=frozenset())
-    gathered = gather(only, environ, dotenv, overrides={}, defaults={"ADMIN_PORT": str(DEFAULTS["ADMIN_PORT"])})
+def load_port(name: str, environ: Mapping[str, str], dotenv: Path | None = None) -> int:
+    """PORT or ADMIN_PORT alone, for a command that has to find a running Mimic. Raises SettingsError."""
+    only = Names(plain=frozenset({name}), secrets=frozenset())
+    gathered = gather(only, environ, dotenv, overrides={}, defaults={name: str(DEFAULTS[name])})
     port = 0
     try:
-        port = values.whole(1, 65535)(gathered.values["ADMIN_PORT"])
+        port = values.whole(1, 65535)(gathered.values[name])
     except ValueError as wrong:
-        gathered.problems.append(Problem("ADMIN_PORT", str(wrong)))
+        gathered.problems.append(Problem(name, str(wrong)))
     if gathered.problems:
         raise SettingsError(sorted(gathered.problems))
     return port

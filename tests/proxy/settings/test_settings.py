@@ -16,7 +16,7 @@ from mimic_proxy.settings.fields import (
     Settings,
     SettingsError,
     load,
-    load_admin_port,
+    load_port,
     redacted,
 )
 from mimic_proxy.settings.sources import Problem
@@ -478,11 +478,11 @@ def test_defaults_of_a_command_count_last():
 def test_the_admin_port_is_found_without_the_other_settings(tmp_path: Path):
     dotenv = tmp_path / ".env"
     dotenv.write_text("ADMIN_PORT=9001\n")
-    assert load_admin_port({}, dotenv) == 9001
-    assert load_admin_port({"ADMIN_PORT": "9002"}, dotenv) == 9002
-    assert load_admin_port({}) == 8001
+    assert load_port("ADMIN_PORT", {}, dotenv) == 9001
+    assert load_port("ADMIN_PORT", {"ADMIN_PORT": "9002"}, dotenv) == 9002
+    assert load_port("ADMIN_PORT", {}) == 8001
     with pytest.raises(SettingsError, match="ADMIN_PORT"):
-        load_admin_port({"ADMIN_PORT": "many"})
+        load_port("ADMIN_PORT", {"ADMIN_PORT": "many"})
 
 
 @given(st.dictionaries(st.sampled_from(sorted(NAMES.all)), st.text(max_size=40)))
