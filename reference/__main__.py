@@ -4,11 +4,12 @@ import sys
 from pathlib import Path
 
 from mimic_operator.cli.crd import definition_yaml
-from reference import chart_values, injection, mimicbackend, names, settings
+from reference import chart_values, injection, mimicbackend, names, settings, tools
 
 ROOT = Path(__file__).resolve().parent.parent
 CHART = ROOT / "helm" / "mimic"
 PAGES = ROOT / "docs" / "reference"
+TOOLS = ROOT / "docs" / "tools"
 
 
 def wanted() -> dict[Path, str]:
@@ -20,6 +21,7 @@ def wanted() -> dict[Path, str]:
         PAGES / "mimicbackend.md": mimicbackend.page(),
         PAGES / "names.md": names.page(),
         PAGES / "settings.md": settings.page(),
+        **{TOOLS / name: page for name, page in tools.pages().items()},
     }
 
 
