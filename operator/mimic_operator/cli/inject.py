@@ -9,7 +9,6 @@ import argparse
 from mimic_operator.cli.manifest_files import read_manifests, write_manifests
 from mimic_operator.cli.surroundings import Surroundings
 from mimic_operator.resource.container import proxy_defaults
-from mimic_operator.resource.naming import KIND
 from mimic_operator.settings import load
 from mimic_operator.webhook.decide import NATIVE_SINCE, Namespace, Request
 from mimic_operator.webhook.offline import Judged, describe, inject, world_of
@@ -53,8 +52,7 @@ def run(arguments: argparse.Namespace, surroundings: Surroundings) -> int:
     defaults = proxy_defaults(load(surroundings.environ))
     manifests = [each for file in arguments.files for each in read_manifests(file, surroundings.source)]
     more = [each for file in arguments.backend for each in read_manifests(file, surroundings.source)]
-    backends = [each for each in (*manifests, *more) if each["kind"] == KIND]
-    world = world_of(backends, arguments.namespace, defaults)
+    world = world_of([*manifests, *more], arguments.namespace, defaults)
     request = Request(namespace=Namespace(arguments.namespace), server=arguments.kubernetes)
     judged = [inject(each, world, request) for each in manifests]
     write_manifests([each.manifest for each in judged], surroundings.out, explicit_start=len(judged) > 1)

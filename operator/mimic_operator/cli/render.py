@@ -159,8 +159,9 @@ def _named(backend: Backend) -> str:
 
 
 def _chosen(backend: Backend) -> str:
-    named = f" and annotated {ANNOTATION_BACKEND}={backend.name}"
-    return f"{named}, or name no backend" if backend.injection.default else named
+    if backend.injection.default:
+        return " and name no other backend"
+    return f"; where the namespace has several backends, also annotated {ANNOTATION_BACKEND}={backend.name}"
 
 
 def _selected(selector: LabelSelector) -> str:

@@ -9,7 +9,15 @@ from mimic_operator.resource.fields import key_of
 from mimic_operator.resource.spec import Injection, Rollout
 
 Word = Literal[
-    "NotVerified", "PlainHttp", "Open", "RefreshTokenShared", "NoTokenStore", "DebugLogs", "NoEffect", "Suspended"
+    "NotVerified",
+    "PlainHttp",
+    "Open",
+    "RefreshTokenShared",
+    "NoTokenStore",
+    "DebugLogs",
+    "NoEffect",
+    "Suspended",
+    "WholeNamespace",
 ]
 WORDS: dict[Word, str] = {
     "NotVerified": "`tls.verify: false`",
@@ -20,6 +28,7 @@ WORDS: dict[Word, str] = {
     "DebugLogs": "`proxy.logLevel: DEBUG`",
     "NoEffect": "fields that the mode has no use for",
     "Suspended": "`suspend: true`",
+    "WholeNamespace": "a selector without conditions",
 }
 INSECURE: tuple[Word, ...] = ("NotVerified", "PlainHttp", "Open")
 """Of them, those that the condition Insecure tells."""
@@ -46,6 +55,13 @@ def _found(backend: Backend) -> Iterator[Caution]:
         yield Caution("DebugLogs", "spec.proxy.logLevel", "DEBUG writes several lines for each call")
     for path, reason in _unused(backend):
         yield Caution("NoEffect", path, f"has no effect {reason}")
+    workloads = backend.injection.workloads
+    if workloads is not None and not (workloads.selector.match_labels or workloads.selector.match_expressions):
+        yield Caution(
+            "WholeNamespace",
+            "spec.injection.workloads.selector",
+            "an empty selector selects every workload of the namespace; name labels to select some",
+        )
     if backend.suspend:
         yield Caution("Suspended", "spec.suspend", "nothing of this reaches a pod until it is false")
 

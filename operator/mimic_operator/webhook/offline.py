@@ -1,22 +1,19 @@
-"""Injection without a cluster: what `mimic-operator inject FILE` prints, by the same decision as the webhook's."""
+"""Injects without a cluster, by the same decision as the webhook's: the logic of `mimic-operator inject FILE`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
 
-import jsonpatch
-
 from mimic_operator.errors import InputError
 from mimic_operator.resource import naming
 from mimic_operator.resource.backend import parse
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.revision import Revision, revision_of
-from mimic_operator.resource.selection import Candidate, candidate, owner_of
+from mimic_operator.resource.selection import Candidate, Key, candidate, owner_of
 from mimic_operator.webhook import pods
-from mimic_operator.webhook.decide import Decision, Namespace, Request, decide
-from mimic_operator.webhook.mutate import Operation, patch
-from mimic_operator.webhook.outcomes import Verdict
+from mimic_operator.webhook.decide import Decision, Namespace, Request, Revisions, decide
+from mimic_operator.webhook.mutate import Operation, mutate, patch
 from mimic_operator.webhook.pods import malformed, malformed_metadata
 
 Manifest = dict[str, Any]
@@ -27,15 +24,16 @@ TEMPLATES: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("ReplicationController", "Job", "Rollout"), ("spec", "template")),
     "CronJob": ("spec", "jobTemplate", "spec", "template"),
 }
-"""Where the pod stands in a workload."""
+"""JSON path of the pod in a workload."""
 SELECTABLE = ("Deployment", "StatefulSet", "DaemonSet", "CronJob")
 """What spec.injection.workloads of a backend can select."""
+INJECTION = naming.LABEL_INJECTION
 JOBS = ("Job", "CronJob")
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """A document as it comes out, and what became of the pod in it; no decision where it holds none."""
+    """A document after the decision on its pod; no decision where it holds no pod."""
 
     manifest: Manifest
     decision: Decision | None = None
@@ -44,27 +42,38 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What the cluster is taken to hold: these backends, each at the revision that its spec asks for."""
+    """The assumed content of the cluster. revisions: by backend, the one that its spec asks for."""
 
     candidates: tuple[Candidate, ...]
-    revisions: Mapping[tuple[str, str], Revision]
-    """By namespace and name of the backend."""
+    revisions: Mapping[Key, Revision]
+    namespaces: Mapping[str, Namespace]
 
 
 def world_of(manifests: Sequence[Manifest], namespace: str, defaults: ProxyDefaults) -> World:
-    """Backends that name no namespace stand in `namespace`. Raises InvalidBackend."""
-    placed = [{**each, "metadata": {"namespace": namespace, **(each.get("metadata") or {})}} for each in manifests]
-    backends = [parse(each, strict=True) for each in placed]
-    revisions = {(each.namespace, each.name): revision_of(each, defaults) for each in backends}
-    found = map(candidate, placed)
-    candidates = tuple(replace(each, revision=revisions[each.namespace, each.name].name) for each in found)
-    return World(candidates, revisions)
+    """Of the MimicBackends and Namespaces among the manifests. Raises InvalidBackend.
+
+    namespace: of backends that name none.
+    """
+    candidates, revisions, namespaces = [], {}, {}
+    for each in manifests:
+        metadata = each.get("metadata") or {}
+        if each["kind"] == "Namespace":
+            name = str(metadata.get("name"))
+            namespaces[name] = Namespace(name, metadata.get("labels") or {}, metadata.get("annotations") or {})
+        elif each["kind"] == naming.KIND:
+            placed = {**each, "metadata": {"namespace": namespace, **metadata}}
+            revision = revision_of(parse(placed, strict=True), defaults)
+            found = replace(candidate(placed), revision=revision.name)
+            candidates.append(found)
+            revisions[found.key] = revision
+    return World(tuple(candidates), revisions, namespaces)
 
 
 def inject(document: Manifest, world: World, request: Request) -> Judged:
     """What the cluster would make of a document that is applied in the request's namespace, or in the one it names.
 
-    Whatever holds no pod comes back as it is, and so does what is denied. Raises InputError for a pod that is none.
+    A document without a pod is returned as it is, and so is one whose pod gets no proxy. Raises InputError for a
+    malformed pod.
     """
     kind = str(document.get("kind"))
     if kind not in TEMPLATES:
@@ -72,25 +81,27 @@ def inject(document: Manifest, world: World, request: Request) -> Judged:
     if wrong := malformed_metadata(document.get("metadata")):
         raise _no_pod(kind, wrong)
     metadata = document.get("metadata") or {}
-    namespace = str(metadata.get("namespace") or request.namespace.name)
-    place = request.namespace if namespace == request.namespace.name else Namespace(namespace)
+    name = str(metadata.get("namespace") or request.namespace.name)
+    namespace = world.namespaces.get(name) or Namespace(name)
     whole = deepcopy(document)
     pod = _pod_in(whole)
     if kind in SELECTABLE:
-        _select(pod, metadata.get("labels") or {}, namespace, world)
+        _select(pod, metadata, name, world)
     seen = {**pod, "metadata": {**(pod.get("metadata") or {}), **_owner(kind)}}
-    decision = decide(seen, replace(request, namespace=place), world.candidates, _revisions(world, seen))
-    if decision.verdict is Verdict.DENIED:
+    by_namespace = naming.LABEL_INJECT not in pods.labels(pod) and namespace.labels.get(INJECTION) == "enabled"
+    request = replace(request, namespace=namespace, trigger="namespace" if by_namespace else "label")
+    decision = decide(seen, request, world.candidates, _revisions(world))
+    if decision.fit is None:
         return Judged(document, decision)
     operations = tuple(patch(pod, decision))
-    patched = jsonpatch.apply_patch(pod, list(operations))
+    patched = mutate(pod, decision)
     pod.clear()
     pod.update(patched)
     return Judged(whole, decision, operations)
 
 
 def describe(judged: Judged, *, explain: bool) -> Iterator[str]:
-    """Lines on one decision: what somebody has to know, and with `explain` every note and each change."""
+    """Lines on one decision: what someone has to know, and with `explain` every note and each change."""
     decision, manifest = judged.decision, judged.manifest
     if decision is None:
         return
@@ -120,11 +131,15 @@ def _no_pod(kind: str, wrong: str) -> InputError:
     return InputError(f"a {kind} in it is malformed: {wrong}")
 
 
-def _select(pod: Manifest, labels: Mapping[str, str], namespace: str, world: World) -> None:
-    """Labels the template as the operator would, if a backend selects the workload and no user has labelled it."""
-    given, annotations = pod["metadata"].get("labels") or {}, pod["metadata"].get("annotations") or {}
+def _select(pod: Manifest, workload: Mapping[str, Any], namespace: str, world: World) -> None:
+    """Labels the template as the operator would, if a backend selects the workload and no user has labelled it.
+
+    workload: its metadata.
+    """
+    given, annotations = pods.labels(pod), pods.annotations(pod)
     own = [each for each in world.candidates if each.namespace == namespace]
-    chosen = owner_of(labels, own, named=annotations.get(naming.ANNOTATION_BACKEND))
+    named = {**annotations, **(workload.get("annotations") or {})}.get(naming.ANNOTATION_BACKEND)
+    chosen = owner_of(workload.get("labels") or {}, own, named=named)
     if chosen is None or naming.LABEL_INJECT in given or pods.spec(pod).get("hostNetwork") or pods.is_windows(pod):
         return
     pod["metadata"]["labels"] = {**given, naming.LABEL_INJECT: "true", naming.LABEL_MANAGED: "true"}
@@ -132,19 +147,13 @@ def _select(pod: Manifest, labels: Mapping[str, str], namespace: str, world: Wor
 
 
 def _owner(kind: str) -> Manifest:
-    """Who will own the pod; only a Pod of its own has nobody."""
+    """The pod's future owner; a Pod that is written as such has none."""
     if kind == "Pod":
         return {}
     return {"ownerReferences": [{"kind": "Job" if kind in JOBS else "ReplicaSet", "name": "", "controller": True}]}
 
 
-def _revisions(world: World, pod: Manifest) -> Any:
-    """Offline there is one revision of each backend, whichever the template was on."""
-    by_name = {(namespace, found.name): found for (namespace, _), found in world.revisions.items()}
-
-    def find(namespace: str, name: str) -> Revision | None:
-        own = [found for (where, _), found in world.revisions.items() if where == namespace]
-        on_it = [found for found in own if name.startswith(f"mimic-{found.backend}-")]
-        return by_name.get((namespace, name)) or (on_it[0] if len(on_it) == 1 else None)
-
-    return find
+def _revisions(world: World) -> Revisions:
+    """Offline there is one revision of each backend, and a template that names another gets it too."""
+    by_name = {Key(key.namespace, each.name): each for key, each in world.revisions.items()}
+    return lambda namespace, name: by_name.get(Key(namespace, name))

@@ -10,7 +10,7 @@ import json
 import logging
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from typing import Any
 
 import msgspec
@@ -18,8 +18,14 @@ from aiohttp import web
 
 from mimic_operator.webhook.review import REPLY, Reply
 
+IDLE_SECONDS = 30.0
+"""For a request's head, and between requests. An API server opens another connection when it needs one."""
 READ_SECONDS = 10.0
-"""For a whole body; an API server has it at hand."""
+"""For a whole body; an API server has it ready."""
+SMALL_BODY_BYTES = 256 << 10
+SMALL_AT_ONCE, LARGE_AT_ONCE = 64, 2
+"""Bodies that are read and reviewed at once. A pod has 10 to 30 KiB; one of 8 MiB takes ten times as much while it is
+decoded, and many of them would end the process at its memory limit. Others wait until READ_SECONDS are over."""
 RESOURCES = {"pods": "pods", "namespace-pods": "pods", "backends": "mimicbackends"}
 """By handler: what it is asked about."""
 OPERATIONS = ("CREATE", "UPDATE")
@@ -55,16 +61,16 @@ async def read_review(request: web.Request, handler: str) -> dict[str, Any]:
         review: dict[str, Any] = msgspec.json.decode(body, type=dict[str, Any])
         read = msgspec.convert(review, Review).request
     except msgspec.ValidationError as wrong:
-        raise web.HTTPBadRequest(text=f"the body is no AdmissionReview: {wrong}") from None
+        raise web.HTTPBadRequest(text=f"the body is not an AdmissionReview: {wrong}") from None
     except (msgspec.DecodeError, RecursionError):
-        raise web.HTTPBadRequest(text="the body is no JSON") from None
+        raise web.HTTPBadRequest(text="the body is not JSON") from None
     if read.resource.resource != RESOURCES[handler] or read.operation not in OPERATIONS:
-        raise web.HTTPBadRequest(text=f"this webhook is for {RESOURCES[handler]} that are made or changed")
+        raise web.HTTPBadRequest(text=f"this webhook reviews {RESOURCES[handler]} that are created or updated")
     given = review["request"]
     given.setdefault("userInfo", {})
     for written in filter(None, (given["object"], given.get("oldObject"))):
         if not isinstance(written.setdefault("metadata", {}), dict):
-            raise web.HTTPBadRequest(text="the body is no AdmissionReview: its object's metadata is no mapping")
+            raise web.HTTPBadRequest(text="the body is not an AdmissionReview: its object's metadata is not a mapping")
         if read.namespace:
             written["metadata"]["namespace"] = read.namespace
     return review
@@ -75,7 +81,7 @@ async def _body(request: web.Request) -> bytes:
         async with asyncio.timeout(READ_SECONDS):
             return await request.read()
     except TimeoutError:
-        raise web.HTTPRequestTimeout(text=f"the body did not come within {READ_SECONDS:g} s") from None
+        raise web.HTTPRequestTimeout(text=f"the body did not arrive within {READ_SECONDS:g} s") from None
     except (OSError, web.RequestPayloadError):
         raise web.HTTPBadRequest(text="the body cannot be read") from None
 
@@ -115,6 +121,7 @@ class Server:
         self._traced = traced
         self._clock = clock
         self._review: Any = None
+        self._small, self._large = asyncio.Semaphore(SMALL_AT_ONCE), asyncio.Semaphore(LARGE_AT_ONCE)
         self.listens = asyncio.Event()
         """Set from the first moment until the end is decided."""
 
@@ -124,7 +131,14 @@ class Server:
         app = web.Application(client_max_size=LARGEST_BODY_BYTES)
         app.router.add_get("/livez", self._alive)
         app.router.add_post("/{handler}", self._serve)
-        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=END_SECONDS)
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=END_SECONDS,
+            keepalive_timeout=IDLE_SECONDS,
+            lingering_time=READ_SECONDS,
+        )
         await runner.setup()
         try:
             site = web.TCPSite(runner, self._host, self.port, ssl_context=self._context, backlog=1024)
@@ -165,7 +179,25 @@ class Server:
         handler = request.match_info["handler"]
         if handler not in self._handlers:
             raise web.HTTPNotFound(text="there is no such webhook")
-        review = await read_review(request, handler)
+        async with self._room(request):
+            review = await read_review(request, handler)
+            return await self._answer(request, handler, review)
+
+    @asynccontextmanager
+    async def _room(self, request: web.Request) -> AsyncIterator[None]:
+        """Waits until the body may be read. Raises HTTPServiceUnavailable."""
+        size = request.content_length
+        room = self._small if size is not None and size <= SMALL_BODY_BYTES else self._large
+        try:
+            await asyncio.wait_for(room.acquire(), READ_SECONDS)
+        except TimeoutError:
+            raise web.HTTPServiceUnavailable(text="too many reviews at once; send it again") from None
+        try:
+            yield
+        finally:
+            room.release()
+
+    async def _answer(self, request: web.Request, handler: str, review: Mapping[str, Any]) -> web.Response:
         begun = self._clock()
         reply = Reply()
         token = REPLY.set(reply)
@@ -173,8 +205,10 @@ class Server:
             with self._traced(handler, request.headers, reply):
                 answer = await self._review(review, webhook=handler, headers=dict(request.headers))
         except Exception:
-            logger.exception("A review broke before it was decided")
-            raise web.HTTPInternalServerError(text="the webhook broke over this review; its log says where") from None
+            logger.exception("A review failed before it was decided")
+            raise web.HTTPInternalServerError(
+                text="the webhook failed on this review; its log has the details"
+            ) from None
         finally:
             REPLY.reset(token)
         _merge(answer, reply)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from fakes.manifests import Manifest, backend, container, pod
+from fakes.manifests import Manifest, backend, container, pod, shared
 from mimic_operator.__main__ import main
 
 IMAGE = "registry.example.com/mimic:1.0.0"
@@ -190,3 +190,33 @@ def test_times_stay_the_text_that_they_are(shell: Shell):
     found = shell.run("-", source=text)[1][0]
     assert found["metadata"]["creationTimestamp"] == "2026-01-01T00:00:00Z"
     assert found["data"] == {"day": "2026-01-01"}
+
+
+def test_a_namespace_in_the_file_counts(shell: Shell):
+    asking: Manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
+    asking["metadata"]["labels"] = {"mimic.dev/injection": "enabled", "istio-injection": "enabled"}
+    bare = workload("Deployment", pod(owner=None, labels={}))
+    bare["metadata"]["namespace"] = "shop"
+    code, found, said = shell.run(shell.write("all.yaml", asking, backend(), bare), "--explain")
+    assert code == 0
+    assert IMAGE in images(found[2])
+    assert found[2]["spec"]["template"]["metadata"]["labels"] == {"mimic.dev/injected": "sidecar"}
+    assert "NamespaceEntry" in said
+    assert "MeshPort" in said
+
+
+def test_a_namespace_decides_whether_a_shared_proxy_admits_its_pods(shell: Shell):
+    chosen = {"from": "Selector", "selector": {"matchLabels": {"team": "finance"}}}
+    given = workload("Deployment", pod(owner=None, annotations={"mimic.dev/backend": "platform/central"}))
+    team = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "labels": {"team": "finance"}}}
+    both = [shared(allowedNamespaces=chosen), given]
+    assert "NotAllowed" in shell.run(shell.write("a.yaml", *both), "--namespace", "shop")[2]
+    assert "Pointed" in shell.run(shell.write("b.yaml", team, *both), "--namespace", "shop")[2]
+
+
+def test_a_workload_on_the_network_of_its_host_is_not_selected(shell: Shell):
+    chosen = backend(injection={"workloads": {"selector": {}}})
+    given = workload("Deployment", pod(owner=None, labels={}, hostNetwork=True))
+    code, found, said = shell.run(shell.write("all.yaml", chosen, given), "--namespace", "shop")
+    assert (code, found[1]) == (0, given)
+    assert "NotOptedIn" in said

@@ -32,6 +32,7 @@ class Endpoint:
         monkeypatch.setattr(server, "DRAIN_SECONDS", 0.0)
         self.seen: list[Manifest] = []
         self.breaks = False
+        self.going_on: asyncio.Event | None = None
         authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("127.0.0.1").configure_cert(context)
@@ -50,6 +51,8 @@ class Endpoint:
         if self.breaks:
             raise RuntimeError("a defect")
         self.seen.append(given)
+        if self.going_on is not None:
+            await self.going_on.wait()
         return {"response": {"uid": given["request"]["uid"], "allowed": True}}
 
     async def serving(self) -> AsyncIterator[httpx2.AsyncClient]:
@@ -73,17 +76,17 @@ async def client(endpoint: Endpoint) -> AsyncIterator[httpx2.AsyncClient]:
 
 WRONG: dict[str, tuple[Any, str]] = {
     "no object": ({}, "missing required field `request`"),
-    "a list": ([], "no AdmissionReview"),
+    "a list": ([], "not an AdmissionReview"),
     "a request that is none": ({"request": PLANTED}, "at `$.request`"),
     "no uid": (review(uid=...), "missing required field `uid`"),
     "a uid that is none": (review(uid={}), "at `$.request.uid`"),
     "no resource": (review(resource=...), "missing required field `resource`"),
-    "another resource": (review(resource={**POD, "resource": "secrets"}), "this webhook is for pods"),
-    "a deletion": (review(operation="DELETE", object={}), "this webhook is for pods that are made or changed"),
+    "another resource": (review(resource={**POD, "resource": "secrets"}), "this webhook reviews pods"),
+    "a deletion": (review(operation="DELETE", object={}), "this webhook reviews pods that are created or updated"),
     "no pod": (review(object=...), "missing required field `object`"),
     "a pod that is text": (review(object=PLANTED), "at `$.request.object`"),
     "a pod that is null": (review(object=None), "at `$.request.object`"),
-    "metadata that is none": (review(object={"metadata": PLANTED}), "its object's metadata is no mapping"),
+    "metadata that is none": (review(object={"metadata": PLANTED}), "its object's metadata is not a mapping"),
     "a namespace that is none": (review(namespace=[PLANTED]), "at `$.request.namespace`"),
     "a user that is none": (review(userInfo=PLANTED), "at `$.request.userInfo`"),
 }
@@ -167,5 +170,47 @@ async def test_a_defect_is_logged_and_says_nothing_outside(
 ):
     endpoint.breaks = True
     answer = await client.post("/pods", json=review())
-    assert (answer.status_code, answer.text) == (500, "the webhook broke over this review; its log says where")
-    assert "A review broke before it was decided" in caplog.text
+    assert (answer.status_code, answer.text) == (500, "the webhook failed on this review; its log has the details")
+    assert "A review failed before it was decided" in caplog.text
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /pods HTTP/1.1\r\nHost: a\r\n"], ids=["nothing", "half a head"])
+async def test_a_connection_without_a_request_head_is_closed(sent: bytes, monkeypatch: pytest.MonkeyPatch):
+    assert server.IDLE_SECONDS == 30
+    monkeypatch.setattr(server, "IDLE_SECONDS", 0.05)
+    found = Endpoint(monkeypatch)
+    async for _ in found.serving():
+        reader, writer = await asyncio.open_connection("127.0.0.1", found.server.port, ssl=found.trusting)
+        writer.write(sent)
+        assert await asyncio.wait_for(reader.read(), 10) == b""
+        writer.close()
+
+
+async def test_only_some_large_bodies_are_held_at_once(client: httpx2.AsyncClient, endpoint: Endpoint):
+    """32 bodies of 8 MiB would fill the memory of the process."""
+    assert (server.SMALL_AT_ONCE, server.LARGE_AT_ONCE, server.SMALL_BODY_BYTES) == (64, 2, 262_144)
+    endpoint.going_on = asyncio.Event()
+    padded = json.dumps(review()).encode() + b" " * 300_000
+    large = [asyncio.create_task(client.post("/pods", content=padded)) for _ in range(5)]
+    small = asyncio.create_task(client.post("/pods", json=review(uid="small")))
+    while "small" not in {each["request"]["uid"] for each in endpoint.seen} or len(endpoint.seen) < 3:
+        await asyncio.sleep(0.01)
+    assert len(endpoint.seen) == 3
+    endpoint.going_on.set()
+    assert {each.status_code for each in await asyncio.gather(small, *large)} == {200}
+    assert len(endpoint.seen) == 6
+
+
+async def test_a_review_without_room_is_refused_after_a_while(
+    client: httpx2.AsyncClient, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+):
+    endpoint.going_on = asyncio.Event()
+    padded = json.dumps(review()).encode() + b" " * 300_000
+    large = [asyncio.create_task(client.post("/pods", content=padded)) for _ in range(2)]
+    while len(endpoint.seen) < 2:
+        await asyncio.sleep(0.01)
+    monkeypatch.setattr(server, "READ_SECONDS", 0.05)
+    answer = await client.post("/pods", content=padded)
+    assert (answer.status_code, answer.text) == (503, "too many reviews at once; send it again")
+    endpoint.going_on.set()
+    await asyncio.gather(*large)

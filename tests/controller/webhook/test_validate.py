@@ -47,7 +47,7 @@ def test_nothing_else_is(new: Manifest, old: Manifest | None, others: tuple[Mani
         (
             {"injected": {"total": 7}},
             {},
-            "7 pods have the sidecar; they get this when they are made anew (kubectl rollout restart).",
+            "7 pods have the sidecar; they get this when they are created again (kubectl rollout restart).",
         ),
         ({"rollout": {"total": 1}}, {}, "restarts 1 workload that"),
         (
@@ -98,6 +98,10 @@ CAUTIONS = {
     "DebugLogs": (backend(proxy={"logLevel": "DEBUG"}), "spec.proxy.logLevel: "),
     "NoEffect": (backend(injection={"env": {"mode": "None", "extra": [{"name": "A"}]}}), "spec.injection.env.extra: "),
     "Suspended": (backend(suspend=True), "spec.suspend: "),
+    "WholeNamespace": (
+        backend(injection={"workloads": {"selector": {}}}),
+        "spec.injection.workloads.selector: ",
+    ),
 }
 
 
@@ -132,3 +136,37 @@ def test_what_a_deployment_has_no_use_for_is_told(field: str, spec: dict[str, An
     central["spec"] |= spec
     assert f"{field}: has no effect in mode Deployment." in said(central)[1]
     assert said(backend(**spec))[1] == ()
+
+
+def test_a_second_backend_without_a_default_warns_that_pods_will_be_denied():
+    refusal, (warning,) = said(backend("spare"), others=(backend(),))
+    assert refusal == ""
+    assert "several MimicBackends (corp, spare) and none is its default" in warning
+    assert "They got corp until now. Set spec.injection.default on one of them." in warning
+
+
+@pytest.mark.parametrize(
+    ("new", "old", "others"),
+    [
+        (backend(), None, ()),
+        (backend("spare"), None, (backend(injection=DEFAULT),)),
+        (backend("spare", injection=DEFAULT), None, (backend(),)),
+        (shared(namespace="shop", networkPolicy={"enabled": True}, open=False), None, (backend(),)),
+        (backend("spare"), backend("spare"), (backend(),)),
+    ],
+    ids=["the first", "beside a default", "as the default", "a shared one", "pods were denied before"],
+)
+def test_no_other_backend_warns_of_it(new: Manifest, old: Manifest | None, others: tuple[Manifest, ...]):
+    assert said(new, old, others) == ("", ())
+
+
+def test_a_shared_proxy_that_becomes_a_sidecar_warns_of_the_pods_that_call_it():
+    guarded = {"networkPolicy": {"enabled": True}, "open": False}
+    warnings = said(backend("central"), shared(namespace="shop", **guarded))[1]
+    assert any("This change deletes the shared proxy" in each for each in warnings)
+
+
+def test_an_empty_selector_warns_that_it_selects_the_whole_namespace():
+    (warning,) = said(backend(injection={"workloads": {"selector": {}}}))[1]
+    assert warning.startswith("spec.injection.workloads.selector: an empty selector selects every workload")
+    assert said(backend(injection={"workloads": {"selector": {"matchLabels": {"a": "b"}}}}))[1] == ()
