@@ -69,6 +69,12 @@ ANNOTATIONS = (
         "Mimic",
         "what the operator's settings said of proxies when it was made, as JSON",
     ),
+    (
+        naming.ANNOTATION_WRITTEN,
+        "workloads",
+        "the operator",
+        "the revision that it wrote, how often that was taken off again, and when it was written last",
+    ),
     (naming.ANNOTATION_RETRY_AT, "workloads", "Mimic", "touched so that their controller tries again"),
 )
 MANAGERS = (
@@ -95,17 +101,17 @@ OBJECTS = (
 CONDITIONS = (
     (
         "Ready",
-        "ConfigValid, and Injectable (Sidecar) or Available (Deployment)",
-        "Ready, or that of the part which is not",
+        "ConfigValid, not suspended, no Secret that is missing, and Injectable (Sidecar) or Available (Deployment)",
+        "Ready, Suspended, or that of the part which is not",
     ),
     ("ConfigValid", "the spec can be used", "Valid, Invalid"),
     (
         "SecretResolved",
-        "proxies that were asked have their secret; never part of Ready",
+        "proxies that were asked have their secret",
         "TokenHeld, SecretRead, SecretMissing, SecretUnreadable, Unreachable, NotAsked",
     ),
     ("Injectable", "pods can get the sidecar", "Injectable, Conflict, QuotaOrLimits, NoRevision"),
-    ("Available", "the Deployment serves", "Available, Unavailable, NoDeployment"),
+    ("Available", "the Deployment serves", "Available, ScaledToZero, Unavailable, NoDeployment"),
     ("Progressing", "workloads take a change", ", ".join((*get_args(Phase), "NotPlanned"))),
     ("Insecure", "something is less safe than it could be", "Secure, PlainHttp, NotVerified, Open, Invalid"),
     (

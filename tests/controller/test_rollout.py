@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mimic_operator.reconcile.rollout import Before, Rollout, Situation, Trail, decide, fields_for, written
-from mimic_operator.reconcile.workload import Counts, Fields, Ref, Workload
+from mimic_operator.reconcile.workload import Counts, Fields, Ref, Workload, Written, written_in
 
 OLD, NEW = "mimic-corp-old", "mimic-corp-new"
 DONE = Counts(desired=2, total=2, updated=2, ready=2, available=2)
@@ -82,6 +82,20 @@ def test_halts_with_the_name_and_touches_nothing_else(changed: dict[str, str], s
     assert [(stuck.reason, stuck.sentence) for stuck in found.stuck] == [(reason, said)]
 
 
+def test_a_halted_rollout_begins_nothing_although_two_may_move():
+    going, trails = moving("a", 100.0 - 600)
+    found = decide(situation(going, workload("b"), workload("c"), max_unavailable=2, trails=trails))
+    assert (found.phase, names(found), found.waits) == ("Halted", [], False)
+
+
+def test_what_was_not_settled_before_does_not_begin_beside_what_was_although_two_may_move():
+    shaky = workload("a", counts=replace(DONE, available=1))
+    found = decide(situation(shaky, workload("b"), max_unavailable=2))
+    assert names(found) == ["b"]
+    going, trails = moving("b")
+    assert names(decide(situation(shaky, going, max_unavailable=2, trails=trails))) == []
+
+
 def test_progress_starts_the_time_anew():
     going, trails = moving("a", 100.0 - 600)
     trails["a"] = replace(trails["a"], mark=(0,))
@@ -149,13 +163,52 @@ def test_a_label_that_says_no_is_left_alone():
     assert (found.opted_out, found.writes, found.phase) == ((no,), (), "Idle")
 
 
-def test_stops_after_the_third_loss_within_ten_minutes():
+def test_fault_09_each_loss_doubles_the_wait_before_the_fields_are_written_again():
+    """Some tool replaces the template every ten minutes: the workload is not restarted every ten minutes for ever."""
+    now, trails, restarts, waits = 0.0, {}, [], []
     bare = workload("a", None)
-    lost = Trail(target=NEW, since=0.0, mark=(), losses=(40.0, 70.0))
-    found = decide(situation(bare, trails={"a": lost}))
-    assert (found.contended, found.writes) == ((bare,), ())
-    long_ago = replace(lost, losses=(100.0 - 700, 70.0))
-    assert names(decide(situation(bare, trails={"a": long_ago}))) == ["a"]
+    while now < 86_400.0:
+        found = decide(replace(situation(bare, trails=trails), now=now))
+        if found.contended:
+            assert (found.writes, found.again) == ((), waits.append(found.trails["a"].wait_until - now) or waits[-1])
+            now += waits[-1]
+            trails = found.trails
+            continue
+        (write,) = found.writes
+        restarts.append(now)
+        trails = {"a": written(write, now, workload("a", NEW))}
+        now += 600.0
+    assert waits == [60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, 3840.0, 7680.0, 15_360.0, 30_720.0, 61_440.0]
+    assert len(restarts) == 13
+
+
+def lost(losses: int, at: float = 1000.0, revision: str = NEW) -> Workload:
+    return workload("a", None, written=Written(revision, losses, at))
+
+
+def test_fault_09_a_new_leader_knows_the_losses_from_the_workloads_annotation():
+    assert decide(situation(lost(2), wall=1100.0)).contended == (lost(2),)
+    (write,) = decide(situation(lost(0), wall=1100.0)).writes
+    assert write.losses == 1
+    assert names(decide(situation(lost(2, revision=OLD), wall=1100.0))) == ["a"]
+
+
+def test_fields_that_stood_for_a_day_are_written_at_once():
+    (write,) = decide(situation(lost(9), wall=1000.0 + 86_401)).writes
+    assert write.losses == 1
+
+
+def test_losses_are_remembered_while_the_fields_stand():
+    standing = workload("a", NEW, written=Written(NEW, 4, 1000.0))
+    first = decide(situation(standing, wall=1100.0))
+    assert first.trails["a"].losses == 4
+    assert decide(situation(lost(4), wall=1200.0, trails=first.trails)).trails["a"].losses == 5
+
+
+def test_a_written_note_is_read_as_it_was_written():
+    note = Written("mimic-corp-1", 3, 1_767_225_600.0)
+    assert written_in(str(note)) == note
+    assert (written_in(""), written_in("a b c"), written_in("a -1 2026-01-01T00:00:00Z")) == (None, None, None)
 
 
 def test_what_cannot_be_written_is_told_and_holds_nobody_up():
@@ -168,7 +221,7 @@ def test_what_cannot_be_written_is_told_and_holds_nobody_up():
 
 def test_a_new_target_is_no_loss():
     (write,) = decide(situation(workload("a"), trails={"a": Trail(target=OLD, since=0.0, mark=())})).writes
-    assert written(write, 100.0, None, workload("a", NEW)).losses == ()
+    assert (write.losses, written(write, 100.0, workload("a", NEW)).losses) == (0, 0)
 
 
 def test_what_is_deselected_is_released_in_turn():

@@ -7,7 +7,7 @@ import pytest
 
 from mimic_operator.errors import Problem
 from mimic_operator.reconcile.rollout import Situation, decide
-from mimic_operator.reconcile.status import Injected, Observed, due, status_of, verdicts_of
+from mimic_operator.reconcile.status import Injected, Observed, Verdict, due, status_of, verdicts_of
 from mimic_operator.reconcile.workload import Counts, Ref
 from mimic_operator.resource.backend import parse
 
@@ -26,6 +26,7 @@ def observed(spec: dict[str, Any] | None = None, **changed: Any) -> Observed:
 
 
 SHARED = {"mode": "Deployment", "deployment": {"open": True}}
+LACKS = Verdict("False", "SecretMissing", "a proxy reports: CLIENT_SECRET does not exist")
 INVALID = [Problem("spec.chat.url", "must begin with https://")]
 
 
@@ -44,6 +45,11 @@ INVALID = [Problem("spec.chat.url", "must begin with https://")]
         (observed(SHARED), "Available", "False", "NoDeployment"),
         (observed(SHARED, pods=Counts(desired=2, available=1)), "Ready", "True", "Ready"),
         (observed(SHARED, pods=Counts(desired=2, available=0)), "Ready", "False", "Unavailable"),
+        (observed(SHARED, pods=Counts(desired=0)), "Available", "True", "ScaledToZero"),
+        (observed(SHARED, pods=Counts(desired=0)), "Ready", "True", "Ready"),
+        (observed(secret=LACKS), "Ready", "False", "SecretMissing"),
+        (observed(secret=Verdict("Unknown", "Unreachable")), "Ready", "True", "Ready"),
+        (observed({"suspend": True}), "Ready", "False", "Suspended"),
         (observed(SHARED), "Insecure", "True", "Open"),
         (observed({"tls": {"verify": False}}), "Insecure", "True", "NotVerified"),
         (observed(), "Insecure", "False", "Secure"),
@@ -53,6 +59,11 @@ INVALID = [Problem("spec.chat.url", "must begin with https://")]
 def test_conditions(seen: Observed, condition: str, status: str, reason: str):
     verdict = verdicts_of(seen)[condition]
     assert (verdict.status, verdict.reason) == (status, reason)
+
+
+def test_fault_11_pods_that_still_call_the_shared_proxy_are_reported():
+    status = status_of(observed(injected=Injected(pointed=3)), {}, NOW)
+    assert status["rollout"]["message"].startswith("3 pods still call the shared proxy")
 
 
 def test_problems_name_their_fields_and_say_no_value():

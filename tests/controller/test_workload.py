@@ -76,7 +76,8 @@ def test_tells_pods_that_cannot_have_the_sidecar(pod: dict[str, Any], unfit: str
 def test_what_is_applied_is_what_is_read_and_names_the_uid(kind: str):
     fields = fields_for("corp", "mimic-corp-1")
     applied = fields_to_apply(read(manifest(kind)), fields)
-    assert applied["metadata"] == {"name": "web", "namespace": "team", "uid": "u"}
+    note = {"mimic.dev/written": "mimic-corp-1 0 1970-01-01T00:00:00Z"}
+    assert applied["metadata"] == {"name": "web", "namespace": "team", "uid": "u", "annotations": note}
     merged = {**manifest(kind), "spec": applied["spec"]}
     assert read(merged).fields == fields
     assert "spec" not in fields_to_apply(read(manifest(kind)), None)

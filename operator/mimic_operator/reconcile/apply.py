@@ -26,11 +26,12 @@ LONGEST_REFUSAL = 300
 
 @dataclass(slots=True)
 class Applier:
-    """Server-side apply, one object after another. clock: monotonic seconds."""
+    """Server-side apply, one object after another. clock: monotonic seconds. wall: Unix time."""
 
     cluster: Cluster
     store: Store
     clock: Callable[[], float]
+    wall: Callable[[], float]
 
     async def apply(self, state: State, planned: Plan) -> None:
         """Performs the plan, and remembers what it did. Raises Fault."""
@@ -79,14 +80,14 @@ class Applier:
             if after is None:
                 trails.pop(write.workload.uid, None)
                 continue
-            trails[after.uid] = written(write, self.clock(), trails.get(after.uid), after)
+            trails[after.uid] = written(write, self.clock(), after)
             if write.fields is None:
                 memory.released[after.ref] = after.uid
 
     async def _write(self, key: Key, write: Write, memory: Memory) -> Workload | None:
         """None where the workload is gone, its user has opted out meanwhile, or the write is refused."""
         workload = write.workload
-        manifest = fields_to_apply(workload, write.fields)
+        manifest = fields_to_apply(workload, write.fields, write.losses, self.wall())
         try:
             made = await self._applied_without_force(manifest)
         except Fault as fault:

@@ -170,6 +170,7 @@ def _situation(state: State, entry: Entry, backend: Backend, target: str, leavin
             counts[pod.workload] = counts.get(pod.workload, 0) + 1
     return Situation(
         now=state.now,
+        wall=state.wall,
         backend=state.key.name,
         target=target,
         revised=seconds_of(stored.created) if stored is not None else state.wall,

@@ -116,7 +116,7 @@ class Process:
             self.asking.verdict,
         )
         reporter = Reporter(cluster, around.clock, around.wall, self._rollout_ended)
-        applier = Applier(cluster, self.store, around.clock)
+        applier = Applier(cluster, self.store, around.clock, around.wall)
         self.reconciler = Reconciler(cluster, observer, applier, reporter, self.slots, self.queue.add)
         self._show()
 

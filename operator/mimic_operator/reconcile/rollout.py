@@ -20,8 +20,12 @@ from mimic_operator.reconcile.workload import Fields, Workload, seconds_of
 
 Phase = Literal["Idle", "Progressing", "Halted", "Manual", "Suspended", "Complete"]
 Policy = Literal["Automatic", "Manual"]
-LOSSES, LOSS_SECONDS = 3, 600.0
-"""So many losses of our fields within so many seconds mean that somebody takes them off each time."""
+CONTENDED_LOSSES = 3
+"""So many losses of the operator's fields mean that another writer takes them off each time."""
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 60.0, 86_400.0
+"""Before the fields are written again: doubled with each loss, since each write restarts the workload."""
+FORGET_SECONDS = 86_400.0
+"""Fields that stood for so long were not taken off by what took them off before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +38,10 @@ class Trail:
     """When it last made progress."""
     mark: tuple[int, ...]
     settled: bool = False
-    losses: tuple[float, ...] = ()
+    losses: int = 0
+    """How often what was written has been taken off."""
+    wait_until: float = 0.0
+    """Before which it is not written again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,9 +56,13 @@ class Before:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
-    """All that a plan depends on. now: monotonic seconds. carrying: pods with the target's sidecar, by workload uid."""
+    """All that a rollout depends on. now: monotonic seconds; wall: Unix time.
+
+    carrying: pods with the target's sidecar, by workload uid.
+    """
 
     now: float
+    wall: float = 0.0
     backend: str
     target: str
     revised: float
@@ -77,6 +88,8 @@ class Write:
 
     workload: Workload
     fields: Fields | None
+    losses: int = 0
+    """How often they were taken off before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +209,7 @@ def _sort_owned(workload: Workload, situation: Situation, found: _Sorted) -> Non
         found.unfit.append(workload)
     elif workload.fields.inject not in (None, "true"):
         found.opted_out.append(workload)
-    elif trail is not None and len(trail.losses) >= LOSSES:
+    elif trail is not None and trail.target == "" and trail.wait_until > situation.now:
         found.contended.append(workload)
     elif workload.fields != fields_for(situation.backend, situation.target):
         (found.refused if workload.uid in situation.refused else found.candidates).append(workload)
@@ -210,20 +223,45 @@ def _sort_owned(workload: Workload, situation: Situation, found: _Sorted) -> Non
 
 
 def _after_loss(workload: Workload, situation: Situation) -> Trail | None:
-    """The trail, with one loss more when the fields that were written are not there any more."""
-    trail = situation.trails.get(workload.uid)
-    wanted = fields_for(situation.backend, situation.target)
-    if trail is None or trail.target != situation.target or workload.fields == wanted:
+    """The trail, with one loss more when the fields that were written are not there any more.
+
+    A new leader reads from the workload's own annotation what was written, and how often it was lost before.
+    """
+    trail, note = situation.trails.get(workload.uid), workload.written
+    if note is not None and note.revision != situation.target:
+        note = None
+    if trail is None and note is not None:
+        trail = Trail(target=situation.target, since=situation.now, mark=workload.mark, losses=note.losses)
+        if workload.fields == fields_for(situation.backend, situation.target):
+            return None
+    if trail is None or trail.target != situation.target:
         return trail
-    recent = tuple(loss for loss in trail.losses if situation.now - loss < LOSS_SECONDS)
-    return replace(trail, target="", settled=False, losses=(*recent, situation.now))
+    if workload.fields == fields_for(situation.backend, situation.target):
+        return trail
+    old = note is not None and situation.wall - note.at > FORGET_SECONDS
+    losses = 1 if old else trail.losses + 1
+    return replace(trail, target="", settled=False, losses=losses, wait_until=situation.now + wait_after(losses))
+
+
+def wait_after(losses: int) -> float:
+    """Seconds before fields that were taken off so often are written again."""
+    if losses < CONTENDED_LOSSES:
+        return 0.0
+    wait: float = FIRST_WAIT_SECONDS * 2 ** min(losses - CONTENDED_LOSSES, 30)
+    return min(wait, LONGEST_WAIT_SECONDS)
+
+
+def _losses(workload: Workload, trail: Trail | None) -> int:
+    if trail is not None:
+        return trail.losses
+    return workload.written.losses if workload.written is not None else 0
 
 
 def _followed(workload: Workload, trail: Trail | None, situation: Situation) -> Trail:
     """The trail of a workload that carries the target, after this look."""
     settled = workload.rolled and situation.carrying.get(workload.uid, 0) >= workload.counts.desired
     if trail is None or trail.target != situation.target:
-        before, losses = situation.before, trail.losses if trail is not None else ()
+        before, losses = situation.before, _losses(workload, trail)
         ended = before.phase in ("Complete", "Idle") and before.target == situation.target
         halted = before.phase == "Halted" and before.target == situation.target and str(workload.ref) in before.current
         since = situation.now - situation.progress_timeout if halted else situation.now
@@ -271,7 +309,12 @@ def _writes(situation: Situation, found: _Sorted, *, halted: bool) -> tuple[tupl
     own = 0 if halted else max(0, situation.max_unavailable - len(found.moving))
     released = {workload.uid for workload in found.releases}
     chosen = [*at_once, *turn[: min(own, situation.free)]]
-    writes = tuple(Write(workload, None if workload.uid in released else fields) for workload in chosen)
+    writes = tuple(
+        Write(workload, None)
+        if workload.uid in released
+        else Write(workload, fields, _losses(workload, found.trails.get(workload.uid)))
+        for workload in chosen
+    )
     return writes, min(own, len(turn)) > situation.free
 
 
@@ -302,13 +345,14 @@ def _phase(situation: Situation, found: _Sorted, *, halted: bool, selected: bool
 
 
 def _again(situation: Situation, found: _Sorted) -> float | None:
-    """When the next of the moving ones would be stuck."""
+    """When the next of the moving ones would be stuck, or what was taken off is written again."""
     ends = [found.trails[workload.uid].since + situation.progress_timeout for workload in found.moving]
+    ends += [found.trails[workload.uid].wait_until for workload in found.contended]
     waiting = [end - situation.now for end in ends if end > situation.now]
     return max(0.05, min(waiting)) if waiting else None
 
 
-def written(write: Write, now: float, trail: Trail | None, after: Workload) -> Trail:
+def written(write: Write, now: float, after: Workload) -> Trail:
     """The trail of a workload that has just been written. after: as the API server answered."""
     target = None if write.fields is None else write.fields.revision
-    return Trail(target=target, since=now, mark=after.mark, losses=trail.losses if trail is not None else ())
+    return Trail(target=target, since=now, mark=after.mark, losses=write.losses)

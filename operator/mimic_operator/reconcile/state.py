@@ -63,7 +63,7 @@ class Memory:
         if self.generation != generation:
             self.generation = generation
             self.refusals = {}
-            self.trails = {uid: replace(trail, losses=()) for uid, trail in self.trails.items()}
+            self.trails = {uid: replace(trail, wait_until=0.0) for uid, trail in self.trails.items()}
 
     def refused(self, target: str, now: float) -> dict[str, str]:
         """What is not to be tried again yet, with what was said of writing the target, or of a release."""

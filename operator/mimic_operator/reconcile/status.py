@@ -124,15 +124,21 @@ def verdicts_of(observed: Observed) -> dict[str, Verdict]:
     }
     if observed.mode == "Deployment":
         parts["Available"] = _available(observed.pods)
-    return {"Ready": _ready(parts, observed.mode)} | parts
+    suspended = observed.backend is not None and observed.backend.suspend
+    return {"Ready": _ready(parts, observed.mode, suspended=suspended)} | parts
 
 
-def _ready(parts: Mapping[str, Verdict], mode: str) -> Verdict:
-    """ConfigValid, and Injectable in Sidecar mode or Available in Deployment mode (decided case 23)."""
+def _ready(parts: Mapping[str, Verdict], mode: str, *, suspended: bool) -> Verdict:
+    """ConfigValid, not suspended, no Secret that lacks, and Injectable in Sidecar or Available in Deployment mode."""
+    if parts["ConfigValid"].status == "True" and suspended:
+        return Verdict("False", "Suspended", "spec.suspend is true: pods and workloads stay as they are")
     for needed in ("ConfigValid", "Available" if mode == "Deployment" else "Injectable"):
         verdict = parts[needed]
         if verdict.status != "True":
             return Verdict("False", verdict.reason, verdict.message)
+    secret = parts["SecretResolved"]
+    if secret.status == "False":
+        return Verdict("False", secret.reason, secret.message)
     return Verdict("True", "Ready")
 
 
@@ -158,7 +164,9 @@ def _available(pods: Counts | None) -> Verdict:
     if pods is None:
         return Verdict("False", "NoDeployment", "the Deployment is not there yet")
     message = f"{pods.available} of {pods.desired} pods are available"
-    enough = pods.available >= max(1, pods.desired - 1) if pods.desired else False
+    if not pods.desired:
+        return Verdict("True", "ScaledToZero", "no pods are wanted")
+    enough = pods.available >= max(1, pods.desired - 1)
     return Verdict("True", "Available", message) if enough else Verdict("False", "Unavailable", message)
 
 
@@ -223,6 +231,11 @@ def _rollout(plan: Rollout, observed: Observed) -> dict[str, Any]:
         )
     if observed.frozen:
         sentences.append(f"pods keep their configuration until they restart: those of {_some(observed.frozen)}")
+    if observed.mode == "Sidecar" and observed.injected.pointed:
+        count = observed.injected.pointed
+        sentences.append(
+            f"{count} pods still call the shared proxy, which stays until they restart: they get the sidecar then"
+        )
     found: dict[str, Any] = {"phase": plan.phase, "done": plan.done, "total": plan.total}
     if plan.begun:
         found["current"] = _joined([str(workload.ref) for workload in plan.begun])

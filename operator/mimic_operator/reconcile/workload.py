@@ -5,13 +5,14 @@ Read from the object as the API server gives it; nothing of its pod specificatio
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Literal
+from datetime import UTC, datetime
+from typing import Any, Literal, NamedTuple
 
 from mimic_operator.resource.naming import (
     ANNOTATION_BACKEND,
     ANNOTATION_RETRY_AT,
     ANNOTATION_REVISION,
+    ANNOTATION_WRITTEN,
     LABEL_INJECT,
     LABEL_MANAGED,
     MANAGER_WORKLOADS,
@@ -20,6 +21,7 @@ from mimic_operator.resource.spec import LabelSelector
 
 Standing = Literal["Paused", "OnDelete", "Partitioned", "Zero", "CronJob"]
 """Why a written template restarts nothing (kubernetes.md, decided case 4)."""
+MOST_LOSSES = 1000
 RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 """What `kubectl rollout restart` writes into the template."""
 
@@ -44,6 +46,26 @@ class Fields:
     managed: bool = False
     backend: str | None = None
     revision: str | None = None
+
+
+class Written(NamedTuple):
+    """What the operator wrote last to a workload. losses: how often it was taken off before. at: Unix time."""
+
+    revision: str
+    losses: int
+    at: float
+
+    def __str__(self) -> str:
+        when = datetime.fromtimestamp(self.at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return f"{self.revision} {self.losses} {when}"
+
+
+def written_in(text: str) -> Written | None:
+    """As the annotation has it; None where there is none that can be read."""
+    parts = text.split(" ")
+    if len(parts) != 3 or not parts[1].isdecimal():
+        return None
+    return Written(parts[0], min(int(parts[1]), MOST_LOSSES), seconds_of(parts[2]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +104,7 @@ class Workload:
     chosen: str | None = None
     """The backend that its own annotation names."""
     retry_at: str = ""
+    written: Written | None = None
 
     @property
     def rolled(self) -> bool:
@@ -123,6 +146,7 @@ def read(manifest: Mapping[str, Any]) -> Workload:
         restarted_at=str(((template.get("metadata") or {}).get("annotations") or {}).get(RESTARTED_AT) or ""),
         chosen=annotations.get(ANNOTATION_BACKEND),
         retry_at=str(annotations.get(ANNOTATION_RETRY_AT) or ""),
+        written=written_in(str(annotations.get(ANNOTATION_WRITTEN) or "")),
     )
 
 
@@ -199,16 +223,17 @@ def seconds_of(timestamp: str) -> float:
         return 0.0
 
 
-def fields_to_apply(workload: Workload, fields: Fields | None) -> dict[str, Any]:
+def fields_to_apply(workload: Workload, fields: Fields | None, losses: int = 0, now: float = 0.0) -> dict[str, Any]:
     """What is applied to a workload so that its template carries these fields and no other of the operator's.
 
-    With its uid: a workload that has been deleted meanwhile is not made anew (decided case 2).
+    With its uid: a workload that has been deleted meanwhile is not made anew.
     """
-    metadata = {"name": workload.ref.name, "namespace": workload.ref.namespace, "uid": workload.uid}
+    metadata: dict[str, Any] = {"name": workload.ref.name, "namespace": workload.ref.namespace, "uid": workload.uid}
     version = "batch/v1" if workload.ref.kind == "CronJob" else "apps/v1"
     manifest: dict[str, Any] = {"apiVersion": version, "kind": workload.ref.kind, "metadata": metadata}
     if fields is None:
         return manifest
+    metadata["annotations"] = {ANNOTATION_WRITTEN: str(Written(str(fields.revision), losses, now))}
     template = {
         "metadata": {
             "labels": {LABEL_INJECT: "true", LABEL_MANAGED: "true"},
