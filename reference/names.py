@@ -108,7 +108,7 @@ CONDITIONS = (
     (
         "SecretResolved",
         "proxies that were asked have their secret",
-        "TokenHeld, SecretRead, SecretMissing, SecretUnreadable, Unreachable, NotAsked",
+        "TokenHeld, SecretRead, SecretMissing, SecretUnreadable, NotReported, Unreachable, NotAsked",
     ),
     ("Injectable", "pods can get the sidecar", "Injectable, Conflict, QuotaOrLimits, NoRevision"),
     ("Available", "the Deployment serves", "Available, ScaledToZero, Unavailable, NoDeployment"),

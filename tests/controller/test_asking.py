@@ -17,6 +17,7 @@ from mimic_operator.reconcile.secrets import (
     Answer,
     Asking,
     Place,
+    SecretProblem,
     ask,
 )
 from mimic_operator.reconcile.store import PodSeen, Store
@@ -25,9 +26,9 @@ from mimic_operator.runtime.faults import Fault
 from mimic_operator.runtime.informer import Change
 from mimic_operator.runtime.queue import Key
 
-HELD = {"conditions": [{"name": "token", "ok": True, "reason": None}]}
-WHY = "There is no access token yet: AUTH_CODE_FILE: /etc/mimic/secret/AUTH_CODE is empty. It is used as soon as"
-LACKS = {"conditions": [{"name": "token", "ok": False, "reason": WHY}]}
+HELD = {"conditions": [{"name": "token", "ok": True, "reason": None}], "secrets": []}
+CODE = {"name": "AUTH_CODE", "file": "/etc/mimic/secret/llm/AUTH_CODE", "problem": "empty"}
+LACKS = {"conditions": [{"name": "token", "ok": False, "reason": "wait"}], "secrets": [CODE]}
 
 
 async def sent(body: bytes) -> AsyncIterator[bytes]:
@@ -172,9 +173,13 @@ def replying(body: bytes, status: int = 200, **headers: str) -> Any:
     return lambda request: httpx2.Response(status, headers=fields, content=sent(body))
 
 
+LACKING = Answer(held=False, problems=(SecretProblem(*CODE.values()),))
 ANSWERS: dict[str, tuple[Any, Answer | None]] = {
     "ready": (replying(json.dumps(HELD).encode()), Answer(held=True)),
-    "not ready": (replying(json.dumps(LACKS).encode(), 503), Answer(held=False, reason=WHY)),
+    "not ready": (
+        replying(json.dumps(LACKS).encode(), 503),
+        Answer(held=False, problems=(SecretProblem(*CODE.values()),)),
+    ),
     "not JSON": (replying(b"<html>"), None),
     "not UTF-8": (replying(b'"\xff"'), None),
     "nothing": (replying(b"", 204), None),

@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mimic_operator.reconcile.secrets import Answer, answer_of, chosen, place_of, told_before, verdict_of
+from mimic_operator.reconcile.secrets import Answer, SecretProblem, answer_of, chosen, place_of, told_before, verdict_of
 from mimic_operator.reconcile.status import NOT_ASKED, Verdict
 
 HELD = Answer(held=True)
-SLOW = Answer(held=False, reason="There is no new access token: https://login.example did not answer.")
+SLOW = Answer(held=False)
+AUTH_CODE = "/etc/mimic/secret/corp-llm/AUTH_CODE"
 
 
-def lacks(trouble: str, file: str = "/etc/mimic/secret/AUTH_CODE") -> Answer:
-    why = f"There is no access token yet: AUTH_CODE_FILE: {file} {trouble}. It is used as soon as it is there."
-    return Answer(held=False, reason=why)
+def lacks(word: str, file: str = AUTH_CODE, *, held: bool = False) -> Answer:
+    return Answer(held, (SecretProblem("AUTH_CODE", file, word),))
 
 
 @pytest.mark.parametrize(
@@ -29,55 +29,63 @@ def lacks(trouble: str, file: str = "/etc/mimic/secret/AUTH_CODE") -> Answer:
         ([SLOW], "True", "SecretRead"),
         ([SLOW, None], "True", "SecretRead"),
         ([SLOW, HELD], "True", "TokenHeld"),
-        ([Answer(held=False)], "True", "SecretRead"),
-        ([lacks("does not exist")], "False", "SecretMissing"),
-        ([lacks("is empty")], "False", "SecretMissing"),
-        ([lacks("is not UTF-8 text")], "False", "SecretUnreadable"),
-        ([lacks("cannot be read (Permission denied)")], "False", "SecretUnreadable"),
-        ([HELD, lacks("is empty"), None], "False", "SecretMissing"),
-        ([Answer(held=True, reason=lacks("is empty").reason)], "True", "TokenHeld"),
-        ([Answer(held=False, reason="AUTH_CODE_FILE: /x does not exist.")], "True", "SecretRead"),
+        ([Answer(held=False, problems=None)], "Unknown", "NotReported"),
+        ([Answer(held=True, problems=None)], "True", "TokenHeld"),
+        ([lacks("missing")], "False", "SecretMissing"),
+        ([lacks("empty")], "False", "SecretMissing"),
+        ([lacks("unreadable")], "False", "SecretUnreadable"),
+        ([HELD, lacks("empty"), None], "False", "SecretMissing"),
     ],
 )
-def test_verdicts(answers: list[Answer | None], status: str, reason: str):
+def test_fault_18_the_condition_follows_a_field_that_proxies_report(
+    answers: list[Answer | None], status: str, reason: str
+):
     verdict = verdict_of(answers, "corp-llm")
     assert (verdict.status, verdict.reason) == (status, reason)
 
 
-def test_a_missing_secret_is_told_with_what_to_do():
-    assert verdict_of([lacks("does not exist")], "corp-llm").message == (
-        "a proxy says: AUTH_CODE_FILE: /etc/mimic/secret/AUTH_CODE does not exist; "
-        "Secret corp-llm needs a value under AUTH_CODE"
+def test_fault_12_a_deleted_secret_is_noticed_while_the_proxies_still_hold_a_token():
+    verdict = verdict_of([lacks("missing", held=True)], "corp-llm")
+    assert (verdict.status, verdict.reason) == ("False", "SecretMissing")
+
+
+def test_a_missing_secret_is_reported_with_what_to_do():
+    assert verdict_of([lacks("missing")], "corp-llm").message == (
+        f"AUTH_CODE: {AUTH_CODE} is missing; Secret corp-llm needs a value under AUTH_CODE"
     )
-    assert "Secret" not in verdict_of([lacks("is empty", "/var/run/secrets/mimic/token")], "").message
+    assert "Secret " not in verdict_of([lacks("empty", "/var/run/secrets/mimic/token")], "").message
 
 
 def test_the_message_does_not_depend_on_who_answers_first():
-    some = [lacks("is empty"), lacks("does not exist"), HELD]
+    some = [lacks("empty"), lacks("missing"), HELD]
     assert len({verdict_of(order, "s") for order in (some, some[::-1], some[1:] + some[:1])}) == 1
 
 
-@given(said=st.text())
-def test_no_other_words_of_a_pod_get_into_the_condition(said: str):
-    verdicts = [verdict_of([Answer(held=False, reason=said)], "s")]
-    verdicts.append(verdict_of([Answer(held=False, reason=lacks("is empty").reason + said)], "s"))
-    assert [verdict.message for verdict in verdicts] == [
-        verdict_of([SLOW], "s").message,
-        verdict_of([lacks("is empty")], "s").message,
-    ]
-
-
-def ready(**token: Any) -> dict[str, Any]:
+def ready(*secrets: Any, **token: Any) -> dict[str, Any]:
     conditions = [{"name": "config", "ok": True, "reason": None}, {"name": "token", "ok": True, "reason": None} | token]
-    return {"ready": False, "conditions": conditions}
+    return {"ready": False, "conditions": conditions, "secrets": list(secrets)}
+
+
+def secret(**changed: Any) -> dict[str, Any]:
+    return {"name": "AUTH_CODE", "file": AUTH_CODE, "problem": "missing", **changed}
+
+
+@given(text=st.text(), field=st.sampled_from(["name", "file", "problem"]))
+def test_no_other_words_of_a_pod_get_into_the_condition(text: str, field: str):
+    answer = answer_of(ready(secret(**{field: f"{text}\n"}), ok=False))
+    assert answer == Answer(held=False)
 
 
 @pytest.mark.parametrize(
     ("document", "answer"),
     [
         (ready(), HELD),
-        (ready(ok=False, reason="wait"), Answer(held=False, reason="wait")),
-        (ready(ok=False), Answer(held=False)),
+        (ready(ok=False), SLOW),
+        (ready(secret(problem=None), ok=False), SLOW),
+        (ready(secret(), ok=False), lacks("missing")),
+        (ready(None, "x", {}, secret(file=5), ok=False), SLOW),
+        ({"conditions": [{"name": "token", "ok": False}]}, Answer(held=False, problems=None)),
+        ({"conditions": [{"name": "token", "ok": True}], "secrets": {}}, Answer(held=True, problems=None)),
         (ready(ok="yes"), None),
         ({"conditions": []}, None),
         ({"conditions": {"name": "token"}}, None),

@@ -10,7 +10,7 @@ import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx2
 import msgspec
@@ -27,11 +27,9 @@ from mimic_operator.runtime.queue import Key
 MOST_PODS = 3
 """So many are asked for one backend at a time, and one where it is known that the secret is there."""
 TYPE = "SecretResolved"
-FAULT = re.compile(
-    r"There is no access token yet: (?P<variable>[A-Z_]{1,40}): (?P<file>/[A-Za-z0-9._/-]{1,300}) "
-    r"(?P<trouble>does not exist|is empty|is not UTF-8 text|cannot be read \([A-Za-z ]{1,60}\))\."
-)
-MISSING = ("does not exist", "is empty")
+NAME, FILE = re.compile("[A-Z_]{1,40}"), re.compile("/[A-Za-z0-9._/-]{1,300}")
+PROBLEMS = {"missing": "SecretMissing", "empty": "SecretMissing", "unreadable": "SecretUnreadable"}
+"""Words of a proxy, and the reasons of the condition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +45,20 @@ class Place:
         return f"http://{host}:{self.port}/readyz"
 
 
+class SecretProblem(NamedTuple):
+    """A secret whose file a proxy cannot use. word: one of PROBLEMS."""
+
+    name: str
+    file: str
+    word: str
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The `token` condition of one proxy. reason: why it holds none."""
+    """What one proxy reports. problems: None where its version does not report them."""
 
     held: bool
-    reason: str = ""
+    problems: tuple[SecretProblem, ...] | None = ()
 
 
 def place_of(pod: Mapping[str, Any]) -> Place | None:
@@ -79,26 +85,41 @@ def chosen(pods: Mapping[PodName, bool], most: int, random: Sequence[float]) -> 
 
 def answer_of(document: object) -> Answer | None:
     """What the JSON of `/readyz` says; None where it is not that of a proxy."""
-    conditions = document.get("conditions") if isinstance(document, Mapping) else None
+    if not isinstance(document, Mapping):
+        return None
+    conditions, secrets = document.get("conditions"), document.get("secrets")
     for each in conditions if isinstance(conditions, list) else ():
         if isinstance(each, Mapping) and each.get("name") == "token" and isinstance(each.get("ok"), bool):
-            return Answer(each["ok"], str(each.get("reason") or ""))
+            return Answer(each["ok"], _problems(secrets) if isinstance(secrets, list) else None)
     return None
+
+
+def _problems(secrets: Sequence[object]) -> tuple[SecretProblem, ...]:
+    """Those that a proxy would report."""
+    found = []
+    for each in secrets:
+        if isinstance(each, Mapping):
+            name, file, word = (str(each.get(key)) for key in ("name", "file", "problem"))
+            if word in PROBLEMS and NAME.fullmatch(name) and FILE.fullmatch(file):
+                found.append(SecretProblem(name, file, word))
+    return tuple(found)
 
 
 def verdict_of(answers: Iterable[Answer | None], secret: str) -> Verdict:
     """answers: None for a pod that gave none. secret: the name of the backend's Secret, empty if it has none."""
     given = list(answers)
-    heard = [answer for answer in given if answer is not None]
-    faults = [fault for answer in heard if not answer.held and (fault := FAULT.match(answer.reason)) is not None]
-    if faults:
-        return _unresolved(min(faults, key=lambda fault: fault[0]), secret)
-    if any(answer.held for answer in heard):
+    reported = [answer for answer in given if answer is not None]
+    problems = [problem for answer in reported for problem in answer.problems or ()]
+    if problems:
+        return _unresolved(min(problems), secret)
+    if any(answer.held for answer in reported):
         return Verdict("True", "TokenHeld")
-    if heard:
+    if any(answer.problems is not None for answer in reported):
         return Verdict(
-            "True", "SecretRead", "the secret is there; no token yet: the log of mimic-proxy in the pods tells why"
+            "True", "SecretRead", "the secret is there; no token yet: the log of mimic-proxy in the pods says why"
         )
+    if reported:
+        return Verdict("Unknown", "NotReported", "no token yet, and these proxies are too old to report their secrets")
     if given:
         return Verdict(
             "Unknown", "Unreachable", "no proxy answers on its admin port: a NetworkPolicy may be in between"
@@ -106,12 +127,10 @@ def verdict_of(answers: Iterable[Answer | None], secret: str) -> Verdict:
     return NOT_ASKED
 
 
-def _unresolved(fault: re.Match[str], secret: str) -> Verdict:
-    variable, file, trouble = fault["variable"], fault["file"], fault["trouble"]
-    key = file.rpartition("/")[2]
+def _unresolved(problem: SecretProblem, secret: str) -> Verdict:
+    key = problem.file.rpartition("/")[2]
     advice = f"; Secret {secret} needs a value under {key}" if secret else ""
-    reason = "SecretMissing" if trouble in MISSING else "SecretUnreadable"
-    return Verdict("False", reason, f"a proxy says: {variable}: {file} {trouble}{advice}")
+    return Verdict("False", PROBLEMS[problem.word], f"{problem.name}: {problem.file} is {problem.word}{advice}")
 
 
 def told_before(status: Mapping[str, Any]) -> Verdict:

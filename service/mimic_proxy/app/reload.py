@@ -37,6 +37,31 @@ def secret_files(settings: Settings) -> tuple[Path, ...]:
     return tuple(secret.file for secret in secrets if secret is not None and secret.file is not None)
 
 
+def secret_problems(settings: Settings) -> list[dict[str, str | None]]:
+    """The secrets that come from files, each with what is wrong with its file: `missing`, `empty`, `unreadable`, None.
+
+    Their content is not read. The last value of a secret stays in use while its file is away.
+    """
+    secrets = ((name, getattr(settings, name.lower())) for name in SECRETS)
+    return [
+        {"name": name, "file": str(secret.file), "problem": _problem(secret.file)}
+        for name, secret in secrets
+        if secret is not None and secret.file is not None
+    ]
+
+
+def _problem(file: Path) -> str | None:
+    try:
+        found = file.stat()
+    except FileNotFoundError:
+        return "missing"
+    except OSError:
+        return "unreadable"
+    if not os.access(file, os.R_OK):
+        return "unreadable"
+    return "empty" if found.st_size == 0 else None
+
+
 class Watcher:
     """Looks at all files every `interval` seconds.
 

@@ -15,6 +15,7 @@ from mimic_proxy.app.listen import CannotListen
 from mimic_proxy.app.listeners import Listeners
 from mimic_proxy.app.mimic import Mimic
 from mimic_proxy.app.release import own_version
+from mimic_proxy.app.reload import secret_problems
 from mimic_proxy.app.running import run as run_servers
 from mimic_proxy.cli.check import resolved_urls
 from mimic_proxy.cli.command import DOTENV, in_a_loop
@@ -100,7 +101,13 @@ async def serving(
         status = functools.partial(encoded, watched)
         registry = listeners.metrics.registry
         state = AdminState(
-            mimic.ready, mimic.request_stop, registry, status, lambda: redacted(mimic.settings), mimic.batch.flush
+            mimic.ready,
+            mimic.request_stop,
+            registry,
+            status,
+            config=lambda: redacted(mimic.settings),
+            secrets=lambda: secret_problems(mimic.settings),
+            settle=mimic.batch.flush,
         )
         admin = create_admin(state, settings)
         mimic.telemetry.instrument(admin)

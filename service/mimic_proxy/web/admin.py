@@ -8,7 +8,7 @@ everybody who reaches the address may read them anyway.
 """
 
 import ipaddress
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fastapi import FastAPI, Request, Response
@@ -52,6 +52,8 @@ class AdminState:
     """What the status page shows now, as JSON."""
     config: Callable[[], dict[str, object]]
     """The settings that hold now, fit to be shown."""
+    secrets: Callable[[], Sequence[Mapping[str, str | None]]] = lambda: ()
+    """The secrets that come from files: name, file, and what is wrong with it, as a word."""
     settle: Callable[[], None] = lambda: None
     """Counts what has happened but is not counted yet; called before each look."""
 
@@ -77,7 +79,8 @@ def create_admin(state: AdminState, settings: Settings) -> FastAPI:
         conditions = state.conditions()
         ready = all(holds for _, holds, _ in conditions)
         told = [{"name": name, "ok": holds, "reason": reason or None} for name, holds, reason in conditions]
-        return JSONResponse({"ready": ready, "conditions": told}, status_code=200 if ready else 503)
+        content = {"ready": ready, "conditions": told, "secrets": list(state.secrets())}
+        return JSONResponse(content, status_code=200 if ready else 503)
 
     async def metrics(request: Request) -> Response:
         compressed = gzip_accepted(request.headers.get("accept-encoding", ""))

@@ -92,9 +92,9 @@ def test_the_status_tells_whether_the_proxies_have_their_secret(cluster: Cluster
             40,
         )
     seen = {name: conditions(cluster.seen(name))["Ready"] for name in expected}
-    assert set(seen.values()) == {("True", "Ready")}
+    assert seen == dict.fromkeys(expected, ("True", "Ready")) | {"without": ("False", "SecretMissing")}
     (message,) = [
         each["message"] for each in cluster.status("without")["conditions"] if each["type"] == "SecretResolved"
     ]
-    assert "ACCESS_TOKEN does not exist; Secret corp-llm needs a value under ACCESS_TOKEN" in message
+    assert "ACCESS_TOKEN is missing; Secret corp-llm needs a value under ACCESS_TOKEN" in message
     assert not operator.said("planted-token")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fakes.loop import LoopFaults
-from mimic_proxy.app.reload import Watch, Watcher, secret_files
+from mimic_proxy.app.reload import Watch, Watcher, secret_files, secret_problems
 from mimic_proxy.settings.fields import SecretRef, Settings
 
 
@@ -241,3 +241,23 @@ def test_the_files_of_secrets_are_those_of_the_settings() -> None:
         access_token=SecretRef("ACCESS_TOKEN", file=Path("/run/token")),
     )
     assert secret_files(settings) == (Path("/run/code"), Path("/run/token"))
+
+
+def test_a_secrets_file_is_missing_empty_or_there(tmp_path: Path) -> None:
+    there, empty = tmp_path / "there", tmp_path / "empty"
+    there.write_text("planted")
+    empty.touch()
+    settings = Settings(
+        chat_api_url="https://b.example",
+        embedding_api_url="https://b.example",
+        auth_code=SecretRef("AUTH_CODE", file=there),
+        client_secret=SecretRef("CLIENT_SECRET", file=empty),
+        refresh_token=SecretRef("REFRESH_TOKEN", file=tmp_path / "no"),
+        access_token=SecretRef("ACCESS_TOKEN", "plain"),
+    )
+    found = secret_problems(settings)
+    assert {each["name"]: (each["file"], each["problem"]) for each in found} == {
+        "AUTH_CODE": (str(there), None),
+        "CLIENT_SECRET": (str(empty), "empty"),
+        "REFRESH_TOKEN": (str(tmp_path / "no"), "missing"),
+    }

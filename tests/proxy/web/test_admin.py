@@ -29,6 +29,7 @@ class Process:
     """Stands for the running Mimic."""
 
     conditions: list[tuple[str, bool, str]] = field(default_factory=lambda: [("config", True, ""), ("token", True, "")])
+    secrets: list[dict[str, str | None]] = field(default_factory=list)
     stops: int = 0
     settled: int = 0
 
@@ -47,8 +48,9 @@ class Process:
             self.request_stop,
             made().registry,
             self.status,
-            lambda: redacted(settings),
-            self.settle,
+            config=lambda: redacted(settings),
+            secrets=lambda: self.secrets,
+            settle=self.settle,
         )
         return create_admin(state, settings)
 
@@ -88,7 +90,15 @@ async def test_ready_when_all_conditions_hold(process: Process):
             {"name": "config", "ok": True, "reason": None},
             {"name": "token", "ok": True, "reason": None},
         ],
+        "secrets": [],
     }
+
+
+async def test_ready_names_the_secret_that_is_missing(process: Process):
+    """The operator, which reads no Secret, has it from here: also of a secret whose last value is still in use."""
+    process.secrets = [{"name": "AUTH_CODE", "file": "/run/code", "problem": "missing"}]
+    got = await process.ask("/readyz")
+    assert (got.status_code, got.json()["secrets"]) == (200, process.secrets)
 
 
 async def test_not_ready_says_why(process: Process):
