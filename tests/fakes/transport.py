@@ -176,6 +176,7 @@ class Line:
         world.services.outbox = Outbox(self.loop.call_soon)
         world.services.observe = world.observations.append
         config = Config(self.app, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False)
+        config.load()
         self.protocol = RelayProtocol(
             world.services,
             origins or OriginPolicy(),

@@ -24,9 +24,9 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Inbound:
-    """A request in the queue of its connection: its head, and the body as far as it has come."""
+    """A request as its head has it."""
 
-    __slots__ = ("body", "complete", "discard", "headers", "request", "route", "target")
+    __slots__ = ("headers", "request", "route", "target")
 
     def __init__(self, request: Request, route: Route | None, headers: Headers, target: bytes) -> None:
         self.request = request
@@ -34,10 +34,6 @@ class Inbound:
         """None: the web application answers."""
         self.headers = headers
         self.target = target
-        self.body: list[bytes] = []
-        self.complete = False
-        self.discard = False
-        """Its answer has gone out already; the rest of its body is read past."""
 
 
 def read_head(

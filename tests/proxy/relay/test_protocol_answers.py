@@ -136,6 +136,23 @@ async def test_a_caller_who_takes_nothing_of_the_last_answer_is_dropped_in_the_e
     assert line.transport.lost
 
 
+async def test_a_slow_caller_who_reads_on_gets_its_last_answer_whole() -> None:
+    world = World(send=60.0)
+    line = Line(world)
+    await line.read(chat(CHAT_BODY, [(b"connection", b"close")]))
+    world.pool.connections[0].answer(200, COMPLETION)
+    line.transport.unsent = 70_000
+    await turn()
+    for _ in range(60):
+        line.transport.unsent -= 1_000
+        await line.advance(30.0)
+        assert not line.transport.aborted
+    line.transport.unsent = 0
+    line.transport.lose()
+    await line.advance(120.0)
+    assert (line.transport.aborted, line.statuses) == (False, [200])
+
+
 async def test_an_idle_caller_who_takes_nothing_is_dropped_in_the_end() -> None:
     world = World(send=60.0)
     line = Line(world)

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from fakes.caller import chat, request
-from fakes.replies import COMPLETION, delta
+from fakes.replies import COMPLETION, DONE, delta
 from fakes.transport import Line, turn
 from fakes.world import FORM, World
 
@@ -119,6 +119,37 @@ async def test_a_caller_who_says_nothing_is_closed_without_a_word() -> None:
     assert (line.transport.sent, line.transport.lost) == (b"", True)
 
 
+async def test_a_drip_of_line_ends_is_no_head() -> None:
+    """They may stand before a request (RFC 9112, 2.2), and each would begin the time anew."""
+    line = Line(World(), head_timeout=10.0)
+    for _ in range(9):
+        await line.read(b"\r\n")
+        await line.advance(1.0)
+    assert not line.transport.closing
+    await line.read(b"\r\n")
+    await line.advance(1.0)
+    assert (line.transport.sent, line.transport.lost) == (b"", True)
+
+
+async def test_a_flood_of_line_ends_is_cut_off() -> None:
+    line = Line(World())
+    for _ in range(66):
+        await line.read(b"\r\n" * 500)
+    refused(line, 431, "head_too_large")
+
+
+async def test_line_ends_do_not_keep_a_kept_connection() -> None:
+    world = World()
+    line = Line(world, keep_alive_timeout=10.0)
+    await line.read(chat())
+    world.pool.connections[0].answer(200, COMPLETION)
+    await turn()
+    for _ in range(3):
+        await line.read(b"\r\n")
+        await line.advance(4.0)
+    assert (line.transport.lost, line.statuses) == (True, [200])
+
+
 async def test_a_kept_connection_is_closed_after_its_time() -> None:
     world = World()
     line = Line(world, keep_alive_timeout=75.0)
@@ -166,16 +197,22 @@ async def test_timers_of_zero_are_none() -> None:
 
 
 @pytest.mark.parametrize("committed", [True, False])
-async def test_garbage_behind_a_request_does_not_get_into_its_answer(committed: bool) -> None:
+async def test_garbage_behind_a_request_is_told_behind_its_answer(committed: bool) -> None:
     world = World()
     line = Line(world)
-    line.send(chat() + b"\x00garbage\r\n\r\n")
-    if world.pool.connections[0].listener is not None and committed:
-        world.pool.connections[0].stream(delta("one"))
+    await line.read(chat() + b"\x00garbage\r\n\r\n")
+    connection = world.pool.connections[0]
+    if committed:
+        connection.stream(delta("one", finish="stop"), DONE)
+        await turn()
+        assert b"400" not in line.transport.sent
+        connection.end()
+    else:
+        connection.answer(200, COMPLETION)
     await turn()
-    assert line.transport.closing
-    assert b"400" not in line.transport.sent
-    assert len(world.observations) == 1
+    assert line.statuses == [200, 400]
+    assert line.transport.eof_written
+    assert [seen.outcome for seen in world.observations] == ["completed", "client_error"]
     world.assert_all_given_back()
 
 

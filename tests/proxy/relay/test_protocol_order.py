@@ -192,46 +192,62 @@ def answer_whole(world: World, answered: int) -> int:
 # ---- what may wait
 
 
-async def test_sixteen_requests_may_wait() -> None:
+async def test_any_number_of_requests_may_come_in_one_read() -> None:
     world = World()
     line = Line(world)
-    await line.read(numbered(1) + UNKNOWN * 16)
-    assert not line.transport.closing
+    await line.read(numbered(1) + UNKNOWN * 200 + b"".join(numbered(number) for number in range(2, 100)))
     answer(world, 1)
-    for _ in range(16):
+    for _ in range(201):
         await turn()
-    assert len(line.responses(b"POST", *[b"GET"] * 16)) == 17
+    for number in range(2, 100):
+        answer(world, number)
+        await turn()
+    methods = [b"POST", *[b"GET"] * 200, *[b"POST"] * 98]
+    assert len(line.responses(*methods)) == 299
+    assert not line.transport.closing
 
 
-async def test_more_than_sixteen_waiting_requests_end_the_connection_and_the_answer() -> None:
+async def test_many_pairs_of_requests_pass_on_one_connection() -> None:
+    """Nothing of a request that has been answered counts against those that follow."""
     world = World()
     line = Line(world)
-    await line.read(numbered(1) + UNKNOWN * 17)
-    assert line.transport.aborted
-    assert [seen.outcome for seen in world.observations] == ["client_disconnect"]
-    world.assert_all_given_back()
+    large = chat(b'{"model":"m","user":"' + b"x" * 40_000 + b'"}')
+    for _ in range(40):
+        await line.read(large + large)
+        for _ in range(2):
+            world.pool.connections[0].answer(200, COMPLETION)
+            await turn()
+    assert line.statuses == [200] * 80
 
 
-async def test_more_than_64_kib_ahead_end_the_connection_and_the_answer() -> None:
+async def test_more_than_a_read_and_64_kib_ahead_end_the_connection_and_the_answer() -> None:
     world = World()
     line = Line(world)
-    await line.read(numbered(1))
+    await line.read(numbered(1) + b"x" * 262_144)
     await line.read(b"x" * 65_536)
     assert not line.transport.closing
     await line.read(b"x")
     assert line.transport.aborted
     assert [seen.outcome for seen in world.observations] == ["client_disconnect"]
     assert line.transport.sent == b""
+    world.assert_all_given_back()
 
 
-async def test_the_bodies_of_waiting_requests_are_limited_together() -> None:
-    world = World(max_body_bytes=1000)
+@pytest.mark.parametrize("cut", [1, 2, 3, 4, 5])
+async def test_trailers_of_a_request_behind_a_running_call_are_no_header_fields(cut: int) -> None:
+    world = World()
     line = Line(world)
-    await line.read(numbered(1) + numbered(2) * 3 + numbered(3)[:-50])
-    assert not line.transport.closing
-    line = Line(world)
-    await line.read(numbered(1) + numbered(2) * 5)
-    assert line.transport.aborted
+    coding = [(b"transfer-encoding", b"chunked")]
+    waiting = request(b"POST", b"/v1/unknown", None, coding) + b"2\r\n{}\r\n0\r\nx-trailer: 1\r\nhost: evil\r\n\r\n"
+    await line.read(numbered(1) + waiting[:-cut])
+    await line.read(waiting[-cut:] + UNKNOWN)
+    answer(world, 1)
+    await turn()
+    await turn()
+    scope, _ = line.app.scopes
+    assert {name for name, _ in scope["headers"]} == {b"host", b"transfer-encoding"}
+    assert line.app.bodies == [b"{}", b""]
+    assert [got.status for got in line.responses(b"POST", b"POST", b"GET")] == [200, 404, 404]
 
 
 async def test_the_caller_is_not_paused_while_it_waits_for_an_answer() -> None:

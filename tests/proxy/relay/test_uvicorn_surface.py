@@ -1,18 +1,15 @@
-"""What is used of uvicorn's HTTP protocol is there in the installed version, and nothing else of it is used."""
+"""What is used of uvicorn is there in the installed version."""
 
-import ast
-import asyncio
 import inspect
 from importlib.metadata import version
-from pathlib import Path
 
 from uvicorn import Config
 from uvicorn.protocols.http import httptools_impl
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import Server, ServerState
 
-from mimic_proxy import relay
-from mimic_proxy.relay.protocol import UVICORN_SURFACE, RelayProtocol
+from mimic_proxy.relay.protocol import RelayProtocol
 
 CYCLE_ARGUMENTS = {
     "scope",
@@ -27,13 +24,20 @@ CYCLE_ARGUMENTS = {
     "keep_alive",
     "on_response",
 }
-CYCLE_ATTRIBUTES = ("body", "disconnected", "keep_alive", "message_event", "more_body", "response_complete")
+CYCLE_ATTRIBUTES = (
+    "body",
+    "disconnected",
+    "keep_alive",
+    "message_event",
+    "more_body",
+    "on_response",
+    "response_complete",
+)
 ADVICE = (
     "uvicorn {version} has moved {what}. Look at uvicorn/protocols/http/httptools_impl.py ("
     + httptools_impl.__file__
-    + "), "
-    "mend mimic_proxy/relay/protocol.py where it uses that, and UVICORN_SURFACE; then let tests/proxy/wire say whether "
-    "requests that are not relayed, keep-alive and the stop still work."
+    + ") and change mimic_proxy/relay/asgi.py where it uses that; then let tests/proxy/wire say whether requests "
+    "that are not relayed, keep-alive and the stop still work."
 )
 
 
@@ -43,36 +47,6 @@ def advice(what: object) -> str:
 
 async def app(scope: object, receive: object, send: object) -> None:
     raise AssertionError("nobody calls this")
-
-
-def used_of_self() -> set[str]:
-    """Names that RelayProtocol reads or writes on itself and does not bring along."""
-    # Not `protocol.__file__`: compiled, that is no source.
-    tree = ast.parse(Path(relay.__file__).with_name("protocol.py").read_text("utf-8"))
-    (kind,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "RelayProtocol")
-    (init,) = (node for node in kind.body if isinstance(node, ast.FunctionDef) and node.name == "__init__")
-    used, own = set(), {node.name for node in kind.body if isinstance(node, ast.FunctionDef)}
-    for node in ast.walk(kind):
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self":
-            used.add(node.attr)
-    for node in ast.walk(init):
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
-            own.add(node.attr)
-    return used - own
-
-
-async def test_everything_used_of_uvicorn_s_protocol_is_there() -> None:
-    config = Config(app, ws="none", lifespan="off", log_config=None)
-    made = HttpToolsProtocol(config, ServerState(), {}, asyncio.get_running_loop())
-    missing = [name for name in UVICORN_SURFACE if not hasattr(made, name)]
-    assert missing == [], advice(missing)
-
-
-def test_the_surface_lists_all_that_is_used_and_nothing_else() -> None:
-    set_per_request = {"url", "headers", "scope"}
-    assert used_of_self() - set_per_request == set(UVICORN_SURFACE), (
-        "UVICORN_SURFACE in relay/protocol.py has to say so"
-    )
 
 
 def test_uvicorn_s_cycle_is_made_as_we_make_it() -> None:
@@ -85,15 +59,29 @@ def test_uvicorn_s_cycle_has_what_we_look_at() -> None:
     source = inspect.getsource(RequestResponseCycle)
     missing = [name for name in CYCLE_ATTRIBUTES if f"self.{name}" not in source]
     assert missing == [], advice(missing)
+    assert hasattr(RequestResponseCycle, "run_asgi"), advice("RequestResponseCycle.run_asgi")
 
 
-def test_uvicorn_s_protocol_is_called_as_before() -> None:
+def test_uvicorn_s_flow_control_is_used_as_before() -> None:
+    assert list(inspect.signature(FlowControl.__init__).parameters) == ["self", "transport"], advice("FlowControl")
+    for name in ("pause_writing", "resume_writing"):
+        assert hasattr(FlowControl, name), advice(f"FlowControl.{name}")
+
+
+def test_a_connection_is_made_and_stopped_as_uvicorn_does_it() -> None:
     arguments = list(inspect.signature(HttpToolsProtocol.__init__).parameters)
     assert arguments == ["self", "config", "server_state", "app_state", "_loop"], advice("HttpToolsProtocol.__init__")
     for name in ("connection_made", "connection_lost", "data_received", "eof_received", "shutdown"):
         assert hasattr(HttpToolsProtocol, name), advice(name)
-    calls = {name for name in vars(HttpToolsProtocol) if name.startswith("on_")}
+    calls = {name for name in vars(HttpToolsProtocol) if name.startswith("on_")} - {"on_response_complete"}
     assert calls <= set(vars(RelayProtocol)), advice(f"parser callbacks: {calls - set(vars(RelayProtocol))}")
+
+
+def test_uvicorn_s_configuration_has_what_a_request_is_made_of() -> None:
+    config = Config(app, ws="none", lifespan="off", log_config=None)
+    config.load()
+    for name in ("loaded_app", "asgi_version", "root_path"):
+        assert hasattr(config, name), advice(f"Config.{name}")
 
 
 def test_uvicorn_s_server_looks_at_what_the_stop_relies_on() -> None:

@@ -8,7 +8,7 @@ import pytest
 from fakes.backend import Backend, Request
 from fakes.caller import CHAT_BODY, STREAM_BODY, Caller, ask, chat, request
 from fakes.mimic import Mimic, Start
-from fakes.replies import COMPLETION, DONE, LAST_CHUNK, STORY, answer, chunk, echo, hang, ok, reply, stream_head
+from fakes.replies import COMPLETION, DONE, LAST_CHUNK, STORY, answer, chunk, echo, hang, held, ok, reply, stream_head
 from fakes.token_service import TokenService
 
 POST = b"POST /v1/chat/completions HTTP/1.1\r\n"
@@ -241,19 +241,41 @@ async def test_pipelined_requests_of_both_kinds_are_answered_in_order(mimic: Mim
     assert statuses == [200, 200, 400, 200, 404, 200, 200, 200, 200]
 
 
-async def test_too_many_pipelined_requests_end_the_connection_and_never_answer_out_of_order(
-    mimic: Mimic, backend: Backend
-) -> None:
+@pytest.mark.parametrize("many", [17, 18, 200])
+async def test_any_number_of_requests_in_one_write_is_answered(mimic: Mimic, backend: Backend, many: int) -> None:
+    """More than seventeen were all thrown away."""
     backend.script = echo
     async with await Caller.connect(mimic.port) as caller:
-        await caller.send(b"".join(chat(b'{"number":%d}' % number) for number in range(200)))
-        answered = []
-        with contextlib.suppress(EOFError):
-            while True:
-                got = await caller.response()
-                if got.status == 200:
-                    answered.append(got.json()["number"])
-    assert answered == list(range(len(answered)))
+        await caller.send(b"".join(chat(b'{"number":%d}' % number) for number in range(many)))
+        assert [(await caller.response()).json()["number"] for _ in range(many)] == list(range(many))
+    assert len(backend.requests) == many
+
+
+async def test_many_pairs_of_pipelined_requests_pass_on_one_connection(mimic: Mimic, backend: Backend) -> None:
+    """What waits is given back: nothing of a pair counts against the next."""
+    backend.script = echo
+    bodies = [b'{"number":%d,"more":"%b"}' % (number, b"x" * 20_000) for number in range(2)]
+    async with await Caller.connect(mimic.port) as caller:
+        for _ in range(100):
+            await caller.send(b"".join(map(chat, bodies)))
+            assert [(await caller.response()).body for _ in bodies] == bodies
+
+
+async def test_a_chunked_request_with_a_trailer_waits_behind_a_running_call(mimic: Mimic, backend: Backend) -> None:
+    gate = asyncio.Event()
+    backend.script = held(gate, ok())
+    coding = [(b"transfer-encoding", b"chunked")]
+    behind = chat(b"2\r\n{}\r\n0\r\nauthorization: Bearer evil\r\nx-trailer: 1\r\n\r\n", coding)
+    async with await Caller.connect(mimic.port) as caller:
+        await caller.send(chat() + behind[:-3])
+        await caller.send(behind[-3:] + request(b"GET", b"/openapi.json"))
+        await backend.request()
+        gate.set()
+        assert [(await caller.response()).status for _ in range(2)] == [200, 200]
+        assert (await caller.response(b"GET")).status == 200
+    seen = await backend.request(1)
+    assert (seen.body, seen.value(b"x-trailer")) == (b"{}", None)
+    assert b"evil" not in (seen.value(b"authorization") or b"")
 
 
 @pytest.mark.parametrize("body", [CHAT_BODY, b"{}"])
