@@ -1,5 +1,7 @@
 """One answer for each request whatever follows it, and an end for callers who take nothing."""
 
+from typing import Any
+
 import pytest
 
 from fakes.caller import CHAT_BODY, chat, request
@@ -7,6 +9,7 @@ from fakes.replies import COMPLETION, delta
 from fakes.transport import App, Line, turn
 from fakes.world import World
 from mimic_proxy.relay.origins import OriginPolicy
+from mimic_proxy.relay.request import CALLER_LEFT
 
 # ---- one answer, whatever follows
 
@@ -238,3 +241,21 @@ async def test_a_stop_in_the_turn_of_an_answer_does_not_lose_it() -> None:
     await turn()
     assert (line.statuses, line.responses()[0].complete) == ([200], True)
     assert line.transport.lost
+
+
+async def test_an_application_that_answers_nobody_after_the_callers_fin_is_no_error(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Between the FIN and the loss of the connection lies a turn of the loop."""
+
+    class Silent(App):
+        async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+            assert scope[CALLER_LEFT]()
+
+    line = Line(World(), app=Silent())
+    line.send(request(b"GET", b"/v1/models"))
+    line.protocol.eof_received()
+    await turn()
+    line.transport.close()
+    await turn()
+    assert caplog.records == []
