@@ -24,6 +24,7 @@ KINDS: dict[values.Reader, str] = {
     values.addresses: "addresses, separated by commas",
     values.comma_list: "list, separated by commas",
     values.host_names: "host names, separated by commas",
+    values.networks: "IP addresses or networks, separated by commas",
     values.origins: "origins, separated by commas",
     values.path: "path of a file",
     values.url: "URL",

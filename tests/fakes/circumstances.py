@@ -41,5 +41,5 @@ def causes(**counts: int) -> dict[Cause, int]:
 
 def circumstances(**seen: object) -> Circumstances:
     """Ready and without a call but for what is given."""
-    quiet = Circumstances(now=NOW, conditions=CONDITIONS, token=HELD, causes=causes(), last={})
+    quiet = Circumstances(now=NOW, conditions=CONDITIONS, token=HELD, causes=causes(), last={}, lately=causes())
     return msgspec.structs.replace(quiet, **seen)

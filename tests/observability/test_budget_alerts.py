@@ -134,7 +134,7 @@ def test_alerts_end_with_their_short_windows_after_trouble_at_an_unchanged_rate(
             end + 8: alerts("6h", "1d"),
             end + 30: alerts("1d"),
             end + 108: set(),
-            # The slowest pair notices that a quarter of the month's budget is gone, and ends with its window of 6 hours.
+            # The slowest pair notices that a quarter of the month's budget is gone; it ends with its window of 6 hours.
             end + 130: alerts("3d"),
             end + 360: set(),
         }

@@ -25,6 +25,7 @@ HONOURED = frozenset(
         "PORT",
         "ADMIN_HOST",
         "ADMIN_PORT",
+        "STATUS_NETWORKS",
         "ALLOWED_HOSTS",
         "ALLOWED_ORIGINS",
         "TLS_CERT",

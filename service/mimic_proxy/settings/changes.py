@@ -20,6 +20,7 @@ AT_START = frozenset(
         "MIMIC_GENAI_PROVIDER",
         "MIMIC_GENAI_SPANS",
         "PORT",
+        "STATUS_NETWORKS",
         "TLS_CERT",
         "TLS_KEY",
     }

@@ -26,6 +26,7 @@ Bytes = Annotated[int, values.whole(1)]
 Addresses = Annotated[tuple[str, ...], values.addresses]
 Items = Annotated[tuple[str, ...], values.comma_list]
 HostNames = Annotated[tuple[str, ...], values.host_names]
+Networks = Annotated[tuple[str, ...], values.networks]
 Origins = Annotated[tuple[str, ...], values.origins]
 File = Annotated[Path, values.path]
 Url = Annotated[str, values.url]
@@ -250,6 +251,8 @@ class Settings:
     """Addresses of the admin port."""
     admin_port: PortNumber = 8001
     """The admin port."""
+    status_networks: Networks = ()
+    """Networks from which the status page and `/config` may be read beside this machine, as in `172.16.0.0/12`."""
     allowed_hosts: HostNames = ()
     """Names that callers may use for Mimic beside loopback ones; `*` for all."""
     allowed_origins: Origins = ()

@@ -1,5 +1,6 @@
 """What must be set, and what must fit together, whatever each value is by itself."""
 
+import ipaddress
 from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,13 @@ def problems(
     static = found.get("ACCESS_TOKEN")
     if static is not None and static.value is not None and not (static.value.isascii() and static.value.isprintable()):
         yield Problem("ACCESS_TOKEN", "must be printable ASCII, since it goes into a header field")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost" or host.lower().endswith(".localhost")
 
 
 def _request_relations(effective: Mapping[str, Any]) -> Iterator[Problem]:
@@ -74,6 +82,11 @@ def _secret_relations(effective: Mapping[str, Any]) -> Iterator[Problem]:
 
 def warnings(found: Mapping[str, Any], grant: str, given: Container[str]) -> Iterator[str]:
     """Sentences on what is allowed and odd. given: what somebody has set, by variable."""
+    if "CLIENT_KEYS" not in found and not all(map(_is_loopback, found.get("HOST", ()))):
+        yield (
+            f"HOST={','.join(found['HOST'])} without CLIENT_KEYS: whoever reaches this port can use the backend with "
+            "your access token. CLIENT_KEYS lets only callers with a key in"
+        )
     if not found.get("VERIFY_SSL", True):
         yield "VERIFY_SSL=False: the certificates of backend and token service are not checked"
     yield from grants.unused(grant, given)

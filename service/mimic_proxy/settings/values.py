@@ -148,6 +148,14 @@ def host_names(value: object) -> tuple[str, ...]:
     return tuple(f"[{name}]" if name.count(":") > 1 and not name.startswith("[") else name for name in names)
 
 
+def networks(value: object) -> tuple[str, ...]:
+    """IP addresses and networks, in their shortest form; `172.16.0.0/12` or one address."""
+    try:
+        return tuple(str(ipaddress.ip_network(part)) for part in comma_list(value))
+    except ValueError:
+        raise ValueError("must be IP addresses or networks separated by commas, for example 172.16.0.0/12") from None
+
+
 def origins(value: object) -> tuple[str, ...]:
     """Origins as a browser writes them (RFC 6454, 6.2): scheme, host and port, no slash at the end; `*` for all."""
     found = comma_list(value)

@@ -164,7 +164,7 @@ class History:
         self.failing_since: float | None = None
         """When the first of the failed refreshes since the last success began; None if the last one succeeded."""
         self.last: dict[Cause, float] = {}
-        """The last end by each cause but `completed`."""
+        """The last end by each cause."""
         self._buckets: deque[_Bucket] = deque([_Bucket(-1)], maxlen=BUCKETS + 1)
         self._bucket = self._buckets[-1]
         self._number = 0
@@ -207,6 +207,7 @@ class History:
             bucket.firsts[bisect_left(BOUNDS, first)] += 1
         if outcome == "completed":
             bucket.causes["completed"] += 1
+            self.last["completed"] = ended
             return
         cause = cause_of(seen)
         bucket.causes[cause] += 1

@@ -1,10 +1,10 @@
 """FastAPI app of the admin port: is it alive, is it ready, what does it count, how is it set, end it.
 
-`/livez`, `/readyz` and `/metrics` are for whoever reaches the port; the status page (`/`, `/status`), `/config` and
-`/quit` are for this machine alone. The browser rule of the API port holds here too, with two exceptions where the port
-was dialled at an address that others reach: that address is accepted as Host, as a probe writes it, and the first three
-paths take any Host, since whoever asks through the API server or a Service writes its name. They hold no secret, and
-everybody who reaches the address may read them anyway.
+`/livez`, `/readyz` and `/metrics` are for whoever reaches the port; the status page (`/`, `/status`) and `/config` are
+for this machine and STATUS_NETWORKS, `/quit` for this machine alone. The browser rule of the API port holds here too,
+with two exceptions where the port was dialled at an address that others reach: that address is accepted as Host, as a
+probe writes it, and the first three paths take any Host, since whoever asks through the API server or a Service writes
+its name. They hold no secret, and everybody who reaches the address may read them anyway.
 """
 
 import ipaddress
@@ -34,6 +34,7 @@ JSON_HEADERS = {
     "x-content-type-options": "nosniff",
     "cross-origin-resource-policy": "same-origin",
 }
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -70,6 +71,7 @@ def create_admin(state: AdminState, settings: Settings) -> FastAPI:
     app.add_middleware(BrowserRule, policy=OriginPolicy(settings.allowed_hosts, settings.allowed_origins))
     stop_within = _stop_within(settings)
     shown = status_page()
+    may_look = tuple(map(ipaddress.ip_network, settings.status_networks))
     scrapes = Scrapes(state.registry, state.settle)
 
     async def livez(request: Request) -> Response:
@@ -89,16 +91,16 @@ def create_admin(state: AdminState, settings: Settings) -> FastAPI:
         return Response(body, headers={**headers, "content-encoding": "gzip"} if compressed else headers)
 
     async def page(request: Request) -> Response:
-        _from_this_machine(request)
+        _from_this_machine(request, may_look)
         return Response(shown.body, headers=shown.headers)
 
     async def status(request: Request) -> Response:
-        _from_this_machine(request)
+        _from_this_machine(request, may_look)
         state.settle()
         return Response(state.status(), headers=JSON_HEADERS)
 
     async def config(request: Request) -> Response:
-        _from_this_machine(request)
+        _from_this_machine(request, may_look)
         return JSONResponse(state.config())
 
     async def stop(request: Request) -> Response:
@@ -153,11 +155,20 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     return (isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped) or address
 
 
-def _from_this_machine(request: Request) -> None:
-    """Raises Forbidden unless the connection comes from loopback."""
-    address = _address(request.client.host if request.client else "")
-    if address is None or not address.is_loopback:
-        raise Forbidden("This path answers on the loopback interface only.", code="loopback_only")
+def _from_this_machine(request: Request, others: Sequence[Network] = ()) -> None:
+    """Raises Forbidden unless the connection comes from loopback, or from one of the `others`."""
+    host = request.client.host if request.client else ""
+    address = _address(host)
+    if address is not None and (address.is_loopback or any(address in network for network in others)):
+        return
+    message = "This path answers on the loopback interface only."
+    if request.method != "POST":
+        message = (
+            f"This path answers this machine only, and you come from {host}. If that is you, through the published "
+            f"port of a container for example, STATUS_NETWORKS={host} lets you in; in Kubernetes use kubectl "
+            "port-forward."
+        )
+    raise Forbidden(message, code="loopback_only")
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -112,16 +112,17 @@ function told(finding) {
 }
 
 function renderParties(status) {
-  const { lately, token, standings } = status;
+  const { lately, token, standings, places } = status;
   const failed = lately.failed ? `, ${lately.failed.toLocaleString("en")} failed` : "";
   const [last] = token.refreshes;
   party("mimic", standings, mimicFacts(status, status.now));
+  const at = (place) => (place === null ? "" : `${place}. `);
   party("token_service", standings, !token.required ? "The settings give the token, or none is sent." : last
-    ? `Last asked at ${clock(last.started)}: ${RESULTS[last.result]}, in ${duration(last.duration_seconds)}.`
-    : "It was not asked yet.");
-  party("backend", standings, lately.asked
+    ? `${at(places.token_service)}Last asked at ${clock(last.started)}: ${RESULTS[last.result]}, in ${duration(last.duration_seconds)}.`
+    : `${at(places.token_service)}It was not asked yet.`);
+  party("backend", standings, at(places.backend) + (lately.asked
     ? `${count(lately.asked, "call", "calls")} in 5 minutes${failed}; half within ${duration(lately.p50)}, 95 % within ${duration(lately.p95)}.`
-    : "No calls in the last 5 minutes.");
+    : "No calls in the last 5 minutes."));
   keep(byId("conditions"), status.conditions, (condition) => condition.name, () => {
     const item = make("li");
     item.append(make("span", "mark"), make("span"));
@@ -401,13 +402,19 @@ async function loadConfig() {
     const entries = Object.entries(await answer.json());
     show(byId("config-empty"), false);
     byId("settings").replaceChildren(...entries.flatMap(([name, value]) => {
-      const unset = value === null || (Array.isArray(value) && value.length === 0);
-      return [make("dt", "", name), make("dd", unset ? "unset" : "", unset ? "not set" : Array.isArray(value) ? value.join(", ") : String(value))];
+      const unset = value === null || (typeof value === "object" && Object.keys(value).length === 0);
+      return [make("dt", "", name), make("dd", unset ? "unset" : "", unset ? "not set" : shown(value))];
     }));
   } catch (error) {
     view.configOf = null;
     setText(byId("config-empty"), `It could not be loaded (${error.message}). Close and open this to try again.`);
   }
+}
+
+function shown(value) {
+  if (Array.isArray(value)) return value.join(", ");
+  if (typeof value !== "object") return String(value);
+  return Object.entries(value).map(([name, content]) => `${name}=${content}`).join(", ");
 }
 
 // ---- the page's own controls

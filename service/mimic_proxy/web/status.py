@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from mimic_proxy.http.target import parse_base
 from mimic_proxy.relay.exchange import Exchange, State
 from mimic_proxy.relay.ports import Services
 from mimic_proxy.settings.fields import Settings
@@ -73,7 +74,7 @@ def document(watched: Watched) -> dict[str, Any]:
         running=len(running),
         silent=len(silent),
         silent_seconds=max(silent, default=0.0),
-        completed_lately=history.tally(now, QUIET_SECONDS).causes["completed"],
+        lately=history.tally(now, QUIET_SECONDS).causes,
     )
     findings = judge(seen)
     return {
@@ -85,6 +86,7 @@ def document(watched: Watched) -> dict[str, Any]:
             "tls": settings.tls_cert is not None,
             "model": example_model(settings.models, history.exchanges),
         },
+        "places": _places(settings),
         "ready": all(holds for _, holds, _ in conditions),
         "conditions": [{"name": name, "ok": holds, "reason": why or None} for name, holds, why in conditions],
         "findings": findings,
@@ -114,6 +116,20 @@ def example_model(configured: Sequence[str], recent: Iterable[EndedExchange]) ->
 def encoded(watched: Watched) -> bytes:
     """The document as JSON."""
     return msgspec.json.encode(document(watched))
+
+
+def _places(settings: Settings) -> dict[str, str | None]:
+    """Host and port of the two services."""
+    urls = dict.fromkeys((settings.chat_api_url, settings.embedding_api_url))
+    return {
+        "backend": " and ".join(dict.fromkeys(map(_place, urls))),
+        "token_service": None if settings.token_url is None else _place(settings.token_url),
+    }
+
+
+def _place(url: str) -> str:
+    base = parse_base(url)
+    return f"{base.host}:{base.port}"
 
 
 def _token(token: TokenState) -> dict[str, Any]:

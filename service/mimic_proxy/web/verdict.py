@@ -2,7 +2,8 @@
 
 A finding tells what is wrong, whose matter it is and what to do; the first of them is the verdict. What the state of
 the process says (no token, stopping) counts from the moment it holds. What calls have shown counts for WINDOW_SECONDS,
-and is told as past once calls succeed again for QUIET_SECONDS.
+and is told as past once calls succeed again for QUIET_SECONDS. Where none has succeeded for as long, those of that time
+count alone: what went well before makes a fault that hits every call no smaller.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from mimic_proxy.telemetry.history import Cause
+from mimic_proxy.telemetry.history import NEVER_ASKED, Cause
 from mimic_proxy.telemetry.observation import RefreshResult
 from mimic_proxy.telemetry.readings import TokenState
 
@@ -22,11 +23,14 @@ BAD_SHARE = 0.05
 MANY = 20
 """From so many calls on a share is told in percent."""
 CALLERS_SHARE = 0.5
-"""From which on it is told that calls fail by their callers' own doing."""
+"""From which on it is a warning that calls fail by their callers' own doing."""
+FEW = 3
+"""So many calls that all fail are no accident."""
 
 Level = Literal["good", "warning", "bad"]
 Party = Literal["mimic", "token_service", "backend", "callers"]
 Standing = Literal["good", "warning", "bad", "unknown", "unused"]
+WELL: tuple[Cause, ...] = ("completed", "client_disconnect")
 SEVERITY: dict[Level, int] = {"bad": 0, "warning": 1, "good": 2}
 
 
@@ -67,8 +71,18 @@ class Circumstances(msgspec.Struct, frozen=True, kw_only=True):
     """Those of them that have waited for a first byte of the backend for SILENT_SECONDS or longer."""
     silent_seconds: float = 0.0
     """The longest of these waits."""
-    completed_lately: int = 0
-    """Calls that succeeded within the last QUIET_SECONDS."""
+    lately: Mapping[Cause, int]
+    """How the calls of the last QUIET_SECONDS ended."""
+
+    @property
+    def completed_lately(self) -> int:
+        """Calls that succeeded within the last QUIET_SECONDS."""
+        return self.lately["completed"]
+
+    @property
+    def nothing_works(self) -> bool:
+        """Every call of the last QUIET_SECONDS has failed, and there were some."""
+        return not self.completed_lately and _counted(self.lately) >= FEW
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -199,6 +213,8 @@ def standings(seen: Circumstances, findings: Sequence[Finding]) -> dict[Party, S
     )
     if not answered:
         found["backend"] = "unknown"
+    elif _last_call_failed(seen):
+        found["backend"] = "warning"
     if not seen.token.required:
         found["token_service"] = "unused"
     elif seen.token.last_result is None:
@@ -268,32 +284,50 @@ def _of_silence(seen: Circumstances) -> Iterator[Finding]:
         )
 
 
+def _last_call_failed(seen: Circumstances) -> bool:
+    """Of the calls that the backend was asked about. A caller's mistake counts only where no call has succeeded."""
+    mistakes: tuple[Cause, ...] = ("client_error", "throttled") if seen.causes["completed"] else ()
+    failed = [moment for cause, moment in seen.last.items() if cause not in (*NEVER_ASKED, *WELL, *mistakes)]
+    return max(failed, default=0.0) > seen.last.get("completed", 0.0)
+
+
+def _counted(causes: Mapping[Cause, int]) -> int:
+    """Calls that could have succeeded."""
+    return sum(causes.values()) - causes["shutdown"] - causes["client_disconnect"]
+
+
 def _of_calls(seen: Circumstances) -> Iterator[Finding]:
-    asked = sum(seen.causes.values()) - seen.causes["shutdown"]
-    counted = asked - seen.causes["client_disconnect"]
+    asked, counted = sum(seen.causes.values()) - seen.causes["shutdown"], _counted(seen.causes)
     for cause in sorted(FAULTS, key=lambda cause: -seen.causes[cause]):
         # Without a token the state of the source has said it already.
         if seen.causes[cause] and (cause != "no_token" or seen.token.held):
             yield _fault(cause, seen, counted)
     for cause, told in CALLERS.items():
         total = asked if cause == "client_disconnect" else counted
-        if total and seen.causes[cause] >= CALLERS_SHARE * total:
-            yield Finding(
-                level="warning",
-                party=told.party,
-                sentence=_sentence(told, seen.causes[cause], total),
-                advice=told.advice,
-            )
+        count = seen.causes[cause]
+        if not count or (cause == "client_disconnect" and count < CALLERS_SHARE * total):
+            # That some callers leave says nothing of anybody.
+            continue
+        yield Finding(
+            level="warning" if count >= CALLERS_SHARE * total else "good",
+            party=told.party,
+            sentence=_sentence(told, count, total),
+            advice=told.advice,
+        )
 
 
 def _fault(cause: Cause, seen: Circumstances, counted: int) -> Finding:
     told, count = FAULTS[cause], seen.causes[cause]
     over = _is_over(cause, seen)
     level: Level = "bad" if count >= BAD_SHARE * counted else "warning"
+    sentence = _sentence(told, count, counted)
+    if seen.nothing_works and seen.lately[cause]:
+        level = "bad"
+        sentence = _sentence(told, seen.lately[cause], _counted(seen.lately), f"{QUIET_SECONDS} seconds")
     return Finding(
         level="good" if over else level,
         party=told.party,
-        sentence=_sentence(told, count, counted),
+        sentence=sentence,
         advice="" if over else told.advice,
         until=seen.last.get(cause) if over else None,
     )
@@ -326,10 +360,12 @@ def _all_is_well(seen: Circumstances) -> Finding:
     return Finding(level="good", party="mimic", sentence=sentence)
 
 
-def _sentence(told: Told, count: int, total: int) -> str:
+def _sentence(told: Told, count: int, total: int, time: str = "5 minutes") -> str:
     """A share of few calls, and one that is next to nothing, say more as numbers."""
-    if total >= MANY and 100 * count >= total:
+    if count == total > 1:
+        share = f"all {total} calls"
+    elif total >= MANY and 100 * count >= total:
         share = f"{100 * count / total:.0f} % of calls"
     else:
         share = f"{count} of {total} calls" if total > 1 else "the only call"
-    return f"{told.sentence.format(share=share)} in the last 5 minutes"
+    return f"{told.sentence.format(share=share)} in the last {time}"

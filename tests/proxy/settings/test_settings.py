@@ -140,6 +140,31 @@ def test_false_has_several_words_and_unchecked_certificates_warn(word: str):
 
 
 @pytest.mark.parametrize(
+    ("host", "keys", "warned"),
+    [
+        ("127.0.0.1,::1", {}, False),
+        ("127.0.0.2,localhost,api.localhost", {}, False),
+        ("0.0.0.0", {}, True),
+        ("127.0.0.1,192.0.2.7", {}, True),
+        ("::", {}, True),
+        ("my-machine", {}, True),
+        ("0.0.0.0", {"CLIENT_KEYS": "secret-key-1"}, False),
+        ("0.0.0.0", {"CLIENT_KEYS_FILE": "/run/keys"}, False),
+    ],
+)
+def test_a_port_that_others_reach_without_client_keys_warns(host: str, keys: dict[str, str], warned: bool):
+    found = settings(HOST=host, **keys).warnings
+    assert [f"HOST={host} without CLIENT_KEYS" in warning for warning in found] == [True] * warned
+
+
+@pytest.mark.parametrize("networks", ["10.0.0.0/33", "somewhere", "10.0.0.1/8", "10.0.0.0/8;::1"])
+def test_networks_are_addresses_with_their_length(networks: str):
+    with pytest.raises(SettingsError, match="STATUS_NETWORKS must be IP addresses or networks|STATUS_NETWORKS: must"):
+        settings(STATUS_NETWORKS=networks)
+    assert settings(STATUS_NETWORKS="10.0.0.0/8, ::1").status_networks == ("10.0.0.0/8", "::1/128")
+
+
+@pytest.mark.parametrize(
     ("name", "value", "said"),
     [
         ("PORT", "-1", "0 to 65535"),

@@ -109,7 +109,7 @@ def test_every_outcome_is_counted_by_a_cause(history: History, outcome: Outcome)
     asked = outcome not in ("token_error", "overloaded", "circuit_open", "shutdown")
     assert tally.asked == asked
     assert tally.failed == (asked and bool(history.failures))
-    assert history.last == ({} if outcome == "completed" else {cause_of(exchange(outcome=outcome, status=500)): 100})
+    assert history.last == {cause_of(exchange(outcome=outcome, status=500)): 100}
 
 
 def test_a_quarter_of_an_hour_in_steps_of_five_seconds(history: History):

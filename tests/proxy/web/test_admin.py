@@ -248,3 +248,32 @@ async def test_other_paths_and_methods_get_errors_in_the_one_shape(
     assert set(got.json()["error"]) == {"message", "type", "param", "code"}
     assert got.json()["error"]["code"] == code
     assert ("allow" in got.headers) is (status == 405)
+
+
+@pytest.mark.parametrize("path", LOCAL)
+@pytest.mark.parametrize(
+    ("networks", "peer", "status"),
+    [
+        ("", "172.17.0.1", 403),
+        ("172.17.0.1", "172.17.0.1", 200),
+        ("172.16.0.0/12, fd00::/8", "172.17.0.1", 200),
+        ("172.16.0.0/12, fd00::/8", "fd00::1", 200),
+        ("172.16.0.0/12", "::ffff:172.17.0.1", 200),
+        ("172.16.0.0/12", "10.0.0.1", 403),
+        ("10.0.0.1", "not-an-address", 403),
+    ],
+)
+async def test_networks_may_be_let_in_to_look(process: Process, path: str, networks: str, peer: str, status: int):
+    """Through the published port of a container a browser on the same machine comes from another address."""
+    got = await process.ask(path, peer=peer, at="172.17.0.2", more={"STATUS_NETWORKS": networks}, host="localhost:8001")
+    assert got.status_code == status
+    if status == 403:
+        assert got.json()["error"]["code"] == "loopback_only"
+        assert f"STATUS_NETWORKS={peer}" in got.json()["error"]["message"]
+
+
+async def test_who_may_look_may_not_stop(process: Process):
+    got = await process.ask(
+        "/quit", "POST", peer="172.17.0.1", at="172.17.0.2", more={"STATUS_NETWORKS": "172.17.0.1"}, host="localhost"
+    )
+    assert (got.status_code, process.stops) == (403, 0)

@@ -66,6 +66,19 @@ def test_a_quiet_process():
     assert [len(status["plots"][name]) for name in ("calls", "failures", "p50", "p95", "first_p95")] == [BUCKETS] * 5
 
 
+def test_the_hosts_of_the_services_are_told_and_nothing_else_of_their_urls():
+    urls = {
+        "CHAT_API_URL": "https://models.example.com/v1?api-key=s3cr3t",
+        "EMBEDDING_API_URL": "http://vectors.example.com:8080/v1",
+    }
+    assert Process(World(), **urls).status()["places"] == {
+        "backend": "models.example.com:443 and vectors.example.com:8080",
+        "token_service": "auth.example.com:443",
+    }
+    fixed = Process(World(), GRANT="static", ACCESS_TOKEN="t", TOKEN_URL="").status()["places"]
+    assert fixed == {"backend": "models.example.com:443", "token_service": None}
+
+
 def test_moments_are_told_as_the_wall_clock_shows_them():
     world = World()
     process = Process(world)

@@ -16,7 +16,8 @@ FAILING = {"trouble": TROUBLE, "consecutive_failures": 3, "next_refresh": NOW + 
 
 def calls(lately: int = 0, last: float = NOW, **counts: int) -> Circumstances:
     """Calls that ended so, each cause the last time at `last`."""
-    return circumstances(causes=causes(**counts), completed_lately=lately, last=dict.fromkeys(counts, last))
+    moments = dict.fromkeys(counts, last) | ({"completed": NOW} if lately else {})
+    return circumstances(causes=causes(**counts), lately=causes(completed=lately), last=moments)
 
 
 CASES = [
@@ -84,13 +85,36 @@ CASES = [
     ),
     (calls(completed=5, token_refused=5), "bad", "backend", "The backend refused the access token of 5 of 10 calls"),
     (calls(completed=5, throttled=5), "bad", "backend", "The backend turned away 5 of 10 calls with 429"),
-    (calls(circuit_open=4), "bad", "backend", "The backend had failed repeatedly: Mimic held back 4 of 4 calls"),
+    (calls(circuit_open=4), "bad", "backend", "The backend had failed repeatedly: Mimic held back all 4 calls"),
     # What is no fault of the backend's
     (calls(completed=80, overloaded=20), "bad", "mimic", "Mimic turned away 20 % of calls"),
     (calls(completed=80, internal_error=2), "warning", "mimic", "Mimic itself failed 2 % of calls"),
     (calls(completed=1, client_error=3), "warning", "callers", "The backend refused 3 of 4 calls as wrong (4xx)"),
     (calls(completed=1, refused_here=3), "warning", "callers", "Mimic refused 3 of 4 calls as wrong"),
     (calls(completed=8, client_error=3), "good", "mimic", "All is well"),
+    # What went well before makes a fault that hits every call now no smaller.
+    (
+        circumstances(causes=causes(completed=891, unreachable=109), lately=causes(unreachable=40), last={}),
+        "bad",
+        "backend",
+        "The backend could not be reached for all 40 calls in the last 30 seconds",
+    ),
+    (
+        circumstances(
+            causes=causes(completed=9891, unreachable=79, timeout=30),
+            lately=causes(unreachable=7, timeout=3, client_disconnect=5),
+            last={},
+        ),
+        "bad",
+        "backend",
+        "The backend could not be reached for 7 of 10 calls in the last 30 seconds",
+    ),
+    (
+        circumstances(causes=causes(completed=998, timeout=2), lately=causes(timeout=2), last={}),
+        "warning",
+        "backend",
+        "The backend was too slow for 2 of 1000 calls in the last 5 minutes",
+    ),
     (calls(completed=2, client_disconnect=3), "warning", "callers", "Callers gave up 3 of 5 calls"),
     (calls(completed=8, client_disconnect=3, shutdown=30), "good", "mimic", "All is well"),
     # A caller's leaving makes no backend look better.
@@ -145,6 +169,14 @@ def test_calls_without_a_token_are_past_once_there_is_one():
     assert findings[1].until == NOW
 
 
+def test_mistakes_of_callers_are_told_where_all_is_well_otherwise():
+    findings = judge(calls(5, completed=600, client_error=67))
+    assert [(finding.level, finding.party, finding.sentence) for finding in findings] == [
+        ("good", "mimic", "All is well"),
+        ("good", "callers", "The backend refused 10 % of calls as wrong (4xx) in the last 5 minutes"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("since", "completed_lately", "past"),
     [(QUIET_SECONDS + 1, 4, True), (QUIET_SECONDS - 1, 4, False), (QUIET_SECONDS + 1, 0, False)],
@@ -162,7 +194,15 @@ def test_a_fault_is_past_when_calls_have_succeeded_for_a_while(since: float, com
         (calls(overloaded=9), {"mimic": "bad", "token_service": "good", "backend": "unknown"}),
         (calls(upstream_5xx=9), {"mimic": "good", "token_service": "good", "backend": "bad"}),
         (calls(refused_here=9), {"mimic": "good", "token_service": "good", "backend": "unknown"}),
-        (calls(client_error=9), {"mimic": "good", "token_service": "good", "backend": "good"}),
+        (calls(client_error=9), {"mimic": "good", "token_service": "good", "backend": "warning"}),
+        (
+            circumstances(causes=causes(completed=5, client_error=9), last={"completed": NOW - 9, "client_error": NOW}),
+            {"mimic": "good", "token_service": "good", "backend": "good"},
+        ),
+        (
+            circumstances(causes=causes(completed=5), last={"completed": NOW - 99, "unreachable": NOW - 90}),
+            {"mimic": "good", "token_service": "good", "backend": "warning"},
+        ),
         (
             circumstances(token=token(required=False, last_result=None)),
             {"mimic": "good", "token_service": "unused", "backend": "unknown"},
