@@ -56,7 +56,24 @@ ANNOTATIONS = (
         "Mimic",
         "base URL of the shared proxy that their containers call",
     ),
-    (naming.ANNOTATION_PORT, "pods", "Mimic", "the API's port, where the usual one was taken"),
+    *(
+        (annotation, "pods", "you", f"{what} of the pod's sidecar; the backend has to allow it ({group})")
+        for annotation, what, group in (
+            (naming.ANNOTATION_CPU_REQUEST, "CPU request", "Resources"),
+            (naming.ANNOTATION_CPU_LIMIT, "CPU limit", "Resources"),
+            (naming.ANNOTATION_MEMORY_REQUEST, "memory request", "Resources"),
+            (naming.ANNOTATION_MEMORY_LIMIT, "memory limit", "Resources"),
+            (naming.ANNOTATION_LOG_LEVEL, "log level", "LogLevel"),
+            (naming.ANNOTATION_ADMIN_PORT, "admin port", "Ports"),
+        )
+    ),
+    (
+        naming.ANNOTATION_PORT,
+        "pods",
+        "you, or Mimic",
+        "API port of the pod's sidecar; Mimic writes it where the usual one was taken, you where the backend allows it "
+        "(Ports)",
+    ),
     (
         naming.ANNOTATION_APPLIED,
         "a backend's objects",

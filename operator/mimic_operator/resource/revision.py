@@ -49,7 +49,7 @@ class Revision:
     url: str
     """Base URL for applications, `.../v1`; in Sidecar mode on the revision's own port."""
     injection: Injection
-    """How it is injected. Whom it is for is no part of a revision: `workloads` and `default` are as if not said."""
+    """How it is injected. Whom it is for is no part of a revision: `workloads`, `default` and `overrides` are unset."""
     image_pull_secrets: tuple[str, ...] = ()
     scrape: bool = True
     """Whether pods are annotated for Prometheus."""
@@ -85,7 +85,7 @@ def revision_of(backend: Backend, defaults: ProxyDefaults) -> Revision:
         port=port,
         admin_port=admin_port,
         url=sidecar_url(port) if backend.mode == "Sidecar" else service_url(backend),
-        injection=replace(backend.injection, workloads=None, default=False),
+        injection=replace(backend.injection, workloads=None, default=False, overrides=None),
         image_pull_secrets=tuple(secret.name for secret in backend.proxy.image_pull_secrets),
         scrape=backend.proxy.telemetry.metrics,
         config=config_of(backend, memory_limit=resources_of(backend, defaults)["limits"]["memory"]),

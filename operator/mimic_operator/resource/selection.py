@@ -47,6 +47,8 @@ class Candidate:
     allowed: AllowedNamespaces | None = None
     """Of Deployment mode; None if the spec is invalid."""
     needs_key: bool = False
+    overrides: tuple[str, ...] = ()
+    """What its pods may set for themselves."""
     selector: LabelSelector | None = None
     """Of the workloads that get its sidecar; None selects nothing."""
 
@@ -68,12 +70,14 @@ def candidate(manifest: Mapping[str, Any]) -> Candidate:
     metadata, given = manifest.get("metadata") or {}, manifest.get("spec") or {}
     injection = given.get("injection") or {}
     problem, allowed, needs_key, selector = "", None, False, None
+    overrides: tuple[str, ...] = ()
     try:
         backend = parse(manifest)
     except InvalidBackend as invalid:
         problem = f"{invalid.problems[0].path} {invalid.problems[0].sentence}"
     else:
         allowed, needs_key = backend.deployment.allowed_namespaces, backend.deployment.client_auth is not None
+        overrides = backend.injection.overrides or ()
         selector = backend.injection.workloads.selector if backend.injection.workloads is not None else None
     return Candidate(
         namespace=str(metadata.get("namespace") or "default"),
@@ -86,6 +90,7 @@ def candidate(manifest: Mapping[str, Any]) -> Candidate:
         revision=str((manifest.get("status") or {}).get("currentRevision") or ""),
         allowed=allowed,
         needs_key=needs_key,
+        overrides=overrides,
         selector=selector,
     )
 

@@ -14,6 +14,14 @@ from mimic_operator.resource.spec.common import DATA_KEY, is_name
 from mimic_operator.webhook import pods
 from mimic_operator.webhook.environment import LOOPBACK, Environment, change, lacks_key
 from mimic_operator.webhook.outcomes import OUTCOMES, Note, Outcome, Verdict, note
+from mimic_operator.webhook.overrides import (
+    NO_OVERRIDES,
+    OVERRIDES,
+    BadOverride,
+    Overrides,
+    read_overrides,
+    refused_overrides,
+)
 
 NATIVE_SINCE = (1, 32)
 """From here on every kubelet that the skew policy allows has native sidecars (1.29)."""
@@ -62,6 +70,8 @@ class Fit:
     native: bool
     port: int
     admin_port: int
+    overrides: Overrides = NO_OVERRIDES
+    """What the pod sets for its sidecar itself."""
     present: bool = False
     """The pod has the sidecar already: only the environment of containers that came later is added."""
     guaranteed: bool = False
@@ -177,7 +187,7 @@ def _decide(pod: pods.Pod, request: Request, candidates: Sequence[Candidate], re
         return replace(refused.decision, backend=chosen.full_name)
     url, word = fit.environment.url, "Injected" if fit.sidecar else "Pointed"
     done = end(word, backend=chosen.name if fit.sidecar else chosen.full_name, revision=revision.name, url=url)
-    notes = (*_of_backend(pod, chosen, revision), *_of_containers(pod, fit), *_of_fit(pod, fit))
+    notes = (*_of_backend(pod, chosen, revision), *_of_containers(pod, fit), *_of_fit(pod, chosen, fit))
     return replace(done, backend=chosen.full_name, fit=fit, notes=notes)
 
 
@@ -262,7 +272,8 @@ def _check_sidecar(pod: pods.Pod, namespace: Namespace, chosen: Candidate) -> No
 def _fit(pod: pods.Pod, request: Request, chosen: Candidate, revision: Revision) -> Fit:
     sidecar = revision.mode == "Sidecar"
     native = sidecar and _is_native(revision, request.server)
-    port, admin_port = _ports(pod, revision) if sidecar else (revision.port, revision.admin_port)
+    own = _overrides(pod, chosen, revision) if sidecar else NO_OVERRIDES
+    port, admin_port = _ports(pod, revision, own) if sidecar else (revision.port, revision.admin_port)
     if sidecar:
         _check_names(pod, revision)
     key, url = client_key(pod), revision.url_at(port)
@@ -287,6 +298,7 @@ def _fit(pod: pods.Pod, request: Request, chosen: Candidate, revision: Revision)
     namespace = request.namespace
     return replace(
         fit,
+        overrides=own,
         guaranteed=pods.is_guaranteed(pod),
         pod_resources=pods.resources_of_all(pod),
         meshes=tuple(sorted(pods.meshes(pod, namespace.labels, namespace.annotations))),
@@ -311,11 +323,23 @@ def _is_native(revision: Revision, server: tuple[int, int]) -> bool:
     return wanted == "Always" or (wanted == "Auto" and server >= NATIVE_SINCE)
 
 
-def _ports(pod: pods.Pod, revision: Revision) -> tuple[int, int]:
+def _overrides(pod: pods.Pod, chosen: Candidate, revision: Revision) -> Overrides:
+    try:
+        return read_overrides(pods.annotations(pod), chosen.overrides, revision.container["resources"])
+    except BadOverride as wrong:
+        raise Refused("BadAnnotation", annotation=wrong.annotation, remedy=wrong) from None
+
+
+def _ports(pod: pods.Pod, revision: Revision, own: Overrides) -> tuple[int, int]:
     """The API's and the admin port. A port that the user chose is never moved; the others go to free ones."""
     used = pods.used_ports(pod)
-    wanted = {"port": revision.port, "adminPort": revision.admin_port}
-    fixed = {"port": revision.injection.port is not None, "adminPort": revision.injection.admin_port is not None}
+    wanted = {"port": own.port or revision.port, "adminPort": own.admin_port or revision.admin_port}
+    fixed = {
+        "port": (own.port or revision.injection.port) is not None,
+        "adminPort": (own.admin_port or revision.injection.admin_port) is not None,
+    }
+    if wanted["port"] == wanted["adminPort"]:
+        raise Refused("BadAnnotation", annotation=naming.ANNOTATION_PORT, remedy="it is the admin port as well.")
     for name, port in wanted.items():
         if fixed[name] and port in used:
             raise Refused("PortTaken", port=port, backend=revision.backend, container=used[port], field=name)
@@ -378,11 +402,15 @@ def _of_containers(pod: pods.Pod, fit: Fit) -> Iterator[Note]:
         yield from change(pods.spec(pod)[name_of_list][position], fit.environment).notes
 
 
-def _of_fit(pod: pods.Pod, fit: Fit) -> Iterator[Note]:
+def _of_fit(pod: pods.Pod, chosen: Candidate, fit: Fit) -> Iterator[Note]:
     if not fit.sidecar:
         return
     used = pods.used_ports(pod)
-    for wanted, port in ((fit.revision.port, fit.port), (fit.revision.admin_port, fit.admin_port)):
+    own, revision = fit.overrides, fit.revision
+    for wanted, port in (
+        (own.port or revision.port, fit.port),
+        (own.admin_port or revision.admin_port, fit.admin_port),
+    ):
         if wanted != port:
             yield note("PortMoved", wanted=wanted, container=used.get(wanted, naming.CONTAINER), port=port)
     init = (each for each in pods.init_containers(pod) if not pods.is_native_sidecar(each))
@@ -399,6 +427,8 @@ def _of_fit(pod: pods.Pod, fit: Fit) -> Iterator[Note]:
         yield note("PodResources", names=" and ".join(fit.pod_resources))
     if fit.drain_seconds < DRAIN_SECONDS:
         yield note("ShortGrace", seconds=fit.drain_seconds)
+    for annotation, group in refused_overrides(pods.annotations(pod), chosen.overrides):
+        yield note("OverrideIgnored", annotation=annotation, group=group, backend=chosen.full_name)
     for mesh in fit.meshes:
         yield note("MeshPort", admin_port=fit.admin_port, mesh=mesh)
 
@@ -424,8 +454,9 @@ ANNOTATIONS = (
     naming.ANNOTATION_RETRY_AT,
     naming.ANNOTATION_CLIENT_KEY_SECRET,
     naming.ANNOTATION_URL,
+    *OVERRIDES,
 )
-WRITTEN = (naming.ANNOTATION_CONFIG_HASH, naming.ANNOTATION_TEMPLATE_HASH, naming.ANNOTATION_PORT)
+WRITTEN = (naming.ANNOTATION_CONFIG_HASH, naming.ANNOTATION_TEMPLATE_HASH)
 """By the webhook, into pods; on a pod that comes without the proxy they say nothing."""
 
 
@@ -446,8 +477,6 @@ def _remedy(key: str, known: tuple[str, ...], *, other: str, others: tuple[str, 
         return f"Set it as {other}."
     if key == naming.LABEL_INJECTION:
         return "It is a label of namespaces; on pods it is mimic.dev/inject."
-    if key == naming.ANNOTATION_PORT:
-        return "Mimic writes it itself. spec.injection.port of the MimicBackend chooses it."
     if key in WRITTEN:
         return "Mimic writes it itself."
     near = difflib.get_close_matches(key, known, n=1)

@@ -14,6 +14,7 @@ from mimic_operator.resource.fields import amount
 from mimic_operator.webhook import pods
 from mimic_operator.webhook.decide import DRAIN_SECONDS, Decision, Fit
 from mimic_operator.webhook.environment import change
+from mimic_operator.webhook.overrides import apply_overrides
 
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 GUARANTEED_CPU = "250m"
@@ -57,7 +58,7 @@ def mutate(pod: pods.Pod, decision: Decision) -> dict[str, Any]:
 
 def sidecar(fit: Fit) -> dict[str, Any]:
     """The proxy's container as it is in the pod."""
-    made = at_ports(fit.revision.container, fit.port, fit.admin_port)
+    made = apply_overrides(at_ports(fit.revision.container, fit.port, fit.admin_port), fit.overrides)
     if fit.guaranteed:
         limits, requests = made["resources"].setdefault("limits", {}), made["resources"].get("requests", {})
         limits.setdefault("cpu", max(GUARANTEED_CPU, requests.get("cpu", "0"), key=amount))

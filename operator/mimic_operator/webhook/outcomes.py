@@ -121,6 +121,8 @@ NOTES = {
         "native sidecar.",
         BarePod="This pod has no controller: it keeps this revision of the proxy until it is created again.",
         UnknownKey="{where} {key} is unknown to this version of Mimic and has no effect. {remedy}",
+        OverrideIgnored="The annotation {annotation} has no effect: the MimicBackend {backend} does not allow it. Add "
+        "{group} to its spec.injection.overrides.",
         StaleBackend="The MimicBackend {backend} is {state}; the pod gets its last valid revision.",
         RevisionMissing="The revision {revision} of the MimicBackend {backend}, which the annotation "
         "mimic.dev/revision names, is gone; the pod gets the current one, {current}.",

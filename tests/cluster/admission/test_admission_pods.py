@@ -7,6 +7,7 @@ import httpx2
 import pytest
 
 from fakes.control_plane import ControlPlane, has_controllers
+from fakes.later_webhooks import later_webhook
 from fakes.manifests import Manifest, backend, container, pod, shared
 from fakes.reconcilers import eventually
 from fakes.webhooks import MERGE, Webhook, backends_path, created, registered
@@ -127,7 +128,6 @@ DENIED = {
     "SeveralBackends": (own(), [backend(), backend("spare")]),
     "PortTaken": (own(container(ports=[{"containerPort": 9000}])), [backend(injection={"port": 9000})]),
     "HostNetwork": (own(hostNetwork=True), [backend()]),
-    "RevisionMissing": (own(annotations={"mimic.dev/revision": "mimic-corp-0"}), [backend()]),
     "BadAnnotation": (own(annotations={"mimic.dev/backend": "/"}), [backend()]),
     "NameTaken": (own(container("mimic-proxy")), [backend()]),
 }
@@ -153,9 +153,16 @@ def test_a_backend_without_a_revision_and_one_that_is_suspended_are_named(writer
     eventually(lambda: "Mimic, SuspendedBackend: " in writer.write(own(), dry_run=True).message)
 
 
+NO_PROXY_ELSEWHERE = container(env={"HTTP_PROXY": "http://proxy:3128"})
+NO_PROXY_ELSEWHERE["env"].append(
+    {"name": "NO_PROXY", "valueFrom": {"configMapKeyRef": {"name": "net", "key": "no", "optional": True}}}
+)
 WARNED: dict[str, Manifest] = {
     "EnvFrom": own(container(envFrom=[{"configMapRef": {"name": "more", "optional": True}}])),
-    "NoProxyUnknown": own(container(env={"HTTP_PROXY": "http://proxy:3128", "NO_PROXY": "$(OTHER)"})),
+    "NoProxyUnknown": own(NO_PROXY_ELSEWHERE),
+    "RevisionMissing": own(annotations={"mimic.dev/revision": "mimic-corp-0"}),
+    "OwnBaseUrl": own(container(env={"OPENAI_BASE_URL": "https://api.openai.com/v1"})),
+    "OverrideIgnored": own(annotations={"mimic.dev/memory-limit": "1Gi"}),
     "BarePod": own(owner=None, name="bare"),
     "UnknownKey": own(annotations={"mimic.dev/bakcend": "corp"}),
     "Windows": own(os={"name": "windows"}),
@@ -326,8 +333,49 @@ def _failures(deployment: dict[str, Any]) -> list[str]:
     return [each["message"] for each in conditions if each["type"] == "ReplicaFailure"]
 
 
+def test_a_container_that_another_webhook_adds_later_gets_the_environment(served: Writer, admin: httpx2.Client):
+    agent = {"name": "agent", "image": "registry.example.com/agent:1"}
+
+    def add(given: Manifest) -> list[dict[str, Any]]:
+        there = [each["name"] for each in given["spec"]["containers"]]
+        return [] if "agent" in there else [{"op": "add", "path": "/spec/containers/-", "value": agent}]
+
+    with later_webhook(admin, served.namespace, add):
+        found = eventually(lambda: _with(served, "agent"))
+    assert found.proxies == ["mimic-proxy"]
+    env = [{entry["name"]: entry.get("value") for entry in each["env"]} for each in found.answer["spec"]["containers"]]
+    assert [each["OPENAI_BASE_URL"] for each in env] == ["http://127.0.0.1:18480/v1"] * 2
+
+
+def test_a_restart_policy_that_another_webhook_strips_is_put_back_and_told(
+    served: Writer, admin: httpx2.Client, webhook: Webhook, control_plane: ControlPlane
+):
+    if control_plane.minor < 32:
+        pytest.skip("sidecars are native from 1.32 on")
+
+    def strip(given: Manifest) -> list[dict[str, Any]]:
+        init = given["spec"].get("initContainers") or [{}]
+        stripped = "restartPolicy" not in init[0]
+        return [] if stripped else [{"op": "remove", "path": "/spec/initContainers/0/restartPolicy"}]
+
+    with later_webhook(admin, served.namespace, strip):
+        found = eventually(lambda: _told(served, "RestartPolicyRestored"))
+    assert found.answer["spec"]["initContainers"][0]["restartPolicy"] == "Always"
+
+
+def _with(writer: Writer, name: str) -> Written | None:
+    """The API server learns of a new configuration a moment later."""
+    found = writer.write(own())
+    return found if name in [each["name"] for each in found.answer["spec"]["containers"]] else None
+
+
+def _told(writer: Writer, word: str) -> Written | None:
+    found = writer.write(own())
+    return found if word in found.words else None
+
+
 def test_the_reasons_are_counted(served: Writer, webhook: Webhook):
-    key = ("mimic_operator_admissions_total", "label", "Injected", "admitted")
+    key = ("mimic_operator_admissions_total", "Injected", "label", "admitted")
     before = webhook.metrics().get(key, 0.0)
     served.write(own())
     assert webhook.metrics()[key] == before + 1

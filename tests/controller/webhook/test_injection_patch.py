@@ -469,7 +469,6 @@ def test_a_misspelt_annotation_gets_a_suggestion():
     [
         ({"annotations": {"mimic.dev/inject": "true"}}, "Set it as a label."),
         ({"labels": {"mimic.dev/inject": "true", "mimic.dev/backend": "corp"}}, "Set it as an annotation."),
-        ({"annotations": {"mimic.dev/port": "9000"}}, "spec.injection.port of the MimicBackend chooses it."),
         ({"annotations": {"mimic.dev/template-hash": "x"}}, "Mimic writes it itself."),
         ({"labels": {"mimic.dev/inject": "true", "mimic.dev/injection": "enabled"}}, "on pods it is mimic.dev/inject."),
         ({"annotations": {"mimic.dev/colour": "red"}}, ""),
@@ -492,6 +491,7 @@ def test_what_the_webhook_wrote_itself_is_no_unknown_key():
 def test_an_annotation_never_tells_another_port_than_the_proxy_s():
     found = admit(pod(annotations={"mimic.dev/port": "9000"}), CORP)
     assert found.pod["metadata"]["annotations"]["mimic.dev/port"] == "18480"
+    assert "OverrideIgnored" in found.words
 
 
 def test_a_dry_run_is_noted():

@@ -79,6 +79,16 @@ class Injection:
             ("None", "Process", "Token"),
         ),
     ] = "None"
+    overrides: Annotated[
+        tuple[str, ...] | None,
+        Items(
+            "What pods may set for themselves by annotations: mimic.dev/cpu-request, cpu-limit, memory-request and "
+            "memory-limit (Resources), mimic.dev/log-level (LogLevel), mimic.dev/port and admin-port (Ports).",
+            OneOf("A group of annotations.", ("Resources", "LogLevel", "Ports")),
+            most=3,
+            unique=True,
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
