@@ -100,9 +100,9 @@ class Mimic:
         soft, hard = next(line for line in lines if "open files" in line).split()[3:5]
         return soft, hard
 
-    async def admin(self, path: str) -> Response:
-        """GET from the admin port."""
-        return await ask(self.admin_port, request(b"GET", path.encode(), fields=[(b"connection", b"close")]), b"GET")
+    async def admin(self, path: str, method: bytes = b"GET") -> Response:
+        """One request to the admin port."""
+        return await ask(self.admin_port, request(method, path.encode(), fields=[(b"connection", b"close")]), method)
 
     async def is_ready(self) -> bool:
         try:

@@ -9,7 +9,7 @@ import h11
 
 from fakes.caller import Response
 from fakes.replies import JSON_FIELDS, SSE_FIELDS, Fields
-from mimic_proxy.errors import MimicError, UpstreamBadResponse, UpstreamUnreachable
+from mimic_proxy.errors import MimicError, UpstreamAuthFailed, UpstreamBadResponse, UpstreamUnreachable
 from mimic_proxy.http.headers import read_response, response_names
 from mimic_proxy.relay.ports import Composed
 from mimic_proxy.telemetry.observation import Trace
@@ -307,7 +307,7 @@ class Tokens:
         self.accepted_at: list[tuple[AccessToken, float]] = []
 
     def obtain(
-        self, waiter: Callable[[AccessToken | MimicError], None], trace: Trace | None = None
+        self, waiter: Callable[[AccessToken | MimicError], None], trace: Trace | None = None, once: bool = False
     ) -> AccessToken | MimicError | None:
         self.asked += 1
         if self.held is None:
@@ -321,13 +321,17 @@ class Tokens:
         sent_at: float,
         waiter: Callable[[AccessToken | MimicError], None],
         trace: Trace | None = None,
+        subject: str = "",
+        refused_before: tuple[int, ...] = (),
     ) -> AccessToken | MimicError | None:
+        if len(refused_before) >= 3 or (refused_before and refused.generation > refused_before[0]):
+            return UpstreamAuthFailed("A fresh token was refused too.", should_retry=False)
         self.refused.append((refused, sent_at))
         self.held = self.next
         return self.obtain(waiter)
 
-    def accepted(self, token: AccessToken, now: float) -> None:
-        self.accepted_at.append((token, now))
+    def accepted(self, token: AccessToken, sent_at: float) -> None:
+        self.accepted_at.append((token, sent_at))
 
     def leave(self, waiter: Callable[[AccessToken | MimicError], None]) -> None:
         if waiter in self.waiting:

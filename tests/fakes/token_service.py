@@ -23,8 +23,10 @@ class TokenService:
     `script` may be replaced to answer otherwise; `issue` stays usable from within it.
     """
 
-    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None, port: int = 0) -> None:
+        """port: where it listens; 0 takes a free one."""
         self._tls = tls
+        self._port = port
         self.server = Backend(self.issue)
         self.auth_code = AUTH_CODE
         self.lifetime: float | None = 3600
@@ -88,7 +90,7 @@ class TokenService:
         return play
 
     async def __aenter__(self) -> Self:
-        await self.server.start(self._tls)
+        await self.server.start(self._tls, port=self._port)
         return self
 
     async def __aexit__(

@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import functools
 import logging
+import math
 import time
 import weakref
 from collections import Counter
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mimic_proxy.app.client_keys import ClientKeys
-from mimic_proxy.app.parts import Pools, Shared, client_tls, models_backend, services_of, token_source
+from mimic_proxy.app.parts import Pools, Shared, client_tls, models_backend, services_of, token_service, token_source
 from mimic_proxy.app.reload import Watch, Watcher, secret_files
 from mimic_proxy.app.tls import ClientTLS
 from mimic_proxy.errors import MimicError
@@ -35,14 +36,14 @@ from mimic_proxy.settings.sources import Problem
 from mimic_proxy.telemetry.port import Telemetry
 from mimic_proxy.telemetry.readings import Readings, TokenState
 from mimic_proxy.telemetry.record import Record
-from mimic_proxy.tokens.source import TokenSource
+from mimic_proxy.tokens.grants import choose
+from mimic_proxy.tokens.refresh import TokenPolicy
 from mimic_proxy.web.models import Models
-
-FAREWELL_SECONDS = 60.0
-"""Longer than a request waits for its slot and its token."""
 
 SETTLE_SECONDS = 0.2
 """A configuration that is written in place is whole by then."""
+SECRETS_SETTLE_SECONDS = 0.5
+"""A secret that is written in place is whole by then."""
 
 logger = logging.getLogger("mimic")
 
@@ -73,8 +74,8 @@ class Mimic:
         self.config_hash = config_hash(settings)
         self.client_keys = None if settings.client_keys is None else ClientKeys(settings.client_keys)
         self.tokens = token_source(settings, self.tls, telemetry)
-        self.farewells: set[asyncio.Task[None]] = set()
-        """Token sources of before, which serve those who wait for them."""
+        self.stop_by = math.inf
+        """When the graceful stop has to end, on the event loop's clock."""
         self.batch = Batch(self.loop.call_later)
         outbox = Outbox(self.loop.call_soon)
         self.pools = Pools(settings, self.tls, outbox)
@@ -135,8 +136,7 @@ class Mimic:
         self._watch()
         self.config_hash = config_hash(settings)
         self.pools.follow(settings, tls, anew=change.connections)
-        if change.tokens or change.connections:
-            self._replace_tokens()
+        self.tokens.apply(choose(settings), TokenPolicy.of(settings), token_service(settings, tls))
         self.shared.slots.resize(settings.max_concurrency, settings.max_queue)
         self.shared.budget.resize(settings.max_buffered_bytes)
         self.shared.breaker.configure(settings.breaker_failures, settings.breaker_cooldown)
@@ -157,14 +157,6 @@ class Mimic:
             fixed=settings.models,
             cache_seconds=settings.models_cache_seconds,
         )
-
-    def _replace_tokens(self) -> None:
-        """The next token is had in the new way. Whoever waits for the old source is still served by it."""
-        before, self.tokens = self.tokens, token_source(self.settings, self.tls, self.telemetry)
-        self.tokens.start()
-        farewell = self.loop.create_task(_farewell(before))
-        self.farewells.add(farewell)
-        farewell.add_done_callback(self.farewells.discard)
 
     def start(self) -> None:
         """Fetches the first token, and looks after files from then on."""
@@ -239,7 +231,7 @@ class Mimic:
         return Watcher(
             [
                 Watch(config, self.configuration_changed, settle=SETTLE_SECONDS),
-                Watch(secret_files(settings), self.secrets_changed),
+                Watch(secret_files(settings), self.secrets_changed, settle=SECRETS_SETTLE_SECONDS),
                 Watch(tuple(file for file in certificates if file is not None), self.certificates_changed),
             ],
             before=before,
@@ -271,6 +263,9 @@ class Mimic:
 
     def request_stop(self) -> None:
         """Begin the graceful stop; harmless when it has begun."""
+        if not self.draining:
+            limit = self.settings.drain_timeout or math.inf
+            self.stop_by = self.loop.time() + self.settings.drain_delay + limit
         # At once and not when the stop gets its turn: heads that are sent from now on say that the connection closes.
         self.draining = True
         for services in (self.services, *(known for ref in self.before if (known := ref()) is not None)):
@@ -301,9 +296,7 @@ class Mimic:
         """Give everything back."""
         self.watching.close()
         self.batch.flush()
-        for farewell in tuple(self.farewells):
-            farewell.cancel()
-        await asyncio.gather(self.tokens.close(), *self.farewells, return_exceptions=True)
+        await self.tokens.close(self.stop_by - self.loop.time())
         self.pools.close()
 
 
@@ -311,11 +304,3 @@ def _not_emptied(config: Path | None) -> None:
     """An empty file is one whose writing failed: what protects Mimic must not go with it. Raises SettingsError."""
     if config is not None and config.is_file() and config.stat().st_size == 0:
         raise SettingsError([Problem("MIMIC_CONFIG", f"{config} is empty; a comment in it says that this is meant")])
-
-
-async def _farewell(tokens: TokenSource) -> None:
-    """Closes a token source once nobody can wait for it any more."""
-    try:
-        await asyncio.sleep(FAREWELL_SECONDS)
-    finally:
-        await tokens.close()

@@ -172,20 +172,25 @@ def client_tls(settings: Settings) -> ClientTLS:
 
 
 def token_source(settings: Settings, tls: ClientTLS, telemetry: Telemetry) -> TokenSource:
-    """The source of access tokens, not started yet."""
-    proxy = None
-    if settings.token_url is not None:
-        proxy = outbound_url(settings, parse_base(settings.token_url))
+    """Makes the source of access tokens, not started yet."""
     return TokenSource(
         choose(settings),
         TokenPolicy.of(settings),
-        post=TokenService(timeout=settings.token_timeout, verify=tls, proxy=proxy),
+        post=token_service(settings, tls),
         clock=time.monotonic,
         wall=time.time,
-        chance=random.random,
+        jitter=random.random,
         observe=telemetry.refresh,
         begin_span=telemetry.begin_refresh,
     )
+
+
+def token_service(settings: Settings, tls: ClientTLS) -> TokenService:
+    """Makes the client of the token service."""
+    proxy = None
+    if settings.token_url is not None:
+        proxy = outbound_url(settings, parse_base(settings.token_url))
+    return TokenService(timeout=settings.token_timeout, verify=tls, proxy=proxy)
 
 
 def outbound_url(settings: Settings, base: Base) -> str | None:

@@ -107,6 +107,7 @@ async def serving(
             status,
             config=lambda: redacted(mimic.settings),
             secrets=lambda: secret_problems(mimic.settings),
+            refresh=mimic.tokens.refresh,
             settle=mimic.batch.flush,
         )
         admin = create_admin(state, settings)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from mimic_proxy.dialects.base import Translated
-from mimic_proxy.errors import MimicError, UpstreamAuthFailed, UpstreamBadResponse
+from mimic_proxy.errors import MimicError, UpstreamBadResponse
 from mimic_proxy.http.headers import RequestFields, head_end, head_start
 from mimic_proxy.http.target import Base, operation_target
 from mimic_proxy.relay.call import Answer, call
@@ -47,8 +47,9 @@ class Authorised:
         answer, says whether the token was refused. Raises MimicError.
         """
         services = self.services
-        token = await self._token(None, 0.0, record)
-        for last in (False, True):
+        token = await self._token(record)
+        refused: tuple[int, ...] = ()
+        while True:
             request = self._request(method, suffix, fields, query, token, record, body)
             sent_at = services.clock()
             repeat = services.retry_dead_connection
@@ -60,16 +61,13 @@ class Authorised:
             made = read(answer)
             if (answer.fields.status if made is None else made.status) != 401:
                 if answer.fields.status < 300:
-                    services.tokens.accepted(token, services.clock())
+                    services.tokens.accepted(token, sent_at)
                 return answer, made
             record.error_type = "unauthorized"
-            if not last:
-                record.repeat("unauthorized", "unauthorized")
-                token = await self._token(token, sent_at, record)
-        raise UpstreamAuthFailed(
-            "The backend refused the access token again after it was refreshed. Check what it may access.",
-            should_retry=False,
-        )
+            generation = token.generation
+            token = await self._token(record, token, sent_at, refused)
+            refused += (generation,)
+            record.repeat("unauthorized", "unauthorized")
 
     def _request(
         self,
@@ -89,7 +87,13 @@ class Authorised:
         length = None if body is None else len(body)
         return start + head_end(lines, length=length, chunked=False) + (body or b"")
 
-    async def _token(self, refused: AccessToken | None, sent_at: float, record: Record) -> AccessToken:
+    async def _token(
+        self,
+        record: Record,
+        refused: AccessToken | None = None,
+        sent_at: float = 0.0,
+        refused_before: tuple[int, ...] = (),
+    ) -> AccessToken:
         tokens, clock, trace = self.services.tokens, self.services.clock, record.trace
         future: asyncio.Future[AccessToken | MimicError] = asyncio.get_running_loop().create_future()
 
@@ -100,7 +104,7 @@ class Authorised:
         if refused is None:
             got = tokens.obtain(ready, trace)
         else:
-            got = tokens.replace(refused, sent_at, ready, trace)
+            got = tokens.replace(refused, sent_at, ready, trace, record.model or self.name, refused_before)
         if got is None:
             since = clock()
             try:

@@ -50,13 +50,11 @@ from mimic_proxy.tokens.token import AccessToken
 
 REPLAY_WINDOW_SECONDS = 1.0
 """A later loss on a kept connection may be a prompt that kills the backend: it is not replayed."""
-MOST_REPLAYS = 3
 OFFLOAD_BYTES = 1048576
 OBSERVED_BODY_BYTES = 1048576
 JSON_TYPES = (b"application/json", b"text/json")
 NOTHING_ASKED = Understood(NO_FIELDS)
 REFUSED_LATE = "The access token was refused and is being replaced; the stream had begun already. Try again."
-REFUSED_AGAIN = "The backend refused the access token again after it was refreshed. Check what it may access."
 
 
 class State(Enum):
@@ -92,7 +90,8 @@ class Exchange:
     _events: EventDelivery | None = None
     _whole: WholeDelivery | None = None
     _copy: list[bytes] | None = None
-    _replayed = False
+    _refused: tuple[int, ...] = ()
+    """Generations of the tokens that the backend has refused for this call."""
     _progress = 0
 
     def __init__(self, services: Services, caller: CallerPort, request: Request, route: Route) -> None:
@@ -338,7 +337,7 @@ class Exchange:
             self._advance()
 
     def _obtain(self) -> AccessToken | MimicError | None:
-        return self._services.tokens.obtain(self.token_ready, self.trace)
+        return self._services.tokens.obtain(self.token_ready, self.trace, self._body.streamed)
 
     def _connect(self, *, fresh: bool = False) -> None:
         pool = self._services.backends[self._route.base].pool
@@ -484,7 +483,7 @@ class Exchange:
         """The backend has answered to the token: a stream only with its first event, since that may refuse it."""
         upstream, token = self._upstream, self._token
         if token is not None and upstream is not None and upstream.status < 300:
-            self._services.tokens.accepted(token, self.record.upstream)
+            self._services.tokens.accepted(token, self.record.sent)
 
     def _stop_upload(self) -> None:
         """An answer before the request was complete: no more of it is sent, and the connection is not kept."""
@@ -670,10 +669,11 @@ class Exchange:
         self._release(reusable=ended)
         self._events = None
         self._forget_whole()
-        if self._replayed:
-            self._fail(UpstreamAuthFailed(REFUSED_AGAIN, should_retry=False, error_type="unauthorized"))
-            return
-        got = self._services.tokens.replace(token, self.record.sent, self.token_ready, self.trace)
+        subject = self._asked.fields.model or self._route.template
+        got = self._services.tokens.replace(
+            token, self.record.sent, self.token_ready, self.trace, subject, self._refused
+        )
+        self._refused += (token.generation,)
         if self._services.debug is not None:
             self._debug("access token %d was refused", token.generation)
         if self._body.streamed or self.answer.committed:
@@ -682,10 +682,6 @@ class Exchange:
         if isinstance(got, MimicError):
             self._fail(got)
             return
-        # The same token comes back where another exchange has just shown it to be good. If it is refused once more, it
-        # was revoked in between: that is not yet a refusal of a fresh one.
-        same = got is not None and got.generation == token.generation
-        self._replayed = not same or len(self.record.earlier) >= MOST_REPLAYS
         self.record.repeat("unauthorized", "unauthorized")
         self._upstream = None
         self.state = State.TOKEN

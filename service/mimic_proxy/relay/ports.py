@@ -92,13 +92,21 @@ class PoolPort(Protocol):
 class TokenPort(Protocol):
     """The only holder of access tokens, see `tokens.source.TokenSource`."""
 
-    def obtain(self, waiter: TokenWaiter, trace: Trace | None = None) -> AccessToken | MimicError | None: ...
-
-    def replace(
-        self, refused: AccessToken, sent_at: float, waiter: TokenWaiter, trace: Trace | None = None
+    def obtain(
+        self, waiter: TokenWaiter, trace: Trace | None = None, once: bool = False
     ) -> AccessToken | MimicError | None: ...
 
-    def accepted(self, token: AccessToken, now: float) -> None: ...
+    def replace(
+        self,
+        refused: AccessToken,
+        sent_at: float,
+        waiter: TokenWaiter,
+        trace: Trace | None = None,
+        subject: str = "",
+        refused_before: tuple[int, ...] = (),
+    ) -> AccessToken | MimicError | None: ...
+
+    def accepted(self, token: AccessToken, sent_at: float) -> None: ...
 
     def leave(self, waiter: TokenWaiter) -> None: ...
 

@@ -86,7 +86,7 @@ TOKENS = frozenset(
         "TOKEN_URL",
     }
 )
-"""How tokens are had: the next one is fetched in the new way."""
+"""How tokens are obtained: the next one is, at once where it is for someone or something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +114,6 @@ class Change:
 
 
 def compare(old: Mapping[str, object], new: Mapping[str, object]) -> Change:
-    """old, new: all settings by their names.
-
-    A refresh token that was replaced may be known to the present token source alone: with GRANT=refresh_token, and with
-    a TOKEN_STORE, the way to tokens changes at the next start only.
-    """
+    """Compares all settings by their names."""
     names = frozenset(name for name, value in new.items() if old.get(name) != value)
-    late = names & AT_START
-    if "refresh_token" in (old.get("GRANT"), new.get("GRANT")) or old.get("TOKEN_STORE") or new.get("TOKEN_STORE"):
-        late |= names & TOKENS
-    return Change(names, late)
+    return Change(names, names & AT_START)

@@ -35,7 +35,7 @@ RefreshResult = Literal[
     "tls",
     "lost",
 ]
-RefreshTrigger = Literal["startup", "proactive", "expired", "unauthorized", "config"]
+RefreshTrigger = Literal["startup", "proactive", "expired", "unauthorized", "config", "requested"]
 ErrorType = Literal[
     "connect",
     "tls",

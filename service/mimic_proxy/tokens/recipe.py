@@ -162,6 +162,18 @@ class Grant:
     refresh: Recipe | None = None
     store: Path | None = None
 
+    @property
+    def starts_with_refresh_token(self) -> bool:
+        """The first secret is itself a refresh token."""
+        return self.refresh is not None and self.refresh is self.recipe
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """For whom and for what tokens are requested: equal for two grants whose tokens are the same."""
+        recipe = self.recipe
+        request = None if recipe is None else (recipe.url, recipe.fields, recipe.headers, recipe.places)
+        return self.name, request, self.secrets, self.prepare
+
 
 def _basic(user: str, password: str) -> str:
     pair = f"{quote_plus(user)}:{quote_plus(password)}".encode("ascii")

@@ -1,40 +1,40 @@
-"""One try to get an access token: secret, request, call, answer. Whether and when to try is the source's business."""
+"""Makes one attempt to obtain an access token: secrets, request, response. The source decides whether and when."""
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from mimic_proxy.settings.fields import Settings
+from mimic_proxy.settings.fields import SecretRef, Settings
 from mimic_proxy.telemetry.observation import RefreshObservation, RefreshResult, RefreshTrigger
 from mimic_proxy.tokens.explanation import Explanation, advice, explain
 from mimic_proxy.tokens.recipe import Grant, Recipe
 from mimic_proxy.tokens.response import Failure, Granted, TokenResponse, read_response
 from mimic_proxy.tokens.service import Post
-from mimic_proxy.tokens.store import RefreshTokens, Secret, StoreError, TokenStore
+from mimic_proxy.tokens.store import RefreshTokens, Secret, StoreError, TokenStore, digest
 from mimic_proxy.tokens.token import FOREVER, AccessToken, Lifetime, Moment, credential_field, issue
 
 logger = logging.getLogger("mimic.tokens")
 
 LOST_PAUSE_SECONDS = 60.0
-"""Between two tries of a refresh token that may have been used up: some services lock an account after the second."""
+"""Between two uses of a refresh token that may have been used up: some services lock an account after the second."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenPolicy:
-    """How tokens are kept and sent. Durations are seconds."""
+    """How tokens are sent and replaced. Durations are seconds."""
 
     header: str
     template: str
     """The field's value, with `{token}` in it."""
     default_lifetime: float
     floor: float
-    """At least so long between two refreshes that a backend's 401 forces."""
+    """The least time between two refreshes that a backend's 401 forces."""
     patience: float = 15.0
-    """The longest that a request waits for a token."""
+    """The longest that a call waits for a token."""
 
     @classmethod
     def of(cls, settings: Settings) -> "TokenPolicy":
-        """As the settings say."""
+        """Reads it from the settings."""
         return cls(
             header=settings.token_header,
             template=settings.token_format,
@@ -51,31 +51,37 @@ class Trouble:
     result: RefreshResult | None = None
     """None: the token service was not called."""
     rejected: bool = False
-    """It does not heal until somebody changes a setting."""
+    """It lasts until a setting or the account is changed."""
     retry_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """How one try ended. seconds: duration of the call; status: of its answer."""
+    """How one attempt ended. seconds: duration of the request; status: of its response."""
 
     outcome: AccessToken | Trouble
     seconds: float = 0.0
     status: int | None = None
+    called: bool = True
+    """The grant has a token service."""
 
     @property
     def result(self) -> RefreshResult | None:
-        """None if the token service was not called."""
+        """None if no request was sent."""
         return self.outcome.result if isinstance(self.outcome, Trouble) else "success"
 
     def observation(self, result: RefreshResult, trigger: RefreshTrigger, waiters: int) -> RefreshObservation:
-        """What telemetry is told of the call."""
+        """Returns what telemetry records of the request."""
         lifetime = self.outcome.lifetime.seconds if isinstance(self.outcome, AccessToken) else None
         return RefreshObservation(result, trigger, self.seconds, lifetime, self.status, waiters)
 
 
 class Refresher:
-    """Makes tokens of one grant. clock, wall: monotonic and Unix seconds; chance: a random number from 0 to 1."""
+    """Obtains tokens by one grant, which other settings may replace.
+
+    Secrets, refresh tokens, spent codes and the store's lock survive the replacement. clock, wall: monotonic and Unix
+    seconds; jitter: a random number from 0 to 1.
+    """
 
     def __init__(
         self,
@@ -85,164 +91,214 @@ class Refresher:
         post: Post,
         clock: Callable[[], float],
         wall: Callable[[], float],
-        chance: Callable[[], float],
+        jitter: Callable[[], float],
     ) -> None:
-        self.recipe = grant.recipe
         self._grant = grant
         self._policy = policy
         self._post = post
         self._clock = clock
         self._wall = wall
-        self._chance = chance
+        self._jitter = jitter
         self._secrets = tuple(Secret(ref) for ref in grant.secrets)
         self._used: tuple[str | None, ...] = ()
-        self._spent: str | None = None
-        store = None if grant.store is None else TokenStore(grant.store)
-        self._rotation = None if grant.refresh is None else RefreshTokens(store)
-        self._starts_with_refresh_token = grant.refresh is not None and grant.refresh is grant.recipe
+        self._used_settings: tuple[Grant, TokenPolicy, Post] | None = None
+        """With what the last attempt was made; None before the first one."""
+        self._critical = 0
+        self._spent: set[str] = set()
+        """Digests of the codes that have bought a token."""
+        self._refresh_tokens = RefreshTokens(None if grant.store is None else TokenStore(grant.store))
         self._ignores_refresh_tokens = False
         self._remarks: tuple[str, ...] = ()
         self.explanation: Explanation | None = None
-        """Of the last call to the token service."""
+        """Explains the last request to the token service."""
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """The request for a token; None without a token service."""
+        return self._grant.recipe
 
     @property
     def issuer(self) -> str:
         """Who issues the tokens, for messages."""
-        return f"GRANT={self._grant.name}" if self.recipe is None else f"the token service at {self.recipe.origin}"
-
-    def secret_changed(self) -> bool:
-        """One of the secrets is another one than that of the last try. Reads their files."""
-        return tuple(secret.read() for secret in self._secrets) != self._used and bool(self._secrets)
+        recipe = self._grant.recipe
+        return f"GRANT={self._grant.name}" if recipe is None else f"the token service at {recipe.origin}"
 
     @property
-    def secret_readable(self) -> bool:
-        """The last look at the secrets found all of them."""
+    def secrets_readable(self) -> bool:
+        """The last read of the secrets found all of them."""
         return all(secret.readable for secret in self._secrets)
 
     @property
-    def keeps_refresh_tokens(self) -> bool:
-        """A call that is broken off may lose a refresh token."""
-        return self._rotation is not None
+    def critical(self) -> bool:
+        """A request is under way whose response cannot be obtained a second time: it uses up what was sent."""
+        return self._critical > 0
+
+    def apply(self, grant: Grant, policy: TokenPolicy, post: Post) -> None:
+        """Other settings hold for the next attempt."""
+        known: dict[SecretRef, Secret] = dict(zip(self._grant.secrets, self._secrets, strict=True))
+        self._secrets = tuple(known.get(ref) or Secret(ref) for ref in grant.secrets)
+        if grant.store != self._grant.store:
+            self._refresh_tokens.move(None if grant.store is None else TokenStore(grant.store))
+        if grant.identity != self._grant.identity:
+            self._ignores_refresh_tokens = False
+        self._grant, self._policy, self._post = grant, policy, post
+
+    def outdated(self, *, failed: bool) -> bool:
+        """Another attempt would ask for a token for someone or something else than the last one did.
+
+        failed: that attempt failed: then any other change counts too. Reads the files of secrets.
+        """
+        if self._used_settings is None:
+            return False
+        grant, policy, post = self._used_settings
+        if grant.identity != self._grant.identity or self._read_secrets() != self._used:
+            return True
+        return failed and (grant, policy, post) != (self._grant, self._policy, self._post)
+
+    def unsettled(self) -> float:
+        """Seconds until the files of all secrets have settled."""
+        wall = self._wall()
+        return max((secret.unsettled(wall) for secret in self._secrets), default=0.0)
 
     def no_other(self) -> str | None:
-        """Why no refresh can bring another token than the present one; None if one may."""
+        """Says why no refresh can obtain another token than the current one; None if one may."""
         if not self._secrets:
             return f"The backend wants a credential, but GRANT={self._grant.name} sends none: set GRANT."
         name = self._secrets[0].name
-        if self.recipe is None:
+        if self._grant.recipe is None:
             return f"The backend refused the access token of {name}: set a valid one."
-        if self._spent is not None and self._spent in self._used and not self._turns_in:
+        if self._used and self._is_spent(self._used[0]) and not self._may_use_refresh_token:
             return f"The backend refused the access token, and {name} is used up: set a new one."
         return None
 
     def close(self) -> None:
-        """Gives the store of refresh tokens back."""
-        if self._rotation is not None:
-            self._rotation.close()
+        """Releases the store of refresh tokens."""
+        self._refresh_tokens.close()
+
+    def formatted(self, token: AccessToken) -> AccessToken:
+        """Returns a token that was issued earlier, as it is sent now: another generation if that differs."""
+        if not token.value:
+            return token
+        field = credential_field(self._policy.header, self._policy.template, token.value)
+        return token if field == token.field else replace(token, field=field, generation=token.generation + 1)
 
     def mint(self, generation: int) -> Attempt:
-        """The token of a grant that asks no token service."""
+        """Makes the token of a grant without a token service."""
+        self._used_settings = self._grant, self._policy, self._post
+        self._used = self._read_secrets()
+        now = self._now()
         if not self._secrets:
-            return Attempt(
-                issue("", generation, field=b"", sent=self._now(), lifetime=FOREVER, jitter=0, refreshable=False)
-            )
-        value = self._secrets[0].read()
-        self._used = (value,)
+            none = issue("", generation, field=b"", sent=now, lifetime=FOREVER, jitter=0, refreshable=False)
+            return Attempt(none, called=False)
+        secret, value = self._secrets[0], self._used[0]
         if value is None:
-            return self._missing(self._secrets[0])
+            return self._missing(secret)
         try:
-            return Attempt(self._issue(value, generation, self._now(), FOREVER))
+            return Attempt(self._issue(value, generation, now, FOREVER), called=False)
         except ValueError as error:
-            return Attempt(Trouble(f"The access token of {self._secrets[0].name} {error}.", rejected=True))
+            return Attempt(Trouble(f"The access token of {secret.name} {error}.", rejected=True), called=False)
 
-    async def fetch(self, recipe: Recipe, generation: int) -> Attempt:
-        """The token that the token service grants for the present secrets; at most one call.
+    async def fetch(self, generation: int) -> Attempt:
+        """Requests the token for the current secrets; sends at most one request.
 
-        Raises only what the port raises against its promise.
+        Raises only what the port raises against its contract.
         """
-        self._used = values = tuple(secret.read() for secret in self._secrets)
+        grant = self._grant
+        if grant.recipe is None:
+            return self.mint(generation)
+        self._used_settings = grant, self._policy, self._post
+        self._used = values = self._read_secrets()
         try:
-            turned_in = await self._refresh_token(values[0])
+            held = None if grant.refresh is None else await self._refresh_tokens.current(values[0])
         except StoreError as error:
-            return Attempt(Trouble(f"TOKEN_STORE={self._grant.store} {error}. Nothing was sent."))
-        chosen = recipe if turned_in is None or self._grant.refresh is None else self._grant.refresh
-        sent_values = values if turned_in is None else (turned_in, *values[1:])
-        for secret, value in zip(self._secrets, sent_values, strict=True):
+            return Attempt(Trouble(f"TOKEN_STORE={grant.store} {error}. Nothing was sent."))
+        sent = values if held is None else (held, *values[1:])
+        for secret, value in zip(self._secrets, sent, strict=True):
             if value is None:
                 return self._missing(secret)
-        if turned_in is None and self._spent is not None and values[0] == self._spent:
+        if held is None and grant.single_use and self._is_spent(values[0]):
             name = self._secrets[0].name
             return Attempt(Trouble(f"{name} buys one access token and is used up: set a new one.", rejected=True))
-        return await self._call(chosen, [value for value in sent_values if value is not None], turned_in, generation)
+        recipe = grant.recipe if held is None or grant.refresh is None else grant.refresh
+        critical = grant.single_use or grant.starts_with_refresh_token
+        self._critical += critical
+        try:
+            return await self._call(grant, recipe, [value for value in sent if value is not None], held, generation)
+        finally:
+            self._critical -= critical
 
-    async def _refresh_token(self, secret: str | None) -> str | None:
-        """What to turn in instead of `secret`; None if `secret` itself is to be sent. Raises StoreError."""
-        return None if self._rotation is None else await self._rotation.current(secret)
+    def _read_secrets(self) -> tuple[str | None, ...]:
+        wall = self._wall()
+        return tuple(secret.read(wall) for secret in self._secrets)
+
+    def _is_spent(self, code: str | None) -> bool:
+        return self._grant.single_use and code is not None and digest(code) in self._spent
 
     @property
-    def _turns_in(self) -> bool:
-        return self._rotation is not None and self._rotation.available
+    def _may_use_refresh_token(self) -> bool:
+        return self._grant.refresh is not None and self._refresh_tokens.available
 
-    async def _call(self, recipe: Recipe, values: list[str], turned_in: str | None, generation: int) -> Attempt:
+    async def _call(
+        self, grant: Grant, recipe: Recipe, values: list[str], held: str | None, generation: int
+    ) -> Attempt:
         sent = self._now()
-        first = self._secrets[0]
+        secrets, code = self._secrets, self._used[0]
         try:
-            if self._grant.prepare is not None:
-                values = [self._grant.prepare(values[0], sent.wall), *values[1:]]
+            if grant.prepare is not None:
+                values = [grant.prepare(values[0], sent.wall), *values[1:]]
         except ValueError as error:
-            return Attempt(Trouble(f"{first.name} {error}.", rejected=True))
+            return Attempt(Trouble(f"{secrets[0].name} {error}.", rejected=True))
         try:
             request = recipe.request(*values)
         except ValueError:
-            names = " or ".join(secret.name for secret in self._secrets)
+            names = " or ".join(secret.name for secret in secrets)
             return Attempt(Trouble(f"{names} holds characters that a token request cannot carry.", rejected=True))
-        answer = await self._post(request)
+        response = await self._post(request)
         seconds = self._clock() - sent.monotonic
-        granted, outcome = self._judge(answer, recipe, generation, sent)
+        granted, outcome = self._read(response, recipe, generation, sent)
         remarks = () if granted is None else granted.remarks
         failure = outcome if isinstance(outcome, Failure) else None
-        self.explanation = explain(recipe, answer, failure, remarks, values)
+        self.explanation = explain(recipe, response, failure, remarks, values)
         if isinstance(outcome, Failure):
-            return Attempt(self._explain(outcome, turned_in), seconds, outcome.status)
+            return Attempt(self._explain(grant, secrets, outcome, held), seconds, outcome.status)
         if granted is not None:
-            await self._keep(granted, turned_in)
+            await self._keep(grant, granted, code, held)
             self._remark(granted.remarks)
-        return Attempt(outcome, seconds, None if isinstance(answer, Failure) else answer.status)
+        return Attempt(outcome, seconds, None if isinstance(response, Failure) else response.status)
 
-    def _judge(
-        self, answer: TokenResponse | Failure, recipe: Recipe, generation: int, sent: Moment
+    def _read(
+        self, response: TokenResponse | Failure, recipe: Recipe, generation: int, sent: Moment
     ) -> tuple[Granted | None, AccessToken | Failure]:
-        if isinstance(answer, Failure):
-            return None, answer
+        if isinstance(response, Failure):
+            return None, response
         default = self._policy.default_lifetime
-        granted = read_response(answer, recipe.pointers, wall=self._wall(), default_lifetime=default)
+        granted = read_response(response, recipe.pointers, wall=self._wall(), default_lifetime=default)
         if isinstance(granted, Failure):
             return None, granted
         try:
             return granted, self._issue(granted.value, generation, sent, granted.lifetime)
         except ValueError as error:
-            detail = f"answered {answer.status} with an access token that {error}"
-            return None, Failure("bad_response", detail, answer.status)
+            detail = f"answered {response.status} with an access token that {error}"
+            return None, Failure("bad_response", detail, response.status)
 
-    async def _keep(self, granted: Granted, turned_in: str | None) -> None:
-        """What the answer means for the next try: kept before the access token is used."""
-        secret = self._used[0]
-        if self._grant.single_use and turned_in is None:
-            self._spent = secret
-        if self._rotation is None:
+    async def _keep(self, grant: Grant, granted: Granted, code: str | None, held: str | None) -> None:
+        """Keeps what the next attempt needs, before the access token is used."""
+        if held is None and code is not None and grant.name == "auth_code":
+            self._spent.add(digest(code))
+        if grant.refresh is None:
             if granted.refresh_token is not None:
-                logger.debug("the refresh token in the answer is not used: the next refresh sends the secret again")
+                logger.debug("the refresh token in the response is not used: the next refresh sends the secret again")
             return
-        if turned_in is not None or self._starts_with_refresh_token:
-            self._rotation.succeeded()
-        if granted.refresh_token in (None, turned_in) or self._ignores_refresh_tokens:
+        if held is not None or grant.starts_with_refresh_token:
+            self._refresh_tokens.succeeded()
+        if granted.refresh_token in (None, held) or self._ignores_refresh_tokens:
             return
         try:
-            await self._rotation.replace(secret, granted.refresh_token or "")
+            await self._refresh_tokens.replace(code, granted.refresh_token or "")
         except StoreError as error:
             logger.error(
-                "TOKEN_STORE=%s %s: the new refresh token is in memory only, and lost at the end",
-                self._grant.store,
+                "TOKEN_STORE=%s %s: the new refresh token is in memory only and is lost when Mimic ends",
+                grant.store,
                 error,
             )
 
@@ -253,50 +309,51 @@ class Refresher:
             field=credential_field(self._policy.header, self._policy.template, value),
             sent=sent,
             lifetime=lifetime,
-            jitter=self._chance(),
+            jitter=self._jitter(),
             refreshable=self.recipe is not None,
         )
 
     def _remark(self, remarks: tuple[str, ...]) -> None:
-        """Says what is odd, once while it stays so."""
+        """Logs what is odd, once while it lasts."""
         for remark in remarks:
             if remark not in self._remarks:
                 logger.warning("about the response of %s: %s", self.issuer, remark)
         self._remarks = remarks
 
     def _missing(self, secret: Secret) -> Attempt:
-        return Attempt(Trouble(f"There is no access token yet: {secret.missing} It is used as soon as it is there."))
+        sentence = f"There is no access token yet: {secret.missing} It is used as soon as it is there."
+        return Attempt(Trouble(sentence), called=self.recipe is not None)
 
-    def _explain(self, failure: Failure, turned_in: str | None) -> Trouble:
-        name = self._secrets[-1 if failure.error == "invalid_client" else 0].name
-        what = advice(failure, grant=self._grant.name, secret=name)
+    def _explain(self, grant: Grant, secrets: tuple[Secret, ...], failure: Failure, held: str | None) -> Trouble:
+        name = secrets[-1 if failure.error == "invalid_client" else 0].name
+        what = advice(failure, grant=grant.name, secret=name)
         start = f"There is no new access token: {self.issuer} {failure.detail}."
         trouble = Trouble(f"{start} {what}", failure.result, failure.rejected, failure.retry_after)
-        if self._rotation is None or (turned_in is None and not self._starts_with_refresh_token):
+        if grant.refresh is None or (held is None and not grant.starts_with_refresh_token):
             return trouble
-        return self._explain_refresh(self._rotation, failure, trouble, start)
+        return self._explain_refresh(grant, secrets[0].name, failure, trouble, start)
 
-    def _explain_refresh(self, rotation: RefreshTokens, failure: Failure, trouble: Trouble, start: str) -> Trouble:
-        """A refresh token that was turned in bought nothing: it may be used up, although no answer came."""
-        reusable = not self._starts_with_refresh_token and not self._grant.single_use
+    def _explain_refresh(self, grant: Grant, name: str, failure: Failure, trouble: Trouble, start: str) -> Trouble:
+        """A refresh token was sent and bought nothing: it may be used up, although no response came."""
+        tokens = self._refresh_tokens
+        reusable = not grant.starts_with_refresh_token and not grant.single_use
         if reusable and failure.status is not None and failure.result not in ("http_error", "throttled"):
-            self._ignores_refresh_tokens = not rotation.proven
-            rotation.drop()
-            sentence = f"{start} The refresh token is dropped, and {self._secrets[0].name} is sent again."
+            self._ignores_refresh_tokens = not tokens.proven
+            tokens.drop()
+            sentence = f"{start} The refresh token is dropped, and {name} is sent again."
             return Trouble(sentence, failure.result)
-        name = self._secrets[0].name
         if failure.unknown:
-            rotation.unknown += 1
-            if rotation.unknown > 1:
+            tokens.unknown += 1
+            if tokens.unknown > 1:
                 sentence = (
                     f"{start} It is not known whether it has used up the refresh token, twice in a row: if it has, "
                     f"the next one is lost, and {name} has to be set anew."
                 )
                 return Trouble(sentence, "lost", retry_after=LOST_PAUSE_SECONDS)
-        elif failure.rejected and rotation.unknown and failure.error in (None, "invalid_grant"):
+        elif failure.rejected and tokens.unknown and failure.error in (None, "invalid_grant"):
             sentence = (
-                f"{start} An earlier call ended without an answer, and the refresh token that it would have brought is "
-                f"lost: set {name} anew."
+                f"{start} An earlier request ended without a response, and the refresh token that it would have "
+                f"brought is lost: set {name} anew."
             )
             return Trouble(sentence, "lost", rejected=True)
         return trouble

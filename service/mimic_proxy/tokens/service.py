@@ -1,13 +1,14 @@
-"""The token service's side of a refresh: one HTTP call, every foreign exception ends here.
+"""Sends one HTTP request to the token service; exceptions of libraries end here.
 
-Each call has a client and a connection of its own. Refreshes are minutes apart, so there is nothing to keep: no
-connection that dies while idle, no address that DNS has moved, no certificate store older than the call.
+Each request has a client and a connection of its own. Refreshes are minutes apart, so nothing is worth keeping: a kept
+connection would die while idle, an address move in DNS, and a certificate store become older than the request.
 """
 
 import asyncio
 import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
@@ -25,6 +26,7 @@ MAX_ANSWER_BYTES = 1024 * 1024
 MEDIA_TYPE = re.compile(r"[a-z0-9.+-]{1,40}/[a-z0-9.+-]{1,60}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TokenService:
     """Sends a token request. No redirect is followed, and no proxy or password is taken from the environment.
 
@@ -32,21 +34,20 @@ class TokenService:
     proxy's URL, credentials included, or None.
     """
 
-    def __init__(self, *, timeout: float, verify: Callable[[], ssl.SSLContext], proxy: str | None = None) -> None:
-        self._timeout = timeout
-        self._verify = verify
-        self._proxy = proxy
+    timeout: float
+    verify: Callable[[], ssl.SSLContext]
+    proxy: str | None = field(default=None, repr=False)
 
     async def __call__(self, request: TokenRequest) -> TokenResponse | Failure:
-        """The whole answer, or why there is none."""
+        """Returns the whole response, or why there is none."""
         # Imported at the first call: it takes longer and holds more memory than the rest of the start.
         import httpx2
 
         try:
-            async with asyncio.timeout(self._timeout or None), self._client(request) as client:
+            async with asyncio.timeout(self.timeout or None), self._client(request) as client:
                 return await _exchange(client, request)
         except TimeoutError:
-            return Failure("timeout", f"did not answer within {self._timeout:g} s", unknown=True)
+            return Failure("timeout", f"did not answer within {self.timeout:g} s", unknown=True)
         except httpx2.RemoteProtocolError:
             detail = "closed the connection without an answer, or did not speak HTTP/1.1"
             return Failure("bad_response", detail, unknown=True)
@@ -63,9 +64,9 @@ class TokenService:
 
         # A bare context costs nothing; the system's store takes time and memory that a plain http URL never needs.
         https = request.url.lower().startswith("https:")
-        context = self._verify() if https else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context = self.verify() if https else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         return httpx2.AsyncClient(
-            verify=context, proxy=self._proxy, trust_env=False, follow_redirects=False, timeout=None
+            verify=context, proxy=self.proxy, trust_env=False, follow_redirects=False, timeout=None
         )
 
 

@@ -1,7 +1,8 @@
 """The only writer of the current access token.
 
-One flight: whoever needs a refresh joins the one that is under way. It belongs to the source, so nobody's leaving ends
-it. What to do is decided in `token.py`; here it is done, and whoever waited is told.
+Single flight: every call that needs a refresh joins the one that is under way. The refresh belongs to the source, so no
+caller that leaves ends it. There is one source for the life of the process: other settings apply to it, and the token
+that it holds stays until its successor is there. `token` and `refusals` decide; this module acts and informs waiters.
 """
 
 import asyncio
@@ -25,16 +26,9 @@ from mimic_proxy.telemetry.readings import TokenState
 from mimic_proxy.tokens.explanation import Explanation
 from mimic_proxy.tokens.recipe import Grant
 from mimic_proxy.tokens.refresh import Attempt, Refresher, TokenPolicy, Trouble
+from mimic_proxy.tokens.refusals import RefusalMemory, doubled, judge
 from mimic_proxy.tokens.service import Post
-from mimic_proxy.tokens.token import (
-    AccessToken,
-    Decision,
-    Moment,
-    decide,
-    pause_after_failure,
-    remaining,
-    weigh_refusal,
-)
+from mimic_proxy.tokens.token import AccessToken, Decision, Moment, decide, pause_after_failure, remaining
 
 logger = logging.getLogger("mimic.tokens")
 
@@ -51,12 +45,20 @@ CallLater = Callable[[float, Callable[[], None]], Timer]
 
 REJECTED_PAUSE_SECONDS = 60.0
 MISSING_PAUSE_SECONDS = 1.0
-"""Between two looks for a secret's file: they cost the token service nothing."""
+"""Until the next look for a secret's file: it costs the token service nothing."""
+DEMAND_PAUSE_SECONDS = 5.0
+"""Without a token a call triggers the next attempt so long after a failed one, before the scheduled time."""
+UNREACHABLE_PAUSE_SECONDS = 1.0
+"""The same where no connection was made: such an attempt costs the token service nothing."""
+REQUESTED_PAUSE_SECONDS = 1.0
+"""Between two refreshes that an operator requests."""
 WALL_LOOK_SECONDS = 0.01
-"""For so long a token that was found usable is handed out on one look at the monotonic clock."""
+"""For so long a usable token is handed out without a look at the wall clock."""
 SHORTEST_ALARM_SECONDS = 0.001
-LONGEST_FAREWELL_SECONDS = 15.0
-"""The longest that a stop waits for a call which may bring a refresh token."""
+LONGEST_CLOSE_SECONDS = 15.0
+"""The longest that a stop waits for a response that may hold a refresh token."""
+REMEMBERED = "The backend refuses access tokens for this model or route, also new ones. Check what they may access."
+UNCURED = "The backend refused the access token again after it was refreshed. Check what it may access."
 
 
 def from_loop(delay: float, callback: Callable[[], None]) -> Timer:
@@ -67,9 +69,9 @@ def from_loop(delay: float, callback: Callable[[], None]) -> Timer:
 class TokenSource:
     """Hands out the access token, and fetches the next one in time.
 
-    All methods belong to the event loop's thread. clock, wall: monotonic and Unix seconds; chance: a random number
-    from 0 to 1. observe: is told of each call to the token service. begin_span: gives a refresh its span, by the
-    sampled exchange that started it if one did.
+    All methods belong to the event loop's thread. clock, wall: monotonic and Unix seconds; jitter: a random number
+    from 0 to 1. observe: receives each request to the token service. begin_span: makes the span of a refresh, given
+    the sampled exchange that started it, if one did.
     """
 
     def __init__(
@@ -80,16 +82,16 @@ class TokenSource:
         post: Post,
         clock: Callable[[], float],
         wall: Callable[[], float],
-        chance: Callable[[], float],
+        jitter: Callable[[], float],
         observe: Callable[[RefreshObservation], None],
         begin_span: Callable[[SpanLink | None], SpanLink | None] = lambda trigger: None,
         call_later: CallLater = from_loop,
     ) -> None:
-        self._refresher = Refresher(grant, policy, post=post, clock=clock, wall=wall, chance=chance)
+        self._refresher = Refresher(grant, policy, post=post, clock=clock, wall=wall, jitter=jitter)
         self._policy = policy
         self._clock = clock
         self._wall = wall
-        self._chance = chance
+        self._jitter = jitter
         self._observe = observe
         self._begin_span = begin_span
         self._call_later = call_later
@@ -99,126 +101,197 @@ class TokenSource:
         self._closed = False
         self._token: AccessToken | None = None
         self._fresh_until = -math.inf
-        self._condemned = False
+        self._forced = False
+        """A refusal has forced the refresh that obtained the token."""
         self._accepted_at = -math.inf
+        self._refused_at = math.inf
+        """When the backend refused the token; infinite if it did not, or accepted it afterwards."""
         self._forced_at = -math.inf
+        self._forced_steps = 0
+        """Consecutive refreshes that a refusal forced and whose token was never accepted."""
+        self._memory = RefusalMemory()
         self._trouble: Trouble | None = None
         self._failures = 0
         self._not_before = -math.inf
+        self._on_demand_after = -math.inf
+        self._started_at = -math.inf
         self._last_result: RefreshResult | None = None
         self._coalesced = 0
         self._span: SpanLink | None = None
         self._links: list[SpanLink] = []
 
-    def obtain(self, waiter: Waiter, trace: Trace | None = None) -> AccessToken | MimicError | None:
-        """The token, or the error that says why there is none, or None: then `waiter` is told one of them later.
+    # ---- what calls use
 
-        trace: of whoever asks.
+    def obtain(self, waiter: Waiter, trace: Trace | None = None, once: bool = False) -> AccessToken | MimicError | None:
+        """Returns the token, or the error that says why there is none, or None: `waiter` is then called with either.
+
+        trace: of the call. once: it cannot be repeated, and does not take a token whose successor is being fetched.
         """
         if self._clock() < self._fresh_until:
             return self._token
         now = self._now()
-        decision = self._decide(now)
+        decision = self._decide(now, once=once)
         if decision in ("refresh", "wait"):
             joined = self._flight is not None
             self._begin(self._reason(now), trace)
             if decision == "wait" and self._flight is not None:
-                self._coalesced += joined
-                if joined:
-                    self._link(trace)
-                self._waiters.park(waiter)
+                self._wait(waiter, trace, joined=joined)
                 return None
-        token = self._usable(now)
-        if token is None:
+        token = self._token
+        if token is None or remaining(now, token) <= 0:
             return self._error()
-        self._fresh_until = min(now.monotonic + WALL_LOOK_SECONDS, token.sent.monotonic + token.usable_for)
+        if self._refused_at == math.inf:
+            self._fresh_until = min(now.monotonic + WALL_LOOK_SECONDS, token.sent.monotonic + token.usable_for)
         return token
 
     def replace(
-        self, refused: AccessToken, sent_at: float, waiter: Waiter, trace: Trace | None = None
+        self,
+        refused: AccessToken,
+        sent_at: float,
+        waiter: Waiter,
+        trace: Trace | None = None,
+        subject: str = "",
+        refused_before: tuple[int, ...] = (),
     ) -> AccessToken | MimicError | None:
-        """As `obtain`, for a request that the backend refused (401) with `refused`.
+        """Returns what `obtain` does, for a call whose request the backend refused with `refused`.
 
-        sent_at: when that request went out, on the clock of `accepted`. UpstreamAuthFailed when no other token is to
-        be had now. The same token comes back if the backend took it for another request meanwhile.
+        sent_at: when that request was sent. subject: the model or route of the call. refused_before: the generations
+        that were refused for it earlier. UpstreamAuthFailed if no other token would help. The same token is returned if
+        the backend has accepted it for a later request.
         """
-        now = self._clock()
-        verdict = weigh_refusal(
+        now, current = self._clock(), self._token
+        if current is None:
+            return self.obtain(waiter, trace)
+        floor = self._policy.floor
+        if self._forced and self._accepted_at == -math.inf:
+            floor = doubled(floor, self._forced_steps)
+        verdict = judge(
             now,
-            refused,
-            self._token,
+            refused.generation,
+            current.generation,
             sent_at=sent_at,
             accepted_at=self._accepted_at,
-            condemned=self._condemned,
+            refused_before=refused_before,
+            remembered=self._memory.holds(subject, now),
+            in_flight=self._flight is not None,
             forced_at=self._forced_at,
-            floor=self._policy.floor,
+            floor=floor,
         )
         if verdict == "superseded":
             return self.obtain(waiter, trace)
         final = self._refresher.no_other()
-        if final is None and verdict == "proven":
-            return self._token
-        if final is None and verdict == "too_soon":
-            final = (
+        if final is None and verdict == "repeat":
+            return current
+        if verdict == "uncured":
+            self._memory.add(subject, now)
+            final = final or UNCURED
+        elif verdict == "remembered":
+            final = final or REMEMBERED
+        elif verdict == "too_soon":
+            final = final or (
                 f"The backend refused an access token that was refreshed {now - self._forced_at:.1f} s ago. Check that "
-                f"{self._refresher.issuer} issues tokens for this backend, and that they may use what was asked for."
+                f"{self._refresher.issuer} issues tokens for this backend, and what they may access."
             )
         if final is not None:
             return UpstreamAuthFailed(final, should_retry=False, error_type="unauthorized")
         logger.info("the backend refused access token %d", refused.generation)
-        self._condemned = True
-        self._forced_at = now
-        self._fresh_until = -math.inf
-        return self.obtain(waiter, trace)
+        return self._force(now, floor, waiter, trace)
 
-    def accepted(self, token: AccessToken, now: float) -> None:
-        """The backend answered 2xx to a request with `token`, at `now` on the clock of `sent_at`."""
-        if token is self._token:
-            self._accepted_at = now
+    def _force(self, now: float, floor: float, waiter: Waiter, trace: Trace | None) -> MimicError | None:
+        """The backend refused the current token: the call waits for the next one."""
+        self._refused_at = min(self._refused_at, now)
+        self._fresh_until = -math.inf
+        joined = self._flight is not None
+        if not joined:
+            if now < self._on_demand_after:
+                return self._error()
+            never_accepted = self._forced and self._accepted_at == -math.inf
+            self._forced_steps = self._forced_steps + 1 if never_accepted else 0
+            self._begin("unauthorized", trace, delay=max(self._forced_at + floor - now, 0.0))
+        self._forced_at = max(now, self._forced_at)
+        if self._flight is None:
+            return self._error()
+        self._wait(waiter, trace, joined=joined)
+        return None
+
+    def accepted(self, token: AccessToken, sent_at: float) -> None:
+        """The backend answered 2xx to a request that was sent with `token` at `sent_at`."""
+        if token is self._token and sent_at > self._accepted_at:
+            self._accepted_at = sent_at
+            if sent_at > self._refused_at:
+                self._refused_at = math.inf
 
     def leave(self, waiter: Waiter) -> None:
-        """`waiter` is not to be called any more. Ends no flight."""
+        """`waiter` is not called any more. Ends no refresh."""
         self._waiters.leave(waiter)
+
+    # ---- what the process uses
 
     def start(self) -> None:
         """Fetches the first token and keeps it fresh from then on; returns at once."""
         self._begin("startup")
 
-    async def close(self) -> None:
-        """Ends the flight and tells whoever waits that Mimic stops."""
+    def apply(self, grant: Grant, policy: TokenPolicy, post: Post) -> None:
+        """Other settings hold from now on. The token stays until its successor is there.
+
+        A successor is fetched at once if tokens are requested for someone or something else, or if attempts fail.
+        """
+        self._policy = policy
+        self._refresher.apply(grant, policy, post)
+        if self._token is not None:
+            self._token = self._refresher.formatted(self._token)
+        self._fresh_until = -math.inf
+        flight = self._flight
+        if flight is not None and not self._refresher.critical and self._refresher.outdated(failed=True):
+            self._flight = None
+            flight.cancel()
+            self._renew()
+        elif flight is None and self._refresher.outdated(failed=self._trouble is not None):
+            self._renew()
+
+    def refresh(self) -> None:
+        """An operator requests a refresh: it starts whatever failed before, at most once a second."""
+        if self._clock() - self._started_at >= REQUESTED_PAUSE_SECONDS:
+            self._reset_backoff()
+            self._begin("requested")
+
+    def secrets_changed(self) -> bool:
+        """Uses a changed secret at once; if a refresh is under way, it checks for itself when it ends.
+
+        False: a file cannot be used, the last value stays in use.
+        """
+        if self._flight is None and self._refresher.outdated(failed=False):
+            self._renew()
+        return self._refresher.secrets_readable
+
+    async def close(self, within: float = LONGEST_CLOSE_SECONDS) -> None:
+        """Ends the refresh that is under way and informs waiters that Mimic stops.
+
+        within: seconds to wait for a response that may hold the only refresh token that works from then on.
+        """
         self._closed = True
         self._disarm()
-        self._waiters.answer(self._error())
+        self._waiters.resolve(self._error())
         flight = self._flight
         if flight is not None:
-            if self._refresher.keeps_refresh_tokens:
-                # Its answer may hold the only refresh token that works from then on. TOKEN_TIMEOUT limits the call.
-                await asyncio.wait([flight], timeout=LONGEST_FAREWELL_SECONDS)
+            if self._refresher.critical:
+                await asyncio.wait([flight], timeout=min(max(within, 0.0), LONGEST_CLOSE_SECONDS))
             flight.cancel()
             await asyncio.wait([flight])
         self._refresher.close()
 
-    def secrets_changed(self) -> bool:
-        """Looks whether the secret is a new one: then it is used at once. A flight looks for itself when it ends.
-
-        False: its file cannot be used, the old one stays.
-        """
-        if self._refresher.secret_changed() and self._flight is None:
-            self._forgive()
-            self._begin("config")
-        return self._refresher.secret_readable
-
     def explanation(self) -> Explanation | None:
-        """Of the last call to the token service; None before it."""
+        """Explains the last request to the token service; None before the first one."""
         return self._refresher.explanation
 
     def state(self) -> TokenState:
-        """What may be shown at this moment."""
+        """Returns what may be shown now."""
         now, token, due = self._now(), self._token, self._due()
+        never_accepted = self._refused_at < math.inf and self._accepted_at == -math.inf
         scheduled = token is not None and math.isfinite(token.refresh_after)
         return TokenState(
             required=self._refresher.recipe is not None,
-            held=self._usable(now) is not None,
+            held=self._usable(now) is not None and not never_accepted,
             generation=token.generation if token else 0,
             issued=token.issued if token else None,
             expires=token.expires if token else None,
@@ -233,51 +306,84 @@ class TokenSource:
             coalesced=self._coalesced,
         )
 
+    # ---- decisions
+
     def _now(self) -> Moment:
         return Moment(self._clock(), self._wall())
 
-    def _decide(self, now: Moment) -> Decision:
-        flying = self._flight is not None
-        return decide(now, self._token, condemned=self._condemned, in_flight=flying, not_before=self._not_before)
+    def _decide(self, now: Moment, *, once: bool = False) -> Decision:
+        usable = self._usable(now) is not None
+        return decide(
+            now,
+            self._token,
+            refused=self._refused_at < math.inf,
+            accepted=self._accepted_at > -math.inf and not once,
+            in_flight=self._flight is not None,
+            not_before=self._not_before if usable else self._on_demand_after,
+        )
 
     def _usable(self, now: Moment) -> AccessToken | None:
         token = self._token
-        return token if token is not None and not self._condemned and remaining(now, token) > 0 else None
+        return token if token is not None and remaining(now, token) > 0 else None
 
     def _reason(self, now: Moment) -> RefreshTrigger:
         if self._token is None:
             return "startup"
-        if self._condemned:
+        if self._refused_at < math.inf:
             return "unauthorized"
         return "proactive" if self._usable(now) else "expired"
 
-    def _begin(self, trigger: RefreshTrigger, trace: Trace | None = None) -> None:
-        """Starts the flight unless one is under way; a grant without a token service is settled at once."""
+    # ---- one refresh
+
+    def _wait(self, waiter: Waiter, trace: Trace | None, *, joined: bool) -> None:
+        if joined:
+            self._coalesced += 1
+            self._link(trace)
+        self._waiters.add(waiter)
+
+    def _begin(self, trigger: RefreshTrigger, trace: Trace | None = None, *, delay: float = 0.0) -> None:
+        """Starts a refresh after `delay` seconds, unless one is under way."""
         if self._closed or self._flight is not None:
             return
         self._disarm()
-        recipe = self._refresher.recipe
+        self._started_at = self._clock()
         generation = self._token.generation + 1 if self._token else 1
-        if recipe is None:
-            self._settle(self._refresher.mint(generation), trigger)
+        if self._refresher.recipe is None and not self._refresher.unsettled():
+            self._resolve(self._refresher.mint(generation), trigger)
             return
         self._links.clear()
         self._link(trace)
         self._span = self._begin_span(self._links[0] if self._links else None)
-        # An empty context: the flight is shared, it is no part of the request that happened to start it.
+        # An empty context: the refresh is shared, it is no part of the call that happened to start it.
         self._flight = asyncio.get_running_loop().create_task(
-            self._refresher.fetch(recipe, generation), name="token refresh", context=contextvars.Context()
+            self._fetch(generation, delay), name="token refresh", context=contextvars.Context()
         )
-        self._flight.add_done_callback(lambda flight: self._land(flight, trigger))
+        self._flight.add_done_callback(lambda flight: self._refresh_done(flight, trigger))
+
+    async def _fetch(self, generation: int, delay: float) -> Attempt:
+        if delay > 0:
+            await self._sleep(delay)
+        if (unsettled := self._refresher.unsettled()) > 0:
+            await self._sleep(unsettled)
+        return await self._refresher.fetch(generation)
+
+    async def _sleep(self, seconds: float) -> None:
+        woken = asyncio.Event()
+        timer = self._call_later(seconds, woken.set)
+        try:
+            await woken.wait()
+        finally:
+            timer.cancel()
 
     def _link(self, trace: Trace | None) -> None:
-        """The refresh under way is what a sampled exchange waits for."""
+        """Links the refresh under way with a sampled exchange that waits for it."""
         if trace is not None and trace.sampled and len(self._links) < MOST_LINKS:
             # The SERVER span: an exchange that gets no token never has another.
             self._links.append(SpanLink(trace.trace_id, trace.span_id, True))
 
-    def _land(self, flight: asyncio.Task[Attempt], trigger: RefreshTrigger) -> None:
-        self._flight = None
+    def _refresh_done(self, flight: asyncio.Task[Attempt], trigger: RefreshTrigger) -> None:
+        if self._flight is flight:
+            self._flight = None
         if flight.cancelled():
             return
         error = flight.exception()
@@ -287,39 +393,41 @@ class TokenSource:
             attempt = flight.result()
         else:
             attempt = Attempt(Trouble(f"The token refresh broke ({type(error).__name__}).", "bad_response"))
-        waiters, changed = len(self._waiters), self._refresher.secret_changed()
+        waiters, succeeded = len(self._waiters), isinstance(attempt.outcome, AccessToken)
+        outdated = self._refresher.outdated(failed=not succeeded)
         span, links = self._span, tuple(self._links)
         if span is not None and isinstance(attempt.outcome, AccessToken):
             attempt = dataclasses.replace(attempt, outcome=dataclasses.replace(attempt.outcome, refresh=span))
-        # A failure of a secret that is not the present one any more counts for nothing; who waits goes on waiting.
-        if not changed or isinstance(attempt.outcome, AccessToken):
-            self._settle(attempt, trigger)
-        if changed:
-            self._forgive()
-            self._begin("config")
-        if attempt.result is not None:
+        # A failure with settings or secrets that hold no longer does not count, and waiters go on waiting.
+        if succeeded or not outdated:
+            self._resolve(attempt, trigger)
+        if outdated:
+            self._renew()
+        if attempt.result is not None and attempt.called:
             seen = attempt.observation(attempt.result, trigger, waiters)
             self._observe(dataclasses.replace(seen, started=self._clock() - attempt.seconds, span=span, links=links))
 
-    def _settle(self, attempt: Attempt, trigger: RefreshTrigger) -> None:
-        self._last_result = attempt.result or self._last_result
+    def _resolve(self, attempt: Attempt, trigger: RefreshTrigger) -> None:
+        if attempt.called:
+            self._last_result = attempt.result or self._last_result
         if isinstance(attempt.outcome, AccessToken):
             self._adopt(attempt.outcome, trigger, attempt.seconds)
-            self._waiters.answer(attempt.outcome)
+            self._waiters.resolve(attempt.outcome)
         else:
-            self._stand_by(attempt.outcome, trigger)
-            self._waiters.answer(self._error())
+            self._back_off(attempt.outcome, trigger)
+            self._waiters.resolve(self._error())
         self._arm()
 
     def _adopt(self, token: AccessToken, trigger: RefreshTrigger, seconds: float) -> None:
-        if trigger == "unauthorized":
+        self._forced = trigger == "unauthorized"
+        if self._forced:
             self._forced_at = self._clock()
             if self._token is not None and token.value == self._token.value:
                 logger.warning("%s issued again the access token that the backend refused", self._refresher.issuer)
         self._token = token
-        self._condemned = False
-        self._accepted_at = -math.inf
-        self._forgive()
+        self._fresh_until = self._accepted_at = -math.inf
+        self._refused_at = math.inf
+        self._reset_backoff()
         if math.isinf(token.lifetime.seconds):
             logger.info("access token %d (%s) from %s", token.generation, trigger, self._refresher.issuer)
             return
@@ -334,50 +442,64 @@ class TokenSource:
             token.refresh_after,
         )
 
-    def _forgive(self) -> None:
+    def _renew(self) -> None:
+        """Tokens are obtained in another way, or with another secret: what failed before does not count."""
+        self._memory.clear()
+        self._reset_backoff()
+        self._begin("config")
+
+    def _reset_backoff(self) -> None:
         self._trouble = None
         self._failures = 0
-        self._not_before = -math.inf
+        self._not_before = self._on_demand_after = -math.inf
 
-    def _stand_by(self, trouble: Trouble, trigger: RefreshTrigger) -> None:
+    def _back_off(self, trouble: Trouble, trigger: RefreshTrigger) -> None:
         now = self._now()
         held = self._usable(now)
         left = remaining(now, held) if held else None
         self._failures += trouble.result is not None
+        demand = DEMAND_PAUSE_SECONDS
         if trouble.rejected:
-            pause = REJECTED_PAUSE_SECONDS
+            pause = demand = REJECTED_PAUSE_SECONDS
         elif trouble.result is None:
             pause = MISSING_PAUSE_SECONDS
         else:
-            asked = trouble.retry_after
-            pause = pause_after_failure(self._failures, retry_after=asked, left=left, jitter=self._chance())
+            requested = trouble.retry_after
+            pause = pause_after_failure(self._failures, retry_after=requested, left=left, jitter=self._jitter())
+            if requested is not None or trouble.result == "throttled":
+                demand = pause
+            elif trouble.result == "unreachable":
+                demand = UNREACHABLE_PAUSE_SECONDS
         self._not_before = now.monotonic + pause
+        self._on_demand_after = now.monotonic + min(pause, demand)
         if trouble.result is not None or trouble != self._trouble:
             level = logging.ERROR if trouble.rejected else logging.WARNING
-            serves = "no token is held" if left is None else f"the present token serves for {left:.0f} s more"
-            logger.log(level, "%s (%s; %s; next try in %.1f s)", trouble.sentence, trigger, serves, pause)
+            serves = "no token is held" if left is None else f"the current token serves for {left:.0f} s more"
+            logger.log(level, "%s (%s; %s; next attempt in %.1f s)", trouble.sentence, trigger, serves, pause)
         self._trouble = trouble
 
     def _error(self) -> MimicError:
-        """What a request is told when there is no token for it."""
+        """The error for a call for which there is no token."""
         if self._closed:
             return ShuttingDown("Mimic is stopping.", retry_after=1.0)
         if self._trouble is None:
             return self._late()
         if self._trouble.rejected:
             return TokenRejected(self._trouble.sentence, should_retry=False)
-        return TokenUnavailable(self._trouble.sentence, retry_after=self._not_before - self._clock())
+        return TokenUnavailable(self._trouble.sentence, retry_after=self._on_demand_after - self._clock())
 
     def _late(self) -> MimicError:
         sentence = f"There was no access token within {self._policy.patience:g} s: {self._refresher.issuer} is slow."
         return TokenUnavailable(sentence, retry_after=MISSING_PAUSE_SECONDS)
+
+    # ---- the schedule
 
     def _due(self) -> float:
         """Monotonic time of the next refresh that starts by itself; infinite when none will."""
         if self._closed or self._flight is not None:
             return math.inf
         token = self._usable(self._now())
-        if token is None:
+        if token is None or self._refused_at < math.inf:
             return self._not_before if self._trouble else math.inf
         return max(token.sent.monotonic + token.refresh_after, self._not_before)
 
@@ -402,7 +524,7 @@ class TokenSource:
 
 
 class Waiters:
-    """Waiters in the order they came. Every one is called from the event loop itself, never from within `answer`.
+    """Calls that wait for a refresh, in the order they came: each is called once, from the event loop itself.
 
     clock: monotonic seconds. patience: seconds after which a waiter gets what `late` makes.
     """
@@ -415,40 +537,42 @@ class Waiters:
         self._clock = clock
         self._call_later = call_later
         self._deadlines: dict[Waiter, float] = {}
-        self._told: set[Waiter] = set()
+        self._called: set[Waiter] = set()
         self._timer: Timer | None = None
 
     def __len__(self) -> int:
-        return len(self._deadlines) - len(self._told)
+        return len(self._deadlines) - len(self._called)
 
-    def park(self, waiter: Waiter) -> None:
-        """Keeps `waiter` until the next answer."""
+    def add(self, waiter: Waiter) -> None:
+        """Keeps `waiter` until the next result."""
         self._deadlines[waiter] = self._clock() + self._patience
         if self._timer is None:
-            self._timer = self._call_later(self._patience, self._look)
+            self._timer = self._call_later(self._patience, self._expire)
 
     def leave(self, waiter: Waiter) -> None:
         """`waiter` will not be called any more; unknown ones are ignored."""
         self._deadlines.pop(waiter, None)
-        self._told.discard(waiter)
+        self._called.discard(waiter)
 
-    def answer(self, result: AccessToken | MimicError) -> None:
-        """Tells all who wait now."""
+    def resolve(self, result: AccessToken | MimicError) -> None:
+        """Calls all that wait now with `result`."""
         for waiter in self._deadlines:
-            self._tell(waiter, result)
-        self._rest()
+            self._call(waiter, result)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    def _tell(self, waiter: Waiter, result: AccessToken | MimicError) -> None:
-        # A turn of the loop each: a waiter that raises harms no other, and one that leaves meanwhile is not called.
-        self._told.add(waiter)
+    def _call(self, waiter: Waiter, result: AccessToken | MimicError) -> None:
+        # A callback of the loop each: a waiter that raises harms no other, and one that leaves meanwhile is not called.
+        self._called.add(waiter)
         asyncio.get_running_loop().call_soon(self._deliver, waiter, result)
 
     def _deliver(self, waiter: Waiter, result: AccessToken | MimicError) -> None:
-        if waiter in self._told:
+        if waiter in self._called:
             self.leave(waiter)
             waiter(result)
 
-    def _look(self) -> None:
+    def _expire(self) -> None:
         self._timer = None
         now = self._clock()
         oldest = None
@@ -456,11 +580,6 @@ class Waiters:
             if deadline > now:
                 oldest = deadline
                 break
-            self._tell(waiter, self._late())
+            self._call(waiter, self._late())
         if oldest is not None:
-            self._timer = self._call_later(oldest - now, self._look)
-
-    def _rest(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+            self._timer = self._call_later(oldest - now, self._expire)

@@ -21,6 +21,8 @@ from mimic_proxy.settings.fields import SecretRef
 logger = logging.getLogger("mimic.tokens")
 
 MODE = 0o600
+SETTLE_SECONDS = 0.5
+"""A file that was changed less long ago may be half written: a program that writes in place empties it first."""
 
 
 class Secret:
@@ -48,11 +50,22 @@ class Secret:
         """Whether the last `read` found a value."""
         return self._problem is None
 
-    def read(self) -> str | None:
-        """Returns the current value without its final newline; None if there has never been one.
+    def unsettled(self, wall: float) -> float:
+        """Returns the seconds after which the file counts as completely written; 0 if it does at Unix time `wall`.
 
-        A file that has become empty or unreadable leaves the last value in use, with one warning. The file is read in
-        the calling thread, which suits calls as rare as a refresh and a local file system.
+        Times in the future are those of another machine's clock: they count as settled.
+        """
+        try:
+            age = SETTLE_SECONDS if self._ref.file is None else wall - os.stat(self._ref.file).st_mtime
+        except (OSError, ValueError):
+            return 0.0
+        return SETTLE_SECONDS - age if -SETTLE_SECONDS < age < SETTLE_SECONDS else 0.0
+
+    def read(self, wall: float) -> str | None:
+        """Returns the value at Unix time `wall` without its final newline; None if there has never been one.
+
+        A file that is empty, unreadable or still being written leaves the last value in use. The file is read in the
+        calling thread, which suits calls as rare as a refresh and a local file system.
         """
         if self._ref.file is None:
             return self._value
@@ -63,6 +76,10 @@ class Secret:
             return self._value
         if not found:
             self._keep_last("is empty")
+            return self._value
+        if found != self._value and self.unsettled(wall) > 0:
+            if self._value is None:
+                self._problem = "is being written"
             return self._value
         if self._problem is not None:
             when = "now" if self._value is None else "again"
@@ -149,6 +166,11 @@ class RefreshTokens:
     def drop(self) -> None:
         """The current one has become worthless; the file still holds it until the next one replaces it."""
         self._stored, self.unknown = None, 0
+
+    def move(self, store: "TokenStore | None") -> None:
+        """Keeps the refresh token in another store from now on."""
+        self.close()
+        self._store, self._unwritten = store, store is not None and self._stored is not None
 
     def close(self) -> None:
         """Releases the store."""

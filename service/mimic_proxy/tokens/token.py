@@ -1,14 +1,15 @@
-"""The access token, and what to do with it at one moment.
+"""The access token, and what to do with it at a given time.
 
-Pure: clock and chance are arguments. The rules:
+Pure: clock and jitter are arguments. The rules:
 
-1. A token's age counts from the moment its request was sent, so it is never younger here than at its issuer.
+1. A token's age counts from the moment its request was sent, so it is never younger here than for its issuer.
 2. There are two clocks. A laptop's sleep stops the monotonic one, NTP steps the other. The larger age makes a refresh
    due; only the monotonic age makes a token unusable; a wall clock that steps back changes nothing.
-3. A refresh is due at 70 to 80 % of the lifetime (chance spreads replicas, and only to earlier), at the latest after
+3. A refresh is due at 70 to 80 % of the lifetime (jitter spreads replicas, only to earlier), at the latest after
    12 hours. In its last 5 %, at most 5 seconds, a token is not used any more.
 4. A lifetime that was only guessed makes a refresh due and never makes the token unusable.
-5. A token that the backend refused (condemned) is not used any more.
+5. A token that the backend refused is replaced. Meanwhile it serves other calls if the backend has accepted it before;
+   if not, they wait for the successor. Where no successor can be obtained now, it is still better than none.
 """
 
 import dataclasses
@@ -19,7 +20,6 @@ from typing import Literal
 from mimic_proxy.telemetry.observation import SpanLink
 
 Decision = Literal["use", "refresh", "wait", "fail"]
-Verdict = Literal["superseded", "proven", "too_soon", "condemned"]
 
 REFRESH_SHARE = 0.8
 JITTER_SHARE = 0.125
@@ -33,7 +33,7 @@ LONGEST_PAUSE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """One moment on both clocks, in seconds."""
+    """A time on both clocks, in seconds."""
 
     monotonic: float
     wall: float
@@ -62,20 +62,20 @@ class AccessToken:
     """When the request for it was sent."""
     lifetime: Lifetime
     refresh_after: float
-    """Age in seconds at which a refresh is due; infinite when there is none to be had."""
+    """Age in seconds at which a refresh is due; infinite for a token without a successor."""
     usable_for: float
-    """Age in seconds from which it is not used any more; infinite when nothing expires it."""
+    """Age in seconds from which it is not used any more; infinite when it does not expire."""
     refresh: SpanLink | None = None
-    """The refresh that brought it, where that is traced."""
+    """The refresh that obtained it, where that is traced."""
 
     @property
     def issued(self) -> float:
-        """Unix time at which it was asked for."""
+        """Unix time at which it was requested."""
         return self.sent.wall
 
     @property
     def expires(self) -> float | None:
-        """Unix time at which it expires; None when that is not known."""
+        """Unix time at which it expires; None when that is unknown."""
         return self.sent.wall + self.lifetime.seconds if self.lifetime.known else None
 
 
@@ -89,7 +89,7 @@ def issue(
     jitter: float,
     refreshable: bool = True,
 ) -> AccessToken:
-    """The token by the rules above; `jitter` is a random number from 0 to 1."""
+    """Makes a token by the rules above; `jitter` is a random number from 0 to 1."""
     latest = min(REFRESH_SHARE * lifetime.seconds, LONGEST_UNREFRESHED_SECONDS)
     return AccessToken(
         value=value,
@@ -105,9 +105,9 @@ def issue(
 
 
 def credential_field(header: str, template: str, value: str) -> bytes:
-    """The header line that carries `value`, in which `template` holds `{token}`.
+    """Makes the header line that carries `value` in the place of `{token}` in `template`.
 
-    Raises ValueError if the value is empty or holds what no field may (RFC 9110, 5.5); it is not in the message.
+    Raises ValueError, without the value, if it is empty or holds what no field may hold (RFC 9110, 5.5).
     """
     if not value or not (value.isascii() and value.isprintable()):
         raise ValueError("is empty or holds characters that cannot stand in a header field")
@@ -115,58 +115,42 @@ def credential_field(header: str, template: str, value: str) -> bytes:
 
 
 def remaining(now: Moment, token: AccessToken) -> float:
-    """Seconds for which the token may still be used; infinite when nothing expires it."""
+    """Seconds for which the token may still be used; infinite when it does not expire."""
     return token.usable_for - (now.monotonic - token.sent.monotonic)
 
 
 def decide(
-    now: Moment, token: AccessToken | None, *, condemned: bool = False, in_flight: bool = False, not_before: float
+    now: Moment,
+    token: AccessToken | None,
+    *,
+    refused: bool = False,
+    accepted: bool = False,
+    in_flight: bool = False,
+    not_before: float,
 ) -> Decision:
-    """What a request that comes now does.
+    """Decides what a call that comes now does.
 
-    use: take the token. refresh: take it, and start a refresh. wait: for the refresh, which is to be started unless
-    one is in flight. fail: there is nothing to take and no call is due.
-    not_before: monotonic time before which the token service is not called again.
+    use: take the token. refresh: take it, and start a refresh. wait: for the refresh, which has to be started unless
+    one is in flight. fail: there is no token and no request for one is due.
+    refused, accepted: what the backend has said of the token. not_before: monotonic time before which the token service
+    is not called again.
     """
     may_start = not in_flight and now.monotonic >= not_before
-    if token is not None and not condemned and remaining(now, token) > 0:
-        age = max(now.monotonic - token.sent.monotonic, now.wall - token.sent.wall)
-        return "refresh" if may_start and age >= token.refresh_after else "use"
-    return "wait" if in_flight or may_start else "fail"
-
-
-def weigh_refusal(
-    now: float,
-    refused: AccessToken,
-    current: AccessToken | None,
-    *,
-    sent_at: float,
-    accepted_at: float,
-    condemned: bool,
-    forced_at: float,
-    floor: float,
-) -> Verdict:
-    """What a backend's 401 says about the current token. All times are seconds on the monotonic clock.
-
-    superseded: nothing, a newer one stands or the refresh is under way. proven: nothing, the backend took it for a
-    request after this one was sent (`sent_at`). too_soon: the last refresh that a 401 forced is less than `floor` ago,
-    so it speaks against this exchange only. condemned: the token is bad.
-    """
-    if current is None or condemned or refused.generation != current.generation:
-        return "superseded"
-    if accepted_at > sent_at:
-        return "proven"
-    if now - forced_at < floor:
-        return "too_soon"
-    return "condemned"
+    obtainable = in_flight or may_start
+    if token is None or remaining(now, token) <= 0:
+        return "wait" if obtainable else "fail"
+    if refused and not accepted and obtainable:
+        return "wait"
+    age = max(now.monotonic - token.sent.monotonic, now.wall - token.sent.wall)
+    return "refresh" if may_start and (refused or age >= token.refresh_after) else "use"
 
 
 def pause_after_failure(failures: int, *, retry_after: float | None, left: float | None, jitter: float) -> float:
-    """Seconds until the next try: what the token service asked for, else exponential with full jitter.
+    """Seconds until the next attempt: as the token service requests, else exponential with full jitter.
 
-    failures: in a row, from 1. left: seconds for which the held token may still be used, None without one. Never more
-    than a minute or half of what is left, never less than a second.
+    failures: in a row, from 1. left: seconds for which the held token may still be used, None without one. At most
+    a minute and half of what is left, at least a second.
     """
-    wished = jitter * 2.0 ** min(failures, 6) if retry_after is None else retry_after
+    pause = jitter * 2.0 ** min(failures, 6) if retry_after is None else retry_after
     longest = LONGEST_PAUSE_SECONDS if left is None else min(LONGEST_PAUSE_SECONDS, left / 2)
-    return max(min(wished, longest), SHORTEST_PAUSE_SECONDS)
+    return max(min(pause, longest), SHORTEST_PAUSE_SECONDS)

@@ -1,10 +1,10 @@
 """FastAPI app of the admin port: is it alive, is it ready, what does it count, how is it set, end it.
 
 `/livez`, `/readyz` and `/metrics` are for whoever reaches the port; the status page (`/`, `/status`) and `/config` are
-for this machine and STATUS_NETWORKS, `/quit` for this machine alone. The browser rule of the API port holds here too,
-with two exceptions where the port was dialled at an address that others reach: that address is accepted as Host, as a
-probe writes it, and the first three paths take any Host, since whoever asks through the API server or a Service writes
-its name. They hold no secret, and everybody who reaches the address may read them anyway.
+for this machine and STATUS_NETWORKS, `/refresh` and `/quit` for this machine alone. The browser rule of the API port
+holds here too, with two exceptions where the port was dialled at an address that others reach: that address is accepted
+as Host, as a probe writes it, and the first three paths take any Host, since whoever asks through the API server or a
+Service writes its name. They hold no secret, and everybody who reaches the address may read them anyway.
 """
 
 import ipaddress
@@ -55,6 +55,8 @@ class AdminState:
     """The settings that hold now, fit to be shown."""
     secrets: Callable[[], Sequence[Mapping[str, str | None]]] = lambda: ()
     """The secrets that come from files: name, file, and what is wrong with it, as a word."""
+    refresh: Callable[[], None] = lambda: None
+    """Requests another access token."""
     settle: Callable[[], None] = lambda: None
     """Counts what has happened but is not counted yet; called before each look."""
 
@@ -108,11 +110,17 @@ def create_admin(state: AdminState, settings: Settings) -> FastAPI:
         state.request_stop()
         return JSONResponse({"stopping": True, "within_seconds": stop_within}, status_code=202)
 
+    async def refresh(request: Request) -> Response:
+        _from_this_machine(request)
+        state.refresh()
+        return JSONResponse({"refreshing": True}, status_code=202)
+
     probes = dict(zip(PROBES, (livez, readyz, metrics), strict=True))
     reading: dict[str, Handler] = {**probes, "/": page, "/status": status, "/config": config}
     for path, handler in reading.items():
         app.add_api_route(path, handler, methods=["GET", "HEAD"], response_model=None)
-    app.add_api_route("/quit", stop, methods=["POST"], response_model=None)
+    for path, handler in {"/refresh": refresh, "/quit": stop}.items():
+        app.add_api_route(path, handler, methods=["POST"], response_model=None)
     return app
 
 
@@ -177,5 +185,5 @@ async def _http_error(request: Request, error: Exception) -> Response:
     if error.status_code == 405:
         allowed = (error.headers or {}).get("Allow", "GET").split(", ")
         return error_response(MethodNotAllowed(f"{request.method} is not allowed here.", allowed=allowed))
-    paths = "GET / /status /livez /readyz /metrics /config, POST /quit"
+    paths = "GET / /status /livez /readyz /metrics /config, POST /refresh /quit"
     return error_response(UnknownRoute(f"The admin port does not serve this path. It has: {paths}."))

@@ -90,10 +90,10 @@ def test_a_token_that_was_revoked_right_after_it_was_vouched_for_is_replaced(wor
 def test_a_token_that_always_looks_good_and_never_is_ends_the_replays(world: World) -> None:
     world.tokens.next = world.tokens.held
     call = world.call()
-    for _ in range(5):
+    for _ in range(4):
         call.connection.answer(401, REFUSAL)
     assert call.response.error()["code"] == "upstream_auth_failed"
-    assert call.ended("token_error", 502).attempts == 5
+    assert call.ended("token_error", 502).attempts == 4
 
 
 def test_where_there_is_no_other_token_the_refusal_is_final_at_once(world: World) -> None:

@@ -128,7 +128,7 @@ class Scene:
     def __init__(self) -> None:
         self.clock = Clock()
         self.service = Service()
-        self.chance = 0.0
+        self.jitter = 0.0
         self.observations: list[RefreshObservation] = []
         self.observe = self.observations.append
         self.sources: list[TokenSource] = []
@@ -150,7 +150,7 @@ class Scene:
             post=self.service,
             clock=lambda: self.clock.monotonic,
             wall=lambda: self.clock.wall,
-            chance=lambda: self.chance,
+            jitter=lambda: self.jitter,
             observe=self.observe,
             call_later=self.clock.call_later,
             **ports,

@@ -67,7 +67,7 @@ async def test_a_changed_secret_clears_the_back_off(scene: Any, file: Path, stat
 
 @pytest.mark.parametrize("in_flight", [False, True])
 async def test_a_changed_secret_begins_with_the_shortest_pause(scene: Any, file: Path, in_flight: bool) -> None:
-    scene.chance = 1.0
+    scene.jitter = 1.0
     scene.service.answer(500)
     source = await scene.started(scene.auth_code(code(file)))
     await scene.clock.advance(1000)

@@ -23,9 +23,9 @@ def waiters(scene: Any) -> Waiters:
 async def test_all_are_told_once_in_the_order_they_came(scene: Any, waiters: Waiters) -> None:
     order: list[int] = []
     for number in range(100):
-        waiters.park(lambda _, number=number: order.append(number))  # type: ignore[misc]
-    waiters.answer(RESULT)
-    waiters.answer(RESULT)
+        waiters.add(lambda _, number=number: order.append(number))  # type: ignore[misc]
+    waiters.resolve(RESULT)
+    waiters.resolve(RESULT)
     assert (len(waiters), order) == (0, [])
     await scene.turn()
     await scene.clock.advance(60)
@@ -35,9 +35,9 @@ async def test_all_are_told_once_in_the_order_they_came(scene: Any, waiters: Wai
 async def test_one_that_leaves_is_not_told_even_if_an_answer_is_on_its_way(scene: Any, waiters: Waiters) -> None:
     early, between, stays = scene.caller(), scene.caller(), scene.caller()
     for caller in (early, between, stays):
-        waiters.park(caller)
+        waiters.add(caller)
     waiters.leave(early)
-    waiters.answer(RESULT)
+    waiters.resolve(RESULT)
     waiters.leave(between)
     await scene.turn()
     assert (early.told, between.told, stays.told) == ([], [], [RESULT])
@@ -46,9 +46,9 @@ async def test_one_that_leaves_is_not_told_even_if_an_answer_is_on_its_way(scene
 
 async def test_each_waits_as_long_as_it_may(scene: Any, waiters: Waiters) -> None:
     first, second = scene.caller(), scene.caller()
-    waiters.park(first)
+    waiters.add(first)
     await scene.clock.advance(10)
-    waiters.park(second)
+    waiters.add(second)
     await scene.clock.advance(4.9)
     assert first.told == []
     await scene.clock.advance(0.1)
@@ -60,13 +60,13 @@ async def test_each_waits_as_long_as_it_may(scene: Any, waiters: Waiters) -> Non
 
 async def test_one_that_waits_again_is_told_again(scene: Any, waiters: Waiters) -> None:
     caller = scene.caller()
-    waiters.park(caller)
-    waiters.answer(RESULT)
+    waiters.add(caller)
+    waiters.resolve(RESULT)
     waiters.leave(caller)
-    waiters.park(caller)
+    waiters.add(caller)
     await scene.turn()
     assert (caller.told, len(waiters)) == ([], 1)
-    waiters.answer(RESULT)
+    waiters.resolve(RESULT)
     await scene.turn()
     assert caller.told == [RESULT]
 
@@ -76,11 +76,11 @@ async def test_an_older_answer_does_not_reach_one_that_waits_anew(scene: Any, wa
 
     def wait_anew(result: object) -> None:
         told.append(result)
-        waiters.park(wait_anew)
+        waiters.add(wait_anew)
 
-    waiters.park(wait_anew)
-    waiters.answer(RESULT)
-    waiters.answer(late())
+    waiters.add(wait_anew)
+    waiters.resolve(RESULT)
+    waiters.resolve(late())
     await scene.turn()
     assert (told, len(waiters)) == ([RESULT], 1)
 
@@ -93,8 +93,8 @@ async def test_one_that_fails_harms_no_other(scene: Any, waiters: Waiters, loop_
         raise RuntimeError("broken")
 
     caller = scene.caller()
-    waiters.park(fail)
-    waiters.park(caller)
-    waiters.answer(RESULT)
+    waiters.add(fail)
+    waiters.add(caller)
+    waiters.resolve(RESULT)
     await scene.turn()
     assert (len(failures), caller.told) == (1, [RESULT])

@@ -16,7 +16,6 @@ from mimic_proxy.tokens.token import (
     issue,
     pause_after_failure,
     remaining,
-    weigh_refusal,
 )
 
 SENT = Moment(monotonic=1000.0, wall=1_700_000_000.0)
@@ -35,55 +34,43 @@ def after(seconds: float, wall: float | None = None) -> Moment:
 
 
 @pytest.mark.parametrize(
-    ("age", "condemned", "in_flight", "not_before", "decision"),
+    ("age", "in_flight", "not_before", "decision"),
     [
-        (0, False, False, NEVER, "use"),
-        (799, False, False, NEVER, "use"),
-        (800, False, False, NEVER, "refresh"),
-        (800, False, True, NEVER, "use"),
-        (800, False, False, SENT.monotonic + 801, "use"),
-        (994, False, False, NEVER, "refresh"),
-        (995, False, False, NEVER, "wait"),
-        (995, False, True, NEVER, "wait"),
-        (995, False, True, math.inf, "wait"),
-        (995, False, False, SENT.monotonic + 996, "fail"),
-        (0, True, False, NEVER, "wait"),
-        (0, True, True, NEVER, "wait"),
-        (0, True, False, SENT.monotonic + 1, "fail"),
+        (0, False, NEVER, "use"),
+        (799, False, NEVER, "use"),
+        (800, False, NEVER, "refresh"),
+        (800, True, NEVER, "use"),
+        (800, False, SENT.monotonic + 801, "use"),
+        (994, False, NEVER, "refresh"),
+        (995, False, NEVER, "wait"),
+        (995, True, NEVER, "wait"),
+        (995, True, math.inf, "wait"),
+        (995, False, SENT.monotonic + 996, "fail"),
     ],
 )
-def test_a_request_is_decided_by_age_condemnation_flight_and_back_off(
-    age: float, condemned: bool, in_flight: bool, not_before: float, decision: str
+def test_a_call_is_decided_by_age_flight_and_backoff(
+    age: float, in_flight: bool, not_before: float, decision: str
 ) -> None:
-    found = decide(after(age), token(), condemned=condemned, in_flight=in_flight, not_before=not_before)
+    assert decide(after(age), token(), in_flight=in_flight, not_before=not_before) == decision
+
+
+@pytest.mark.parametrize(
+    ("accepted", "in_flight", "not_before", "decision"),
+    [
+        (False, False, NEVER, "wait"),
+        (False, True, NEVER, "wait"),
+        (False, True, math.inf, "wait"),
+        (False, False, math.inf, "use"),  # no successor can be obtained: the token is better than none
+        (True, False, NEVER, "refresh"),
+        (True, True, NEVER, "use"),
+        (True, False, math.inf, "use"),
+    ],
+)
+def test_a_refused_token_serves_others_if_it_was_accepted_or_has_no_successor(
+    accepted: bool, in_flight: bool, not_before: float, decision: str
+) -> None:
+    found = decide(after(1), token(), refused=True, accepted=accepted, in_flight=in_flight, not_before=not_before)
     assert found == decision
-
-
-@pytest.mark.parametrize(
-    ("in_flight", "not_before", "decision"),
-    [(False, NEVER, "wait"), (True, math.inf, "wait"), (False, SENT.monotonic + 1, "fail")],
-)
-def test_without_a_token_a_request_waits_unless_no_call_is_due(
-    in_flight: bool, not_before: float, decision: str
-) -> None:
-    assert decide(SENT, None, in_flight=in_flight, not_before=not_before) == decision
-
-
-@pytest.mark.parametrize(
-    ("monotonic", "wall", "decision"),
-    [
-        (10, 900, "refresh"),  # a laptop slept, or NTP stepped on
-        (10, 1e6, "refresh"),  # expired by the wall clock alone is no hard stop
-        (10, -1e6, "use"),  # stepped back
-        (800, -1e6, "refresh"),
-        (995, -1e6, "wait"),
-        (995, 0, "wait"),
-    ],
-)
-def test_the_larger_age_refreshes_and_only_the_monotonic_one_expires(
-    monotonic: float, wall: float, decision: str
-) -> None:
-    assert decide(after(monotonic, wall), token(), not_before=NEVER) == decision
 
 
 @given(lifetimes, chances)
@@ -108,15 +95,23 @@ def test_the_last_five_percent_at_most_five_seconds_are_not_used(seconds: float,
     st.floats(-1e6, 1e6),
     st.booleans(),
     st.booleans(),
+    st.booleans(),
     st.sampled_from([NEVER, SENT.monotonic, math.inf]),
 )
-def test_no_request_is_ever_given_an_expired_or_condemned_token(
-    seconds: float, jitter: float, share: float, wall: float, condemned: bool, in_flight: bool, not_before: float
+def test_no_call_is_ever_given_an_expired_token(
+    seconds: float,
+    jitter: float,
+    share: float,
+    wall: float,
+    refused: bool,
+    accepted: bool,
+    in_flight: bool,
+    not_before: float,
 ) -> None:
     made, now = token(seconds, jitter=jitter), after(share * seconds, wall)
-    decision = decide(now, made, condemned=condemned, in_flight=in_flight, not_before=not_before)
-    usable = not condemned and remaining(now, made) > 0
-    assert (decision in ("use", "refresh")) == usable
+    decision = decide(now, made, refused=refused, accepted=accepted, in_flight=in_flight, not_before=not_before)
+    assert decision not in ("use", "refresh") or remaining(now, made) > 0
+    assert decision != "fail" or remaining(now, made) <= 0
     assert decision != "refresh" or not in_flight
 
 
@@ -160,36 +155,6 @@ def test_a_value_that_no_field_can_carry_is_refused_without_being_quoted(value: 
     with pytest.raises(ValueError, match="header field") as refused:
         credential_field("Authorization", "{token}", value)
     assert value == "" or value not in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    ("refused", "accepted_at", "condemned", "forced_at", "verdict"),
-    [
-        (2, NEVER, False, NEVER, "condemned"),
-        (1, NEVER, False, NEVER, "superseded"),
-        (2, NEVER, True, NEVER, "superseded"),
-        (2, 90.0, False, NEVER, "condemned"),  # the 2xx came before this request went out
-        (2, 100.0, False, NEVER, "condemned"),
-        (2, 100.1, False, NEVER, "proven"),
-        (2, 100.1, False, 108.0, "proven"),
-        (2, NEVER, False, 105.1, "too_soon"),
-        (2, NEVER, False, 105.0, "condemned"),
-    ],
-)
-def test_a_401_condemns_only_the_current_token_unproven_and_outside_the_floor(
-    refused: int, accepted_at: float, condemned: bool, forced_at: float, verdict: str
-) -> None:
-    found = weigh_refusal(
-        110.0,
-        token(generation=refused),
-        token(generation=2),
-        sent_at=100.0,
-        accepted_at=accepted_at,
-        condemned=condemned,
-        forced_at=forced_at,
-        floor=5.0,
-    )
-    assert found == verdict
 
 
 @pytest.mark.parametrize(

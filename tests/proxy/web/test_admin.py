@@ -31,6 +31,7 @@ class Process:
     conditions: list[tuple[str, bool, str]] = field(default_factory=lambda: [("config", True, ""), ("token", True, "")])
     secrets: list[dict[str, str | None]] = field(default_factory=list)
     stops: int = 0
+    refreshes: int = 0
     settled: int = 0
 
     def status(self) -> bytes:
@@ -42,6 +43,9 @@ class Process:
     def request_stop(self) -> None:
         self.stops += 1
 
+    def refresh(self) -> None:
+        self.refreshes += 1
+
     def admin(self, settings: Settings) -> Any:
         state = AdminState(
             lambda: self.conditions,
@@ -50,6 +54,7 @@ class Process:
             self.status,
             config=lambda: redacted(settings),
             secrets=lambda: self.secrets,
+            refresh=self.refresh,
             settle=self.settle,
         )
         return create_admin(state, settings)
@@ -171,6 +176,11 @@ async def test_quit_begins_the_stop_and_says_how_long_it_may_take(process: Proce
     assert got.json() == {"stopping": True, "within_seconds": 17}
 
 
+async def test_refresh_requests_another_token(process: Process):
+    got = await process.ask("/refresh", "POST")
+    assert (got.status_code, got.json(), process.refreshes) == (202, {"refreshing": True}, 1)
+
+
 async def test_quit_without_a_drain_limit_promises_no_time(process: Process):
     assert (await process.ask("/quit", "POST", more={"DRAIN_TIMEOUT": "0"})).json()["within_seconds"] is None
 
@@ -184,10 +194,10 @@ async def test_this_machine_may_see_the_configuration_and_stop(process: Process,
 
 @pytest.mark.parametrize("peer", ["10.9.9.9", "fd00::9", "::ffff:10.9.9.9", "unix"])
 async def test_others_may_not(process: Process, peer: str):
-    for method, path in (*(("GET", path) for path in LOCAL), ("POST", "/quit")):
+    for method, path in (*(("GET", path) for path in LOCAL), ("POST", "/quit"), ("POST", "/refresh")):
         got = await process.ask(path, method, peer=peer, at=POD)
         assert (got.status_code, got.json()["error"]["code"]) == (403, "loopback_only")
-    assert process.stops == 0
+    assert (process.stops, process.refreshes) == (0, 0)
 
 
 @pytest.mark.parametrize("path", PROBES)
@@ -198,10 +208,10 @@ async def test_a_probe_reaches_the_pods_own_address(process: Process, path: str,
 
 @pytest.mark.parametrize("host", ["evil.example.com", "10.6.6.6:8001", "localhost.evil.example.com"])
 async def test_a_foreign_host_is_refused(process: Process, host: str):
-    for method, path in (*(("GET", path) for path in (*PROBES, *LOCAL)), ("POST", "/quit")):
+    for method, path in (*(("GET", path) for path in (*PROBES, *LOCAL)), ("POST", "/quit"), ("POST", "/refresh")):
         got = await process.ask(path, method, host=host)
         assert (got.status_code, got.json()["error"]["code"]) == (403, "forbidden_host")
-    assert process.stops == 0
+    assert (process.stops, process.refreshes) == (0, 0)
 
 
 @pytest.mark.parametrize("at", [POD, "fd00::3", "::ffff:10.1.2.3"])
@@ -219,7 +229,7 @@ async def test_probes_and_metrics_of_a_pod_may_be_asked_for_by_any_name_and_noth
 async def test_a_web_page_is_refused(process: Process, origin: str):
     got = await process.ask("/quit", "POST", origin=origin)
     assert (got.status_code, got.json()["error"]["code"]) == (403, "forbidden_origin")
-    assert process.stops == 0
+    assert (process.stops, process.refreshes) == (0, 0)
 
 
 async def test_allowed_hosts_and_origins_hold_on_the_admin_port_too(process: Process):

@@ -56,7 +56,7 @@ async def test_a_token_service_that_tells_the_secret(plant: Planting, tokens: To
     tokens.script = play
     async with plant(ready=False) as witness:
         await tokens.server.request()
-        await eventually(lambda: "next try in" in witness.mimic.log, what="a failed refresh")
+        await eventually(lambda: "next attempt in" in witness.mimic.log, what="a failed refresh")
         await witness.ask(why, chat(), code=code)
 
 
