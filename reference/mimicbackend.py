@@ -12,10 +12,10 @@ Schema = Mapping[str, Any]
 HEAD = f"""\
 # MimicBackend
 
-`{API_VERSION}`, namespaced, `kubectl get mb`. This page is written from the declarations of its fields
-(`make reference`); `kubectl explain mimicbackend.spec` shows the same. Examples stand in
+`{API_VERSION}`, namespaced, `kubectl get mb`. This page is generated from the declarations of the fields
+(`make reference`); `kubectl explain mimicbackend.spec` shows the same. Examples are in
 [examples/kubernetes](../../examples/kubernetes). `mimic-operator render FILE` shows what a resource becomes, without a
-cluster, and `--explain` says it in words.
+cluster, and `--explain` describes it in words.
 
 A field in **bold** is required. Durations are text like `500ms`, `10s` or `1m30s`. Names are of objects in the
 resource's own namespace.
@@ -33,20 +33,25 @@ def _sections(path: str, section: Schema, level: int = 2) -> Iterator[str]:
     """The section's table, then those below it."""
     properties: Mapping[str, Schema] = section["properties"]
     required = section.get("required", ())
-    rows = [_row(path, name, field, name in required) for name, field in properties.items()]
+    rows = [_row(path, name, field, name in required) for name, field in properties.items() if not _is_removed(field)]
     about = f"{section['description']}\n\n" if "description" in section else ""
     head = "| field | type | | default |\n| --- | --- | --- | --- |"
     yield f"{'#' * level} `{path}`\n\n{about}{head}\n" + "\n".join(rows) + "\n"
     for name, field in properties.items():
         inner = field.get("items", field)
-        if "properties" in inner:
+        if "properties" in inner and not inner.get("x-kubernetes-preserve-unknown-fields"):
             yield from _sections(f"{path}.{name}{'[]' if 'items' in field else ''}", inner, min(level + 1, 4))
+
+
+def _is_removed(field: Schema) -> bool:
+    """Whether it stays in the schema only to say which field replaced it."""
+    return any(rule["rule"] == "false" for rule in field.get("x-kubernetes-validations", ()))
 
 
 def _row(path: str, name: str, field: Schema, required: bool) -> str:
     shown = f"**`{name}`**" if required else f"`{name}`"
     inner = field.get("items", field)
-    if "properties" in inner:
+    if "properties" in inner and not inner.get("x-kubernetes-preserve-unknown-fields"):
         anchor = f"{path}.{name}{'[]' if 'items' in field else ''}".lower().translate({ord(c): None for c in ".[]"})
         shown = f"[{shown}](#{anchor})"
     return f"| {shown} | {_type(field)} | {_cell(field.get('description', ''))} | {_default(field)} |"
@@ -54,7 +59,7 @@ def _row(path: str, name: str, field: Schema, required: bool) -> str:
 
 def _type(field: Schema) -> str:
     if "x-kubernetes-int-or-string" in field:
-        return "quantity"
+        return "number or percentage" if "%" in field["pattern"] else "quantity"
     if "enum" in field:
         return " \\| ".join(f"`{word}`" for word in field["enum"])
     kind: str = field["type"]
@@ -63,8 +68,8 @@ def _type(field: Schema) -> str:
     if "additionalProperties" in field:
         return f"mapping to {_type(field['additionalProperties'])}, at most {field['maxProperties']}"
     if kind == "object":
-        return "object" if "properties" in field else "object of Kubernetes"
-    if "pattern" in field and "duration" in json.dumps(field.get("x-kubernetes-validations", "")):
+        return "object of Kubernetes" if "x-kubernetes-preserve-unknown-fields" in field else "object"
+    if "must be a duration" in json.dumps(field.get("x-kubernetes-validations", "")):
         return "duration"
     if kind in ("integer", "number") and "maximum" in field:
         return f"{kind}, {field['minimum']} to {field['maximum']}{', or null' if field.get('nullable') else ''}"

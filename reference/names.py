@@ -7,7 +7,7 @@ from mimic_operator.reconcile.rollout import Phase
 from mimic_operator.resource import naming
 from mimic_operator.resource.container import ADMIN_PORT_NAME, API_PORT_NAME
 from mimic_operator.resource.spec.injection import DEFAULT_ADMIN_PORT, DEFAULT_PORT
-from mimic_operator.resource.warnings import WORDS
+from mimic_operator.resource.warnings import REASONS
 from mimic_operator.webhook.decide import CLIENT_KEY
 from mimic_operator.webhook.outcomes import NOTES, OUTCOMES
 
@@ -164,8 +164,12 @@ def page() -> str:
             ("word", "a warning", "sentence"),
             [(note.word, "yes" if note.warns else "", note.sentence) for note in NOTES.values()],
         ),
-        _table("Cautions", ("word", "of"), [(f"`{word}`", about) for word, about in WORDS.items()]),
-        "`mimic-operator render --explain` tells them.\n",
+        _table(
+            "Warnings about a resource",
+            ("reason", "about"),
+            [(f"`{reason}`", about) for reason, about in REASONS.items()],
+        ),
+        "`mimic-operator render --explain` shows them.\n",
     ]
     return "\n".join(parts)
 

@@ -11,7 +11,7 @@ from mimic_operator import reconcile
 from mimic_operator.reconcile.rollout import Phase
 from mimic_operator.resource import naming
 from mimic_operator.resource.warnings import INSECURE
-from mimic_operator.resource.warnings import WORDS as CAUTIONS
+from mimic_operator.resource.warnings import REASONS as WARNINGS
 from mimic_operator.webhook.outcomes import NOTES, OUTCOMES
 from mimic_proxy.settings import grants
 from mimic_proxy.settings.fields import READERS, SECRETS
@@ -54,7 +54,7 @@ def test_every_word_of_an_admission_and_every_caution_is_on_its_page() -> None:
         rows = {line.split("|")[1].strip(" `") for line in page.splitlines() if line.startswith("| ")}
         assert words <= rows
     rows = {line.split("|")[1].strip(" `") for line in names.page().splitlines() if line.startswith("| ")}
-    assert set(CAUTIONS) <= rows
+    assert set(WARNINGS) <= rows
 
 
 def test_every_condition_s_reason_is_on_the_page_and_none_that_nobody_gives() -> None:

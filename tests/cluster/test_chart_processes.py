@@ -141,7 +141,7 @@ def deployment(namespace: str, name: str) -> dict[str, Any]:
 SHARED = {
     "mode": "Deployment",
     "deployment": {
-        "open": True,
+        "access": "Open",
         "autoscaling": {"minReplicas": 1, "maxReplicas": 2, "targetCPUUtilization": 70},
         "networkPolicy": {"enabled": True},
     },

@@ -111,7 +111,7 @@ def written(backend: Backend, namespace: str) -> dict[str, Any]:
     """The resource, without what Kubernetes alone can judge."""
     spec: dict[str, Any] = write_fields(backend.spec)
     if "deployment" in spec:
-        for field in ("affinity", "tolerations", "topologySpread"):
+        for field in ("affinity", "tolerations", "topologySpreadConstraints"):
             spec["deployment"].pop(field, None)
         spec["deployment"]["networkPolicy"].pop("allowFrom", None)
     metadata = {"name": backend.name, "namespace": namespace}

@@ -8,8 +8,9 @@ import pytest
 
 from fakes.bad_backends import TABLE, Bad, good
 from fakes.bad_values import tried
-from fakes.definition import installed
+from fakes.definition import any_spec, installed
 from fakes.kubernetes_examples import EXAMPLES, manifest_in
+from fakes.reconcilers import eventually
 from mimic_operator.errors import InvalidBackend
 from mimic_operator.resource.backend import parse
 from mimic_operator.resource.fields import write_fields
@@ -17,8 +18,9 @@ from mimic_operator.resource.fields import write_fields
 OF_STRUCTURE = (
     *("is required", "is no field", "must be one of", "must be text", "must be a list", "must be a mapping"),
     *("must be a whole number", "must be a number", "must have ", "must not be empty", "must be true or false"),
-    *("must be a duration", "must be a quantity", "must not name anything twice"),
+    *("must be a quantity", "must be a number like", "must be PEM", "must not name anything twice"),
 )
+PEM_WANTED = "must be PEM encoded certificates and nothing else; caBundleFrom names a ConfigMap or Secret"
 STRICT = {"dryRun": "All", "fieldValidation": "Strict"}
 
 
@@ -113,6 +115,61 @@ def test_keeps_a_null_user_id(api: httpx2.Client, namespace: str):
     assert stored["spec"]["proxy"]["securityContext"] == {"runAsUser": None}
 
 
+EARLIER = {
+    "mode": "Deployment",
+    "tls": {"verify": False, "caBundle": {"configMapRef": {"name": "ca", "key": "ca.crt"}}},
+    "limits": {"maxQueue": 5},
+    "deployment": {"open": True, "pdb": {"enabled": False}, "topologySpread": [{"maxSkew": 1}]},
+}
+
+
+def test_a_resource_with_earlier_names_keeps_them_until_it_is_changed_and_can_still_report(
+    api: httpx2.Client, namespace: str
+):
+    """As after an upgrade of the chart: nothing is lost silently, and the status says what to write."""
+    path = f"/apis/mimic.dev/v1alpha1/namespaces/{namespace}/mimicbackends/corp"
+    manifest = good("sidecar")
+    manifest["spec"] |= EARLIER
+    with any_spec(api):
+        eventually(lambda: create(api, namespace, manifest, fieldValidation="Strict").status_code in (201, 409))
+    stored = eventually(lambda: found if (found := api.get(path).json())["spec"]["tls"]["caBundle"] == {} else None)
+    assert stored["spec"]["tls"]["verify"] is False
+    assert stored["spec"]["limits"] == {"maxQueue": 5}
+    assert stored["spec"]["deployment"]["topologySpread"] == [{"maxSkew": 1}]
+    with pytest.raises(InvalidBackend) as refused:
+        parse(stored)
+    assert [(path, sentence) for path, sentence in refused.value.problems if path != "spec.deployment.access"] == [
+        ("spec.deployment.open", "was renamed: use access: Open where open was true"),
+        ("spec.deployment.pdb", "was renamed: use podDisruptionBudget"),
+        ("spec.deployment.topologySpread", "was renamed: use topologySpreadConstraints"),
+        ("spec.limits", "was renamed: use callLimits"),
+        ("spec.tls.caBundle", PEM_WANTED),
+        ("spec.tls.verify", "was renamed: use insecureSkipVerify, which is true where verify was false"),
+    ]
+    kind = {"content-type": "application/merge-patch+json"}
+    if int(api.get("/version").json()["minor"].rstrip("+")) >= 30:
+        # Before, Kubernetes validates the spec that is stored whenever the status changes.
+        answer = api.patch(f"{path}/status", json={"status": {"currentRevision": "mimic-corp-1"}}, headers=kind)
+        assert answer.status_code == 200, answer.text
+    refusal = api.patch(path, json={"spec": {"limits": {"maxQueue": 6}}}, headers=kind)
+    assert (refusal.status_code, "use callLimits" in refusal.json()["message"]) == (422, True)
+
+
+def test_names_the_variable_that_it_refuses(api: httpx2.Client, namespace: str):
+    manifest = good("sidecar")
+    manifest["spec"]["proxy"] = {"env": [{"name": "HTTPS_PROXY", "value": "http://p"}, {"name": "PORT", "value": "1"}]}
+    answer = create(api, namespace, manifest, **STRICT)
+    assert fields_named(answer) == {"spec.proxy.env[1].name"}
+    assert "must not be PORT: other fields of this resource decide what it sets" in answer.json()["message"]
+
+
+def test_scales_what_leaves_its_replicas_out(api: httpx2.Client, namespace: str):
+    assert create(api, namespace, good("deployment")).status_code == 201
+    base = f"/apis/mimic.dev/v1alpha1/namespaces/{namespace}/mimicbackends"
+    scale = api.get(f"{base}/corp/scale")
+    assert (scale.status_code, scale.json()["spec"]["replicas"]) == (200, 2)
+
+
 def test_scales_a_deployment_and_no_sidecars(api: httpx2.Client, namespace: str):
     base = f"/apis/mimic.dev/v1alpha1/namespaces/{namespace}/mimicbackends"
     for kind in ("deployment", "sidecar"):
@@ -140,10 +197,11 @@ def test_shows_mode_reason_and_url_in_a_list(api: httpx2.Client, namespace: str)
     assert api.patch(f"{base}/corp/status", json={"status": status}, headers=kind).status_code == 200
     table = api.get(base, headers={"accept": "application/json;as=Table;v=v1;g=meta.k8s.io"}).json()
     columns = [column["name"] for column in table["columnDefinitions"] if column["priority"] == 0]
-    assert columns == ["Name", "Mode", "Ready", "Reason", "URL", "Injected", "Age"]
+    assert columns == ["Name", "Mode", "Ready", "Reason", "Endpoint", "Injected", "Age"]
     shown = dict(zip([column["name"] for column in table["columnDefinitions"]], table["rows"][0]["cells"], strict=True))
     assert (shown["Mode"], shown["Reason"], shown["Injected"]) == ("Sidecar", "SecretMissing", 3)
-    assert shown["URL"] == "http://127.0.0.1:18480/v1"
+    assert shown["Endpoint"] == "http://127.0.0.1:18480/v1"
+    assert shown["Upstream"] == "https://llm.corp.example/v1"
 
 
 def test_a_status_does_not_change_the_spec_nor_the_other_way_round(api: httpx2.Client, namespace: str):

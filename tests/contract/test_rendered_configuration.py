@@ -15,12 +15,12 @@ from mimic_operator.resource.backend import Backend
 from mimic_operator.resource.config import config_of
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.revision import Revision, revision_of
-from mimic_operator.resource.spec.proxy import OWNED, is_owned
-from mimic_proxy.settings.fields import NAMES, Settings, load
+from mimic_operator.resource.spec.proxy import OWNED, VALUES, is_owned
+from mimic_proxy.settings.fields import NAMES, Settings, SettingsError, load
 from mimic_proxy.tokens.grants import choose
 
 DEFAULTS = ProxyDefaults(image="registry.example.com/mimic:0.1.0")
-MOUNTED = (mounts.CA, mounts.CLIENT_CERT)
+MOUNTED = (mounts.CA, mounts.CLIENT_CERT, f"{mounts.CONFIG}/{mounts.CA_FILE}")
 
 
 def read_by_proxy(revision: Revision) -> Settings:
@@ -43,7 +43,7 @@ def assert_accepted(backend: Backend) -> Settings:
 def test_proxy_accepts_every_example_without_a_warning(example: Path):
     backend = backend_in(example)
     found = assert_accepted(backend)
-    allowed = {"VERIFY_SSL"} if not backend.tls.verify else set()
+    allowed = {"VERIFY_SSL"} if backend.tls.insecure_skip_verify else set()
     if found.client_keys is None:
         # A Service without client keys is open to all who reach it: that is chosen, and told in the log.
         allowed.add("HOST=0.0.0.0,::")
@@ -58,7 +58,7 @@ def test_proxy_accepts_what_is_rendered_for_any_backend(backend: Backend):
     assert found.grant.replace("_", "") == backend.auth.grant.lower()
 
 
-LEFT_TO_THE_USER = {"DRAIN_DELAY", "DRAIN_TIMEOUT", "MAX_BUFFERED_BYTES"}
+LEFT_TO_THE_USER = {"MAX_BUFFERED_BYTES"}
 """Rendered, and no field of the resource: `proxy.env` may say something else."""
 
 
@@ -104,3 +104,16 @@ def test_configuration_holds_no_secret_but_only_where_it_is():
         assert secrets.isdisjoint(config), example.stem
         for name in secrets & {key.removesuffix("_file") for key in config}:
             assert re.match(r"/(etc|var/run)/", config[f"{name}_file"])
+
+
+def test_the_values_of_variables_are_checked_as_the_proxy_reads_them():
+    given = {"CHAT_API_URL": "https://a", "EMBEDDING_API_URL": "https://a", "GRANT": "none"}
+    load(given)
+    assert {name for names, _ in VALUES for name in names} <= {name for name in NAMES.all if not is_owned(name)}
+    for names, match in VALUES:
+        for name in names:
+            for value in ("100000000", "0.5", "true", "False", "10s", "sometimes", "-1", "1e3"):
+                try:
+                    load({**given, name: value})
+                except SettingsError:
+                    assert not match.allows(value), (name, value)

@@ -97,7 +97,7 @@ class World:
 @pytest.mark.parametrize("mode", ["Sidecar", "Deployment"])
 async def test_three_pods_a_minute_and_one_while_all_is_well(mode: str):
     world = World(says=LACKS)
-    world.backend(mode=mode, **({"deployment": {"open": True}} if mode == "Deployment" else {}))
+    world.backend(mode=mode, **({"deployment": {"access": "Open"}} if mode == "Deployment" else {}))
     for number in range(5):
         world.pod(f"web-{number}")
     assert await world.look() == 3

@@ -17,6 +17,7 @@ from mimic_operator.resource.fields import write_fields
 from mimic_operator.resource.spec import LabelSelector
 from mimic_operator.resource.spec.common import Requirement
 
+PEM_WANTED = "must be PEM encoded certificates and nothing else; caBundleFrom names a ConfigMap or Secret"
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
@@ -38,7 +39,7 @@ def test_the_least_resource_is_complete_with_defaults():
     assert backend.injection.env.names == ("OPENAI_BASE_URL", "OPENAI_API_BASE", "OPENAI_API_KEY")
     assert backend.rollout.progress_timeout == 600
     assert backend.proxy.security_context.run_as_user == 65532
-    assert backend.tls.verify
+    assert not backend.tls.insecure_skip_verify
 
 
 def test_identity_is_taken_from_the_metadata():
@@ -172,3 +173,26 @@ def test_not_in_selects_what_lacks_the_label():
     selector = LabelSelector(match_expressions=(Requirement(key="tier", operator="NotIn", values=("batch",)),))
     assert selector.matches({})
     assert LabelSelector().matches({"any": "thing"})
+
+
+@pytest.mark.parametrize(
+    ("spec", "sentence"),
+    [
+        ({"tls": {"verify": False}}, "was renamed: use insecureSkipVerify, which is true where verify was false"),
+        ({"limits": {}}, "was renamed: use callLimits"),
+        ({"tls": {"caBundle": {"secretRef": {}}}}, PEM_WANTED),
+        ({"timeouts": {"total": "15"}}, "must be a duration like 500ms, 10s or 1m30s"),
+        ({"proxy": {"telemetry": {"traceSampleRatio": 0.1}}}, 'must be text from "0" to "1", as in "0.25"'),
+        (
+            {"proxy": {"env": [{"name": "LOG_LEVEL", "value": "DEBUG"}]}},
+            "must not be LOG_LEVEL: other fields of this resource decide what it sets, "
+            "and secrets belong in the Secret",
+        ),
+        ({"proxy": {"env": [{"name": "QUEUE_TIMEOUT", "value": "10s"}]}}, "must be a number of seconds like 10 or 0.5"),
+    ],
+    ids=str,
+)
+def test_a_refusal_names_the_field_to_use_or_shows_an_example(spec: dict[str, Any], sentence: str):
+    manifest = good("sidecar")
+    manifest["spec"] |= spec
+    assert list(problems_of(manifest).values()) == [sentence]

@@ -21,6 +21,7 @@ from mimic_operator.resource.container import (
 )
 from mimic_operator.resource.spec import Image
 
+PEM = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"
 DEFAULTS = ProxyDefaults(image="registry.example.com:5000/mimic:0.1.0")
 RESTRICTED_VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected"}
 RESTRICTED_VOLUMES |= {"secret"}
@@ -111,6 +112,21 @@ def test_takes_the_client_id_from_the_secret_where_the_resource_gives_none():
     assert variables(container_of(confidential, DEFAULTS))["CLIENT_ID"] == wanted
     named = backend_with(auth={"grant": "ClientCredentials", "clientID": "search"})
     assert "CLIENT_ID" not in variables(container_of(named, DEFAULTS))
+
+
+def test_a_secret_of_another_tool_has_keys_of_its_own():
+    secret = {"name": "vault", "keys": {"clientSecret": "client-secret", "clientID": "client.id"}}
+    read = backend_with(auth={"grant": "ClientCredentials", "secretRef": secret})
+    (volume,) = [each for each in volumes_of(read, "c") if each["name"] == "mimic-secret"]
+    assert volume["secret"]["items"] == [{"key": "client-secret", "path": "client-secret"}]
+    assert config_of(read, memory_limit="256Mi")["client_secret_file"] == "/etc/mimic/secret/vault/client-secret"
+    assert variables(container_of(read, DEFAULTS))["CLIENT_ID"]["secretKeyRef"]["key"] == "client.id"
+
+
+def test_inline_authorities_are_in_the_config_map_and_need_no_volume():
+    read = backend_with(tls={"caBundle": PEM})
+    assert config_of(read, memory_limit="256Mi")["ca_bundle"] == "/etc/mimic/config/ca.crt"
+    assert volumes_of(read, "c") == volumes_of(backend_with(), "c")
 
 
 def test_sidecar_covers_the_applications_api_token():

@@ -36,7 +36,7 @@ def test_generated_files_are_up_to_date():
 def test_everything_has_a_bound_so_that_rules_over_it_have_a_price():
     for path, node in SPEC.items():
         if node.get("type") == "string" and "enum" not in node:
-            assert node["maxLength"] <= 4096, path
+            assert node["maxLength"] <= (65_536 if path == "spec.tls.caBundle" else 4096), path
         if node.get("type") == "array":
             assert node["maxItems"] <= 256, path
         if "additionalProperties" in node:

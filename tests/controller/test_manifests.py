@@ -17,6 +17,7 @@ from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.revision import revision_of
 
 GOLDEN = Path(__file__).parent / "golden" / "render"
+PEM = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"
 DEFAULTS = ProxyDefaults(image="registry.example.com/mimic:0.1.0")
 NAME = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?")
 LABEL = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
@@ -87,9 +88,69 @@ def test_replicas_are_the_autoscalers_where_there_is_one():
     assert spec["scaleTargetRef"]["name"] == manifests["Deployment"]["metadata"]["name"]
 
 
+def test_the_autoscaler_takes_metrics_and_behaviour_of_the_user():
+    depth = {"type": "External", "external": {"metric": {"name": "queue"}, "target": {"type": "Value", "value": "5"}}}
+    behavior = {"scaleDown": {"stabilizationWindowSeconds": 600}}
+    scaling = {"maxReplicas": 9, "targetInFlight": 20, "metrics": [depth], "behavior": behavior}
+    spec = shared_with(autoscaling=scaling)["HorizontalPodAutoscaler"]["spec"]
+    assert [metric["type"] for metric in spec["metrics"]] == ["Pods", "External"]
+    assert spec["metrics"][1] == depth
+    assert spec["behavior"] == behavior
+
+
+def test_the_disruption_budget_is_as_the_resource_says():
+    assert shared_with(podDisruptionBudget={"minAvailable": "50%"})["PodDisruptionBudget"]["spec"] == {
+        "minAvailable": "50%",
+        "selector": {"matchLabels": {"mimic.dev/component": "proxy", "mimic.dev/backend": "corp"}},
+    }
+    assert shared_with(podDisruptionBudget={"maxUnavailable": 0})["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 0
+    assert "PodDisruptionBudget" not in shared_with(podDisruptionBudget={"enabled": False})
+
+
+def test_the_pod_template_of_the_user_is_merged_into_that_of_mimic():
+    store = {"name": "vault", "csi": {"driver": "secrets-store.csi.k8s.io", "readOnly": True}}
+    template = {
+        "metadata": {"labels": {"team": "search"}, "annotations": {"prometheus.io/scrape": "false"}},
+        "spec": {
+            "serviceAccountName": "llm",
+            "volumes": [store],
+            "containers": [{"name": "helper", "image": "helper:1"}],
+            "securityContext": {"fsGroup": 2000},
+            "dnsConfig": {"options": [{"name": "ndots", "value": "1"}]},
+        },
+        "volumeMounts": [{"name": "vault", "mountPath": "/mnt/vault"}],
+    }
+    manifests, plain = shared_with(podTemplate=template), shared_with()
+    assert "ServiceAccount" not in manifests
+    pod, before = (each["Deployment"]["spec"]["template"] for each in (manifests, plain))
+    assert pod["metadata"]["labels"] == {**before["metadata"]["labels"], "team": "search"}
+    assert pod["metadata"]["annotations"]["prometheus.io/scrape"] == "false"
+    assert pod["spec"]["serviceAccountName"] == "llm"
+    assert pod["spec"]["volumes"] == [*before["spec"]["volumes"], store]
+    assert [container["name"] for container in pod["spec"]["containers"]] == ["mimic-proxy", "helper"]
+    assert pod["spec"]["containers"][0]["volumeMounts"][-1] == {"name": "vault", "mountPath": "/mnt/vault"}
+    assert pod["spec"]["securityContext"] == {**before["spec"]["securityContext"], "fsGroup": 2000}
+    assert pod["spec"]["dnsConfig"] == {"options": [{"name": "ndots", "value": "1"}]}
+
+
+def test_the_grace_period_is_longer_than_delay_and_drain_together():
+    manifest = good("deployment")
+    manifest["spec"]["proxy"] = {"drainTimeout": "10m"}
+    manifests = made(parse(manifest, strict=True))
+    assert manifests["Deployment"]["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == 5 + 600 + 5
+    assert "drain_timeout: 600.0\n" in manifests["ConfigMap"]["data"]["mimic.yaml"]
+
+
+def test_inline_authorities_are_beside_the_configuration():
+    manifest = good("deployment")
+    manifest["spec"]["tls"] = {"caBundle": PEM}
+    assert made(parse(manifest, strict=True))["ConfigMap"]["data"]["ca.crt"] == PEM
+
+
 def test_single_use_credentials_have_one_pod_at_a_time():
     manifest = good("deployment")
     manifest["spec"]["auth"] |= {"grant": "RefreshToken", "singleUse": True, "tokenStore": {"claimName": "store"}}
+    manifest["spec"]["deployment"]["replicas"] = 1
     spec = made(parse(manifest, strict=True))["Deployment"]["spec"]
     assert (spec["replicas"], spec["strategy"]) == (1, {"type": "Recreate"})
     assert spec["template"]["spec"]["securityContext"]["fsGroup"] == 65532
@@ -111,8 +172,8 @@ def test_template_hash_follows_the_pod_and_not_the_configuration():
 
     assert template_hash() == template_hash(chat={"url": "https://other.example/v1"})
     assert template_hash() != template_hash(proxy={"image": {"tag": "2"}})
-    assert template_hash() != template_hash(deployment={"priorityClassName": "high", "open": True})
-    assert template_hash() == template_hash(deployment={"replicas": 7, "open": True})
+    assert template_hash() != template_hash(deployment={"priorityClassName": "high", "access": "Open"})
+    assert template_hash() == template_hash(deployment={"replicas": 7, "access": "Open"})
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ class World:
 
 
 ASKS = {"mimic.dev/inject": "true"}
-SHARED = {"mode": "Deployment", "deployment": {"open": True}}
+SHARED = {"mode": "Deployment", "deployment": {"access": "Open"}}
 LLM = Key("llm", "shared")
 
 

@@ -27,7 +27,7 @@ def revision_with(base: str = "sidecar", **spec: Any) -> Revision:
 RESTART = [
     {"auth": {"secretRef": {"name": "other"}}},
     {"auth": {"grant": "ClientCredentials"}},
-    {"tls": {"caBundle": {"configMapRef": {"name": "ca", "key": "ca.crt"}}}},
+    {"tls": {"caBundleFrom": {"configMapKeyRef": {"name": "ca", "key": "ca.crt"}}}},
     {"injection": {"port": 19000}},
     {"injection": {"port": 18480}},
     {"injection": {"readiness": "Token"}},
@@ -45,9 +45,9 @@ HOT = [
     {"auth": {"tokenURL": "https://other.example/token"}},
     {"auth": {"recipe": {"format": "{token}"}}},
     {"timeouts": {"idle": "10s"}},
-    {"limits": {"maxConcurrency": 5}},
+    {"callLimits": {"maxConcurrency": 5}},
     {"models": {"static": ["a"]}},
-    {"tls": {"verify": False}},
+    {"tls": {"insecureSkipVerify": True}},
     {"proxy": {"logLevel": "DEBUG"}},
 ]
 NEITHER = [
@@ -129,3 +129,24 @@ def test_what_an_older_or_newer_operator_has_kept_is_read_as_far_as_it_goes():
     assert spec_in(first) is None
     assert spec_in({**data, "spec": {**data["spec"], "later": 1}}) == spec
     assert spec_in({**data, "spec": {**data["spec"], "mode": "Orbit"}}) is None
+
+
+def test_a_spec_with_earlier_names_is_read_with_those_of_today():
+    """So that the pods of a revision from before the upgrade still get what changes without a restart."""
+    spec = parse(
+        {
+            **good("sidecar"),
+            "spec": {
+                **good("sidecar")["spec"],
+                "tls": {"insecureSkipVerify": True, "caBundleFrom": {"secretKeyRef": {"name": "ca", "key": "pem"}}},
+                "callLimits": {"maxQueue": 5},
+                "proxy": {"telemetry": {"traceSampleRatio": "0.25"}},
+            },
+        }
+    ).spec
+    written = to_data(revision_with(), spec)
+    earlier = json.loads(json.dumps(written["spec"]))
+    earlier["limits"] = earlier.pop("callLimits")
+    earlier["tls"] = {"verify": False, "insecure": False, "caBundle": {"secretRef": {"name": "ca", "key": "pem"}}}
+    earlier["proxy"]["telemetry"]["traceSampleRatio"] = 0.25
+    assert spec_in({**written, "format": 2, "spec": earlier}) == spec

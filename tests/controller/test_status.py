@@ -25,7 +25,7 @@ def observed(spec: dict[str, Any] | None = None, **changed: Any) -> Observed:
     return replace(found, **changed)
 
 
-SHARED = {"mode": "Deployment", "deployment": {"open": True}}
+SHARED = {"mode": "Deployment", "deployment": {"access": "Open"}}
 LACKS = Verdict("False", "SecretMissing", "a proxy reports: CLIENT_SECRET does not exist")
 INVALID = [Problem("spec.chat.url", "must begin with https://")]
 
@@ -51,7 +51,7 @@ INVALID = [Problem("spec.chat.url", "must begin with https://")]
         (observed(secret=Verdict("Unknown", "Unreachable")), "Ready", "True", "Ready"),
         (observed({"suspend": True}), "Ready", "False", "Suspended"),
         (observed(SHARED), "Insecure", "True", "Open"),
-        (observed({"tls": {"verify": False}}), "Insecure", "True", "NotVerified"),
+        (observed({"tls": {"insecureSkipVerify": True}}), "Insecure", "True", "NotVerified"),
         (observed(), "Insecure", "False", "Secure"),
         (observed(), "Degraded", "False", "AsExpected"),
     ],

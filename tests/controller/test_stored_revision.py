@@ -83,7 +83,7 @@ def test_memory_and_secrets_that_pods_do_not_have_are_not_counted_on(change: dic
     [
         {"auth": {"grant": "ClientCredentials", "clientID": "a"}},
         {"auth": {"secretRef": {"name": "other"}, "tokenURL": "https://other.example/token"}},
-        {"tls": {"caBundle": {"configMapRef": {"name": "ca", "key": "ca.crt"}}}},
+        {"tls": {"caBundleFrom": {"configMapKeyRef": {"name": "ca", "key": "ca.crt"}}}},
         {"tls": {"clientCertSecretRef": {"name": "pair"}}},
     ],
     ids=str,
@@ -138,7 +138,7 @@ def test_tells_a_hot_change_from_one_that_needs_a_restart(change: dict[str, Any]
     assert needs_restart(kept(backend()), backend(**change)) is restart
 
 
-HOT = ("chat", "embedding", "dialect", "models", "timeouts", "limits")
+HOT = ("chat", "embedding", "dialect", "models", "timeouts", "call_limits")
 PARTS = (*HOT, "auth", "tls", "proxy", "injection")
 
 

@@ -50,7 +50,7 @@ for found in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
     if b"mimic-proxy" in found.read_bytes() and int(found.parent.name) != os.getpid():
         os.kill(int(found.parent.name), signal.SIGKILL)
 """
-SHARED = {"mode": "Deployment", "deployment": {"replicas": 2, "open": True}}
+SHARED = {"mode": "Deployment", "deployment": {"replicas": 2, "access": "Open"}}
 
 
 def test_pods_of_a_shared_proxy_end_without_a_failed_call(namespace: Cluster, tmp_path: Path):

@@ -13,7 +13,7 @@ AUTH = {"tokenURL": "https://login.corp.example/token", "secretRef": {"name": "c
 SIDECAR = {"chat": {"url": "https://llm.corp.example/v1"}, "auth": AUTH}
 BASES = {
     "sidecar": SIDECAR,
-    "deployment": {**SIDECAR, "mode": "Deployment", "deployment": {"open": True}},
+    "deployment": {**SIDECAR, "mode": "Deployment", "deployment": {"access": "Open"}},
 }
 
 

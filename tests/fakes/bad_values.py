@@ -10,11 +10,12 @@ from mimic_operator.resource.fields import (
     Duration,
     Flag,
     Foreign,
-    Fraction,
+    IntOrPercent,
     Items,
     Kind,
     OneOf,
     Quantity,
+    Ratio,
     Section,
     Table,
     Text,
@@ -33,7 +34,7 @@ SCALING = {"maxReplicas": 3, "targetCPUUtilization": 50}
 NEEDED: dict[Path, Any] = {
     ("auth", "serviceAccountToken"): {"audience": "https://a"},
     ("auth", "tokenStore"): {"claimName": "a"},
-    ("tls", "caBundle"): {"configMapRef": {"name": "a", "key": "b"}},
+    ("tls", "caBundleFrom"): {"configMapKeyRef": {"name": "a", "key": "b"}},
     ("deployment", "autoscaling"): SCALING,
     ("injection", "env", "extra", 0): {"name": "B"},
     ("proxy", "env", 0): {"name": "B"},
@@ -47,12 +48,12 @@ BESIDES: dict[Path, dict[str, Any]] = {
     ("auth", "recipe", "assertion"): {"auth": {"grant": "PrivateKeyJwt"}},
     ("auth", "tokenStore"): {
         "mode": "Deployment",
-        "deployment": {"open": True, "replicas": 1},
+        "deployment": {"access": "Open", "replicas": 1},
         "auth": {"grant": "RefreshToken", "singleUse": True},
     },
-    ("deployment", "networkPolicy"): {"deployment": {"open": True, "networkPolicy": {"enabled": True}}},
+    ("deployment", "networkPolicy"): {"deployment": {"access": "Open", "networkPolicy": {"enabled": True}}},
     ("deployment", "allowedNamespaces", "selector"): {
-        "deployment": {"open": True, "allowedNamespaces": {"from": "Selector", "selector": {}}}
+        "deployment": {"access": "Open", "allowedNamespaces": {"from": "Selector", "selector": {}}}
     },
 }
 """What a field needs elsewhere."""
@@ -92,14 +93,14 @@ def _values(kind: Kind) -> Iterator[Any]:
     match kind:
         case Text():
             yield from [5, True, [], {}, *TEXTS, "a" * kind.most, "a" * (kind.most + 1)]
-        case OneOf():
-            yield from [5, "", "nonsense", kind.words[0].swapcase()]
-        case Flag():
-            yield from ["true", 1, {}]
+        case OneOf() | Flag():
+            yield from [5, "", "nonsense", "true", {}, *(word.swapcase() for word in getattr(kind, "words", ()))]
         case Whole():
             yield from ["5", 1.5, True, kind.least - 1, kind.least, kind.most, kind.most + 1, 2**63, -(2**63)]
-        case Fraction():
-            yield from ["0.5", -0.1, 1.1, True, 0, 1]
+        case Ratio():
+            yield from [0.5, "", "-0.1", "1.1", True, 0, "0", "1", "0.5", ".5", "1e-1", "0.1234567890"]
+        case IntOrPercent():
+            yield from [1.5, "1", -1, 0, kind.most, kind.most + 1, "0%", "100%", "101%", "-1%", "5 %", True, "%"]
         case Duration():
             yield from DURATIONS
         case Quantity():
@@ -111,7 +112,7 @@ def _values(kind: Kind) -> Iterator[Any]:
             yield from ["a", [], {"a": 5}, {"": "b"}, {"a": None}, *({key: "a"} for key in keys)]
             yield {f"a{number}": "b" for number in range(kind.most + 1)}
         case Foreign():
-            yield from ["a", [], 5, {}]
+            yield from ["a", [], 5, {}, *(dict.fromkeys(kind.texts, text) for text in ("a", 5, "mimic-proxy"))]
         case Section():
             yield from ["a", [], True, {}]
         case _:

@@ -1,5 +1,7 @@
 """The CustomResourceDefinition, put into a control plane for tests."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx2
@@ -12,13 +14,33 @@ BASE = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 def installed(admin: httpx2.Client) -> None:
     """Apply it, and wait until backends are served. Raises AssertionError."""
-    params = {"fieldManager": "test", "force": "true"}
-    kind = {"content-type": "application/apply-patch+yaml"}
-    answer = admin.patch(f"{BASE}/{NAME}", params=params, headers=kind, json=definition())
-    assert answer.status_code in (200, 201), answer.text
+    _apply(admin, definition())
     eventually(lambda: _conditions(admin).get("Established") == "True", lambda: _conditions(admin))
     assert _conditions(admin).get("NonStructuralSchema", "False") == "False"
     eventually(lambda: admin.get("/apis/mimic.dev/v1alpha1/mimicbackends").status_code == 200)
+
+
+@contextmanager
+def any_spec(admin: httpx2.Client) -> Iterator[None]:
+    """With a definition that accepts any spec, as if one of another version had been there before."""
+    loose = definition()
+    for version in loose["spec"]["versions"]:
+        version["schema"]["openAPIV3Schema"]["properties"]["spec"] = {
+            "type": "object",
+            "x-kubernetes-preserve-unknown-fields": True,
+        }
+    _apply(admin, loose)
+    try:
+        yield
+    finally:
+        _apply(admin, definition())
+
+
+def _apply(admin: httpx2.Client, manifest: dict[str, Any]) -> None:
+    params = {"fieldManager": "test", "force": "true"}
+    kind = {"content-type": "application/apply-patch+yaml"}
+    answer = admin.patch(f"{BASE}/{NAME}", params=params, headers=kind, json=manifest)
+    assert answer.status_code in (200, 201), answer.text
 
 
 def _conditions(admin: httpx2.Client) -> dict[str, Any]:

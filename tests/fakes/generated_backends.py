@@ -11,11 +11,12 @@ from mimic_operator.resource.fields import (
     Duration,
     Flag,
     Foreign,
-    Fraction,
+    IntOrPercent,
     Items,
     Kind,
     OneOf,
     Quantity,
+    Ratio,
     Section,
     Table,
     Text,
@@ -27,7 +28,7 @@ from mimic_operator.resource.fields import (
 )
 from mimic_operator.resource.naming import API_VERSION, KIND
 from mimic_operator.resource.spec import Spec
-from mimic_operator.resource.spec.auth import ASKING, CHOOSING, KEEPING
+from mimic_operator.resource.spec.auth import REQUESTING, WITH_CLIENT_TYPE, WITH_SECRET
 from mimic_operator.resource.spec.common import URL, Requirement
 from mimic_operator.resource.spec.dialect import EnvelopeRequest
 from mimic_operator.resource.spec.proxy import LEAST_MEMORY_BYTES
@@ -62,7 +63,7 @@ def of_kind(kind: Kind) -> st.SearchStrategy[Any]:
             return st.sampled_from(kind.words)
         case Flag():
             return st.booleans()
-        case Whole() | Fraction() | Duration() | Quantity():
+        case Whole() | Ratio() | IntOrPercent() | Duration() | Quantity():
             return _numbers(kind)
         case Items():
             return st.lists(of_kind(kind.of), min_size=kind.least, max_size=SMALL, unique=kind.unique)
@@ -70,7 +71,8 @@ def of_kind(kind: Kind) -> st.SearchStrategy[Any]:
             return st.dictionaries(_keys(kind), of_kind(kind.of), max_size=SMALL)
         case Foreign():
             values = st.text(max_size=5) | st.integers()
-            return st.dictionaries(st.sampled_from(["a", "b-c"]), values, min_size=kind.least, max_size=2)
+            found = st.dictionaries(st.sampled_from(["a", "b-c"]), values, min_size=kind.least, max_size=2)
+            return found.map(lambda fields: fields | dict.fromkeys(kind.texts, "/own"))
         case Section():
             section = of_section(kind.of)
             if kind.of is Requirement:
@@ -86,13 +88,15 @@ def of_section(section: type[Any]) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries({}, optional=fields)
 
 
-def _numbers(kind: Whole | Fraction | Duration | Quantity) -> st.SearchStrategy[Any]:
+def _numbers(kind: Whole | Ratio | IntOrPercent | Duration | Quantity) -> st.SearchStrategy[Any]:
     match kind:
         case Whole():
             numbers: st.SearchStrategy[Any] = st.integers(kind.least, kind.most)
             return numbers | st.none() if kind.nullable else numbers
-        case Fraction():
-            return st.floats(0, 1) | st.integers(0, 1)
+        case Ratio():
+            return st.integers(0, 1000).map(lambda thousandths: f"{thousandths / 1000:g}")
+        case IntOrPercent():
+            return st.integers(0, kind.most) | st.sampled_from(["0%", "33%", "100%"])
         case Duration():
             return st.integers(int(kind.least * 1000), int(kind.most * 1000)).map(lambda ms: seconds_text(ms / 1000))
         case Quantity():
@@ -158,20 +162,20 @@ def _mended_auth(auth: dict[str, Any], *, alone: bool) -> dict[str, Any]:
     recipe = auth.get("recipe", {})
     for place in ("tokenURL", "secretRef", "serviceAccountToken", "clientType", "tokenStore"):
         auth.pop(place, None) if place != "secretRef" or grant == "None" else None
-    if grant in ASKING:
+    if grant in REQUESTING:
         auth["tokenURL"] = URLS[2]
     else:
         for name in ("clientID", "scope", "audience", "resource"):
             auth.pop(name, None)
         auth["recipe"] = {name: recipe[name] for name in ("header", "format") if name in recipe}
-    if grant in KEEPING or auth.get("secretRef") == {}:
-        auth["secretRef"] = {"name": "corp-llm"}
+    if grant in WITH_SECRET or auth.get("secretRef") == {}:
+        auth["secretRef"] = {**auth.get("secretRef", {}), "name": "corp-llm"}
     if grant == "TokenExchange" and "secretRef" not in auth:
         auth["serviceAccountToken"] = {"audience": "https://login"}
     if grant == "ClientCredentials" and auth.get("clientID"):
         auth["serviceAccountToken"] = {"audience": "https://login"}
         del auth["secretRef"]
-    if grant in CHOOSING and "secretRef" in auth and auth.get("clientID"):
+    if grant in WITH_CLIENT_TYPE and "secretRef" in auth and auth.get("clientID"):
         auth["clientType"] = "Confidential"
     if grant not in ("AuthCode", "RefreshToken") or not alone:
         auth.pop("singleUse", None)
@@ -194,7 +198,10 @@ def _mended_recipe(auth: dict[str, Any]) -> dict[str, Any]:
 
 def _mend_bundle(tls: dict[str, Any]) -> None:
     if "caBundle" in tls:
-        tls["caBundle"] = {"configMapRef": {"name": "ca", "key": "ca.crt"}}
+        tls["caBundle"] = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n"
+        tls.pop("caBundleFrom", None)
+    if "caBundleFrom" in tls:
+        tls["caBundleFrom"] = {"configMapKeyRef": {"name": "ca", "key": "ca.crt"}}
     if "clientCertSecretRef" in tls:
         tls["clientCertSecretRef"] = {"name": "pair"}
 
@@ -229,10 +236,8 @@ def _mended_deployment(deployment: dict[str, Any], *, alone: bool) -> dict[str, 
         deployment.pop("autoscaling", None)
         deployment["replicas"] = 1
     if "autoscaling" in deployment:
-        deployment.pop("replicas", None)
         scaling = deployment["autoscaling"]
         scaling["maxReplicas"] = max(scaling.get("maxReplicas", 2), scaling.get("minReplicas", 2))
-        scaling.pop("targetInFlight", None)
         scaling.setdefault("targetCPUUtilization", 80)
     allowed = deployment.get("allowedNamespaces", {})
     if allowed.get("from") == "Selector":
@@ -241,7 +246,9 @@ def _mended_deployment(deployment: dict[str, Any], *, alone: bool) -> dict[str, 
         allowed.pop("selector", None)
     if not deployment.get("networkPolicy", {}).get("enabled"):
         deployment.get("networkPolicy", {}).pop("allowFrom", None)
-        deployment["open"] = True
+        deployment["access"] = "Open"
+    if "minAvailable" in deployment.get("podDisruptionBudget", {}):
+        deployment["podDisruptionBudget"].pop("maxUnavailable", None)
     if "clientAuth" in deployment:
         deployment["clientAuth"] = {"keysSecretRef": {"name": "keys"}}
     return deployment

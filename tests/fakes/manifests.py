@@ -55,5 +55,5 @@ def shared(
     name: str = "central", *, namespace: str = "platform", status: Manifest | None = None, **deployment: Any
 ) -> Manifest:
     """In Deployment mode, open to all namespaces."""
-    wanted = {"allowedNamespaces": {"from": "All"}, "open": True} | deployment
+    wanted = {"allowedNamespaces": {"from": "All"}, "access": "Open"} | deployment
     return backend(name, namespace=namespace, status=status, mode="Deployment", deployment=wanted)

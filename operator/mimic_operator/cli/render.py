@@ -12,11 +12,11 @@ from mimic_operator.errors import InputError, InvalidBackend, Problem
 from mimic_operator.reconcile.manifests import desired
 from mimic_operator.resource.backend import Backend, parse
 from mimic_operator.resource.container import ProxyDefaults, proxy_defaults
-from mimic_operator.resource.mounts import client_id_from_secret, mounted_keys
+from mimic_operator.resource.mounts import secret_keys
 from mimic_operator.resource.naming import ANNOTATION_BACKEND, KIND, LABEL_INJECT
 from mimic_operator.resource.revision import Revision, revision_of
 from mimic_operator.resource.spec import LabelSelector
-from mimic_operator.resource.warnings import cautions
+from mimic_operator.resource.warnings import warnings_of
 from mimic_operator.settings import load
 
 
@@ -89,7 +89,7 @@ Row = tuple[str, str]
 def explain(backend: Backend, revision: Revision) -> str:
     """Several lines, the last one ended."""
     rows = [*_calls(backend), *_credential(backend), *_pods(backend, revision), *_objects(backend, revision)]
-    rows += [("Warning", f"{caution.path}: {caution.sentence}") for caution in cautions(backend)]
+    rows += [("Warning", f"{warning.path}: {warning.sentence}") for warning in warnings_of(backend)]
     widest = max(len(label) for label, _ in rows)
     lines = [f"{backend.namespace}/{backend.name}"]
     for label, text in rows:
@@ -113,8 +113,7 @@ def _credential(backend: Backend) -> Iterator[Row]:
     else:
         yield "Token", f"grant {auth.grant} at {auth.token_url}"
     if auth.secret_ref is not None:
-        keys = [*mounted_keys(auth), *(["CLIENT_ID"] if client_id_from_secret(auth) else [])]
-        yield "Secret", f"{auth.secret_ref.name} in namespace {backend.namespace}, with {_listed(keys)}"
+        yield "Secret", f"{auth.secret_ref.name} in namespace {backend.namespace}, with {_listed(secret_keys(auth))}"
     if auth.service_account_token is not None:
         yield "Identity", f"a token of the pod's service account, for {auth.service_account_token.audience}"
 

@@ -1,13 +1,14 @@
 """What the cluster should hold for a backend, one function for each kind. Pure."""
 
 import json
+import math
 from typing import Any
 
 from mimic_operator.resource.backend import Backend
-from mimic_operator.resource.config import DRAIN_DELAY_SECONDS, DRAIN_SECONDS
+from mimic_operator.resource.config import DRAIN_DELAY_SECONDS
 from mimic_operator.resource.container import ADMIN_PORT_NAME, API_PORT_NAME, DEPLOYMENT_ADMIN_PORT
 from mimic_operator.resource.fields import write_fields
-from mimic_operator.resource.mounts import CONFIG_FILE
+from mimic_operator.resource.mounts import CA_FILE, CONFIG_FILE
 from mimic_operator.resource.naming import (
     ANNOTATION_CONFIG_HASH,
     ANNOTATION_TEMPLATE_HASH,
@@ -19,10 +20,9 @@ from mimic_operator.resource.naming import (
     short_hash,
 )
 from mimic_operator.resource.revision import Revision, to_data
-from mimic_operator.resource.spec.deployment import Deployment
+from mimic_operator.resource.spec.deployment import Deployment, TemplateSpec
 
 Manifest = dict[str, Any]
-DEFAULT_REPLICAS = 2
 LEFT_SECONDS = 5
 """Of the pod's grace period, after delay and drain."""
 ZONES = "topology.kubernetes.io/zone"
@@ -38,12 +38,12 @@ def desired(backend: Backend, revision: Revision) -> tuple[Manifest, ...]:
         return (config_map(backend, revision), controller_revision(backend, revision))
     settings = backend.deployment
     wanted = [
-        service_account(backend),
+        service_account(backend) if settings.pod_template.spec.service_account_name is None else None,
         config_map(backend, revision),
         network_policy(backend) if settings.network_policy.enabled else None,
         deployment(_head(backend, "apps/v1", "Deployment"), backend, revision),
         service(backend),
-        disruption_budget(backend) if settings.pdb.enabled else None,
+        disruption_budget(backend) if settings.pod_disruption_budget.enabled else None,
         autoscaler(backend) if settings.autoscaling is not None else None,
         pod_monitor(backend) if settings.pod_monitor.enabled else None,
     ]
@@ -51,10 +51,11 @@ def desired(backend: Backend, revision: Revision) -> tuple[Manifest, ...]:
 
 
 def config_map(backend: Backend, revision: Revision) -> Manifest:
-    """The configuration file; it changes while the pods that mount it run."""
+    """The configuration file, and authorities given inline; both change while the pods that mount them run."""
     head = _head(backend, "v1", "ConfigMap", revision.config_map)
     head["metadata"]["annotations"] = {ANNOTATION_CONFIG_HASH: revision.config_hash}
-    return {**head, "data": {CONFIG_FILE: revision.config_text}}
+    authorities = {CA_FILE: backend.tls.ca_bundle} if backend.tls.ca_bundle is not None else {}
+    return {**head, "data": {CONFIG_FILE: revision.config_text, **authorities}}
 
 
 def controller_revision(backend: Backend, revision: Revision) -> Manifest:
@@ -83,27 +84,35 @@ def service(backend: Backend) -> Manifest:
 
 
 def disruption_budget(backend: Backend) -> Manifest:
-    """One pod at a time; with `minAvailable` a single replica would block every node's drain."""
-    spec = {"maxUnavailable": 1, "selector": {"matchLabels": selector_of(backend.name)}}
+    """One pod at a time by default; with `minAvailable: 1` a single replica would block the drain of its node."""
+    wanted = backend.deployment.pod_disruption_budget
+    spec: Manifest = {"selector": {"matchLabels": selector_of(backend.name)}}
+    if wanted.min_available is not None:
+        spec["minAvailable"] = wanted.min_available
+    else:
+        spec["maxUnavailable"] = 1 if wanted.max_unavailable is None else wanted.max_unavailable
     return {**_head(backend, "policy/v1", "PodDisruptionBudget"), "spec": spec}
 
 
 def autoscaler(backend: Backend) -> Manifest:
-    """By running calls, which are what fills a proxy that waits, or by CPU."""
+    """Scales by running calls, which is what fills a proxy that waits, by CPU, or by metrics of the user's own."""
     wanted = backend.deployment.autoscaling
     assert wanted is not None
+    metrics: list[Manifest] = []
     if wanted.target_in_flight is not None:
         target: Manifest = {"type": "AverageValue", "averageValue": str(wanted.target_in_flight)}
-        metric: Manifest = {"type": "Pods", "pods": {"metric": {"name": "mimic_requests_in_flight"}, "target": target}}
-    else:
+        metrics.append({"type": "Pods", "pods": {"metric": {"name": "mimic_requests_in_flight"}, "target": target}})
+    if wanted.target_cpu_utilization is not None:
         target = {"type": "Utilization", "averageUtilization": wanted.target_cpu_utilization}
-        metric = {"type": "Resource", "resource": {"name": "cpu", "target": target}}
+        metrics.append({"type": "Resource", "resource": {"name": "cpu", "target": target}})
     spec = {
         "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": child_name(backend.name)},
         "minReplicas": wanted.min_replicas,
         "maxReplicas": wanted.max_replicas,
-        "metrics": [metric],
+        "metrics": [*metrics, *map(dict, wanted.metrics)],
     }
+    if wanted.behavior is not None:
+        spec["behavior"] = dict(wanted.behavior)
     return {**_head(backend, "autoscaling/v2", "HorizontalPodAutoscaler"), "spec": spec}
 
 
@@ -157,7 +166,7 @@ def _allowed_peer(backend: Backend) -> Manifest:
 
 
 def deployment(head: Manifest, backend: Backend, revision: Revision) -> Manifest:
-    """Two pods unless something else is said, replaced without a gap. An autoscaler's replicas are not ours to set."""
+    """The Deployment; its pods are replaced without a gap. With an autoscaler, `replicas` belongs to that."""
     template = _template(backend, revision)
     digest = short_hash(json.dumps(template, sort_keys=True))
     template["metadata"]["annotations"][ANNOTATION_TEMPLATE_HASH] = digest
@@ -167,20 +176,10 @@ def deployment(head: Manifest, backend: Backend, revision: Revision) -> Manifest
         "revisionHistoryLimit": 3,
         "template": template,
     }
-    replicas = _replicas(backend)
-    if replicas is not None:
-        spec = {"replicas": replicas, **spec}
+    if backend.deployment.autoscaling is None:
+        spec = {"replicas": backend.deployment.replicas, **spec}
     head["metadata"]["annotations"] = {ANNOTATION_TEMPLATE_HASH: digest}
     return {**head, "spec": spec}
-
-
-def _replicas(backend: Backend) -> int | None:
-    wanted = backend.deployment
-    if wanted.autoscaling is not None:
-        return None
-    if wanted.replicas is not None:
-        return wanted.replicas
-    return 1 if backend.auth.single_use else DEFAULT_REPLICAS
 
 
 def _strategy(backend: Backend) -> Manifest:
@@ -195,16 +194,25 @@ def _template(backend: Backend, revision: Revision) -> Manifest:
     if revision.scrape and not backend.deployment.pod_monitor.enabled:
         scrape = {"scrape": "true", "port": str(DEPLOYMENT_ADMIN_PORT), "path": "/metrics"}
         annotations |= {f"prometheus.io/{name}": value for name, value in scrape.items()}
-    metadata = {"labels": labels_of(backend.name), "annotations": annotations}
+    overrides = backend.deployment.pod_template
+    wanted = overrides.spec
+    metadata = {
+        "labels": {**overrides.metadata.labels, **labels_of(backend.name)},
+        "annotations": {**annotations, **overrides.metadata.annotations},
+    }
+    proxy = dict(revision.container)
+    if overrides.volume_mounts:
+        proxy["volumeMounts"] = [*proxy["volumeMounts"], *overrides.volume_mounts]
     spec: Manifest = {
-        "serviceAccountName": child_name(backend.name),
+        "serviceAccountName": wanted.service_account_name or child_name(backend.name),
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": DRAIN_DELAY_SECONDS + DRAIN_SECONDS + LEFT_SECONDS,
-        "securityContext": _pod_security(backend),
-        "containers": [revision.container],
-        "volumes": list(revision.volumes),
+        "terminationGracePeriodSeconds": DRAIN_DELAY_SECONDS + math.ceil(backend.proxy.drain_timeout) + LEFT_SECONDS,
+        "securityContext": {**_pod_security(backend), **(wanted.security_context or {})},
+        "containers": [proxy, *wanted.containers],
+        "volumes": [*revision.volumes, *wanted.volumes],
         **_placement(backend.deployment, backend.name),
+        **_added(wanted),
     }
     if revision.image_pull_secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in revision.image_pull_secrets]
@@ -219,8 +227,21 @@ def _pod_security(backend: Backend) -> Manifest:
     return found
 
 
+def _added(wanted: TemplateSpec) -> Manifest:
+    """Fields of the pods that Mimic itself leaves alone."""
+    found: Manifest = {
+        "initContainers": list(wanted.init_containers),
+        "dnsConfig": dict(wanted.dns_config or {}),
+        "dnsPolicy": wanted.dns_policy,
+        "hostAliases": list(wanted.host_aliases),
+        "runtimeClassName": wanted.runtime_class_name,
+        "schedulerName": wanted.scheduler_name,
+    }
+    return {key: value for key, value in found.items() if value}
+
+
 def _placement(wanted: Deployment, name: str) -> Manifest:
-    spread = [dict(constraint) for constraint in wanted.topology_spread] or [
+    spread = [dict(constraint) for constraint in wanted.topology_spread_constraints] or [
         _spread(key, name) for key in (ZONES, HOSTS)
     ]
     found: Manifest = {

@@ -12,7 +12,7 @@ from mimic_operator.errors import Problem
 from mimic_operator.reconcile.rollout import Rollout
 from mimic_operator.reconcile.workload import Counts, Ref
 from mimic_operator.resource.backend import Backend
-from mimic_operator.resource.warnings import INSECURE, cautions
+from mimic_operator.resource.warnings import INSECURE, warnings_of
 
 Truth = Literal["True", "False", "Unknown"]
 LONGEST_MESSAGE = 1024
@@ -181,10 +181,10 @@ def _progressing(observed: Observed) -> Verdict:
 def _insecure(backend: Backend | None) -> Verdict:
     if backend is None:
         return Verdict("Unknown", "Invalid")
-    told = [caution for caution in cautions(backend) if caution.word in INSECURE]
+    told = [warning for warning in warnings_of(backend) if warning.reason in INSECURE]
     if not told:
         return Verdict("False", "Secure")
-    return Verdict("True", told[0].word, "; ".join(caution.sentence for caution in told))
+    return Verdict("True", told[0].reason, "; ".join(warning.sentence for warning in told))
 
 
 def _degraded(observed: Observed) -> Verdict:

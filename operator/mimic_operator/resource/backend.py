@@ -1,4 +1,4 @@
-"""A MimicBackend as the operator works with it: read once, complete with defaults, nothing left to check."""
+"""A MimicBackend as the operator uses it: read and validated once, with its defaults filled in."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from mimic_operator.resource.naming import API_VERSION, KIND
 from mimic_operator.resource.rules import broken
 from mimic_operator.resource.spec import (
     Auth,
+    CallLimits,
     Deployment,
     Dialect,
     Endpoint,
     Injection,
-    Limits,
     Mode,
     Models,
     Proxy,
@@ -28,7 +28,7 @@ from mimic_operator.resource.spec.common import object_name
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
-    """One MimicBackend: who it is, and its spec."""
+    """One MimicBackend: its identity and its spec."""
 
     namespace: str
     name: str
@@ -57,7 +57,7 @@ class Backend:
 
     @property
     def embedding(self) -> Endpoint:
-        """Where embeddings are; the chat API's if not said."""
+        """The embedding API, which defaults to the URL of the chat API."""
         return self.spec.embedding or self.spec.chat
 
     @property
@@ -77,8 +77,8 @@ class Backend:
         return self.spec.timeouts
 
     @property
-    def limits(self) -> Limits:
-        return self.spec.limits
+    def call_limits(self) -> CallLimits:
+        return self.spec.call_limits
 
     @property
     def injection(self) -> Injection:

@@ -1,6 +1,6 @@
-"""A MimicBackend as the configuration file of the proxy: its settings by their lower-case names, no secret among them.
+"""Renders a MimicBackend as the proxy's configuration file: settings by their lower-case names, and no secret.
 
-Ports are missing: they stand in the container's environment, since injection may have to choose others.
+The ports are in the container's environment instead, since injection may have to choose others.
 """
 
 from collections.abc import Mapping
@@ -34,8 +34,7 @@ DEFAULT_BODY_BYTES = 33_554_432
 MOST_BUFFERED_BYTES = 2**50
 """A limit may be any number; a setting has 18 digits."""
 DRAIN_DELAY_SECONDS = 5
-"""Until the Service's endpoints everywhere have forgotten a pod that ends."""
-DRAIN_SECONDS = 25
+"""Time until no node routes calls to a pod that stops."""
 
 
 def config_of(backend: Backend, *, memory_limit: str) -> Config:
@@ -88,9 +87,11 @@ def _auth(backend: Backend) -> Config:
 def _tls(backend: Backend) -> Config:
     tls = backend.tls
     certificate = tls.client_cert_secret_ref is not None
+    # An inline bundle is in the ConfigMap, beside the configuration file.
+    folder = mounts.CONFIG if tls.ca_bundle is not None else mounts.CA
     return {
-        "verify_ssl": tls.verify,
-        "ca_bundle": f"{mounts.CA}/{mounts.CA_FILE}" if tls.ca_bundle else None,
+        "verify_ssl": not tls.insecure_skip_verify,
+        "ca_bundle": f"{folder}/{mounts.CA_FILE}" if tls.ca_bundle or tls.ca_bundle_from else None,
         "client_cert": f"{mounts.CLIENT_CERT}/tls.crt" if certificate else None,
         "client_key": f"{mounts.CLIENT_CERT}/tls.key" if certificate else None,
     }
@@ -103,14 +104,14 @@ def _listening(backend: Backend) -> Config:
         "admin_host": ANY_ADDRESS,
         "allowed_hosts": service_hosts(backend) if shared else None,
         "drain_delay": DRAIN_DELAY_SECONDS if shared else None,
-        "drain_timeout": DRAIN_SECONDS,
+        "drain_timeout": backend.proxy.drain_timeout,
         # A folder: one file for each key of the Secret.
         "client_keys_file": mounts.CLIENT_KEYS if backend.deployment.client_auth else None,
     }
 
 
 def _limits(backend: Backend, memory_limit: str) -> Config:
-    limits, timeouts = backend.limits, backend.timeouts
+    limits, timeouts = backend.call_limits, backend.timeouts
     body = limits.max_body_bytes or DEFAULT_BODY_BYTES
     return {
         "max_concurrency": limits.max_concurrency,
@@ -151,7 +152,8 @@ def federated_settings(recipe: Recipe) -> Config:
     """The same for a client that shows a token of its pod's service account; what the recipe says counts first."""
     said = {name: value for name, value in recipe_settings(recipe).items() if value is not None}
     fields = {**ASSERTION_TYPE, **recipe.fields}
-    return {**FEDERATION, **said, "token_fields": fields}
+    encoding = "query" if recipe.method == "GET" else "form"
+    return {**FEDERATION, "token_encoding": encoding, **said, "token_fields": fields}
 
 
 def envelope_settings(envelope: Envelope) -> Config:

@@ -8,7 +8,7 @@ from typing import Any
 from mimic_operator.resource import mounts
 from mimic_operator.resource.backend import Backend
 from mimic_operator.resource.fields import amount
-from mimic_operator.resource.mounts import client_id_from_secret, mounted_keys, secret_place
+from mimic_operator.resource.mounts import client_id_from_secret, mounted_keys, secret_folder
 from mimic_operator.resource.naming import CONTAINER
 from mimic_operator.resource.spec import Image
 from mimic_operator.resource.spec.injection import DEFAULT_ADMIN_PORT, DEFAULT_PORT
@@ -87,7 +87,7 @@ def volumes_of(backend: Backend, config_map: str) -> list[Volume]:
             "path": mounts.IDENTITY_FILE,
         }
         found.append({"name": "mimic-identity", "projected": {"sources": [{"serviceAccountToken": wanted}]}})
-    if tls.ca_bundle is not None:
+    if tls.ca_bundle_from is not None:
         found.append({"name": "mimic-ca", **_ca_source(backend)})
     if tls.client_cert_secret_ref is not None:
         pair = [{"key": key, "path": key} for key in ("tls.crt", "tls.key")]
@@ -184,7 +184,8 @@ def _env(backend: Backend, port: int, admin_port: int) -> list[dict[str, Any]]:
     found.append({"name": "OTEL_RESOURCE_ATTRIBUTES", "value": resource})
     if client_id_from_secret(auth):
         assert auth.secret_ref is not None
-        wanted = {"name": auth.secret_ref.name, "key": "CLIENT_ID", "optional": True}
+        key = auth.secret_ref.keys.key_of("CLIENT_ID")
+        wanted = {"name": auth.secret_ref.name, "key": key, "optional": True}
         found.append({"name": "CLIENT_ID", "valueFrom": {"secretKeyRef": wanted}})
     return found + [{"name": entry.name, "value": entry.value} for entry in backend.proxy.env]
 
@@ -213,9 +214,9 @@ def _mounts(backend: Backend) -> list[dict[str, Any]]:
     wanted = {
         "mimic-config": (mounts.CONFIG, True),
         "mimic-run": (mounts.RUN, False),
-        "mimic-secret": (secret_place(auth), True) if auth.secret_ref else None,
+        "mimic-secret": (secret_folder(auth), True) if auth.secret_ref else None,
         "mimic-identity": (mounts.IDENTITY, True) if auth.service_account_token else None,
-        "mimic-ca": (mounts.CA, True) if tls.ca_bundle else None,
+        "mimic-ca": (mounts.CA, True) if tls.ca_bundle_from else None,
         "mimic-client-cert": (mounts.CLIENT_CERT, True) if tls.client_cert_secret_ref else None,
         "mimic-client-keys": (mounts.CLIENT_KEYS, True) if shared and backend.deployment.client_auth else None,
         "mimic-store": (mounts.STORE, False) if shared and auth.token_store else None,
@@ -230,14 +231,13 @@ def _mounts(backend: Backend) -> list[dict[str, Any]]:
 
 
 def _ca_source(backend: Backend) -> dict[str, Any]:
-    bundle = backend.tls.ca_bundle
+    bundle = backend.tls.ca_bundle_from
     assert bundle is not None
-    if bundle.config_map_ref is not None:
-        items = [{"key": bundle.config_map_ref.key, "path": mounts.CA_FILE}]
-        return {"configMap": {"name": bundle.config_map_ref.name, "items": items}}
-    assert bundle.secret_ref is not None
-    items = [{"key": bundle.secret_ref.key, "path": mounts.CA_FILE}]
-    return {"secret": {"secretName": bundle.secret_ref.name, "items": items}}
+    if (source := bundle.config_map_key_ref) is not None:
+        return {"configMap": {"name": source.name, "items": [{"key": source.key, "path": mounts.CA_FILE}]}}
+    source = bundle.secret_key_ref
+    assert source is not None
+    return {"secret": {"secretName": source.name, "items": [{"key": source.key, "path": mounts.CA_FILE}]}}
 
 
 def _deployment_volumes(backend: Backend) -> list[Volume]:

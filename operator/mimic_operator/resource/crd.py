@@ -16,14 +16,14 @@ COLUMNS = (
     ("Mode", "string", ".spec.mode", "", 0),
     ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', "", 0),
     ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', "", 0),
-    ("URL", "string", ".status.url", "Base URL for applications", 0),
+    ("Endpoint", "string", ".status.url", "Base URL for applications", 0),
     ("Injected", "integer", ".status.injected.total", "Pods that have the sidecar", 0),
-    ("Outdated", "integer", ".status.injected.outdated", "Pods with an older revision of it", 1),
-    ("Missing", "integer", ".status.injected.missing", "Pods that ask for it and lack it", 1),
+    ("Outdated", "integer", ".status.injected.outdated", "Pods with an older revision of the sidecar", 1),
+    ("Missing", "integer", ".status.injected.missing", "Pods that ask for the sidecar and do not have it", 1),
     ("Replicas", "integer", ".status.readyReplicas", "Ready pods of the Deployment", 1),
     ("Grant", "string", ".spec.auth.grant", "", 1),
     ("Revision", "string", ".status.currentRevision", "", 1),
-    ("Backend", "string", ".spec.chat.url", "", 1),
+    ("Upstream", "string", ".spec.chat.url", "URL of the backend", 1),
     ("Age", "date", ".metadata.creationTimestamp", "", 0),
 )
 
@@ -67,8 +67,8 @@ def definition() -> dict[str, Any]:
 
 
 def schema() -> Schema:
-    """The whole resource's schema."""
-    spec: Schema = {"type": "object", "description": "What is wanted."} | fields_schema(Spec)
+    """The schema of the whole resource."""
+    spec: Schema = {"type": "object", "description": "The desired state."} | fields_schema(Spec)
     for rule in RULES:
         _at(spec, rule.section).setdefault("x-kubernetes-validations", []).append(rule.as_cel())
     return {
@@ -86,35 +86,45 @@ def schema() -> Schema:
 
 
 def status() -> Schema:
-    """What the operator reports. It does not grow with the number of pods."""
+    """The schema of the status, which does not grow with the number of pods."""
     injected = {
         "total": _count("Pods that have the sidecar."),
-        "current": _count("Of them, those with the current revision."),
-        "outdated": _count("Of them, those with an older one."),
-        "missing": _count("Pods that ask for the sidecar and lack it."),
-        "pointed": _count("Pods that call the shared proxy, and have no sidecar."),
+        "current": _count("Pods with the current revision of the sidecar."),
+        "outdated": _count("Pods with an older revision of the sidecar."),
+        "missing": _count("Pods that ask for the sidecar and do not have it."),
+        "pointed": _count("Pods that use the shared proxy, and have no sidecar."),
     }
     rollout = {
         "phase": _text("Idle, Progressing, Complete, Halted, Manual or Suspended.", 64),
-        "done": _count("Workloads that have settled."),
+        "done": _count("Workloads whose pods all have the update revision."),
         "total": _count("Workloads that are selected."),
-        "current": _text("The workload that restarts now, KIND/NAME.", 320),
-        "message": _text("What it waits for.", 1024),
+        "current": _text("Workloads that restart now, KIND/NAME.", 320),
+        "message": _text("What the rollout waits for.", 1024),
     }
     properties: Schema = {
-        "observedGeneration": {"type": "integer", "format": "int64", "description": "The spec that this status is of."},
+        "observedGeneration": {
+            "type": "integer",
+            "format": "int64",
+            "description": "Generation of the spec that this status describes.",
+        },
         "mode": _text("The mode in force.", 16),
         "url": _text("Base URL for applications.", 2048),
-        "currentRevision": _text("What pods without a revision of their own get.", 63),
-        "updateRevision": _text("What the spec asks for; the current one once its rollout has ended.", 63),
+        "currentRevision": _text("Revision that new pods get.", 63),
+        "updateRevision": _text(
+            "Revision of the current spec. It becomes the current revision when its rollout has ended.", 63
+        ),
         "replicas": _count("Pods of the Deployment."),
-        "readyReplicas": _count("Of them, those that are ready."),
-        "selector": _text("Their labels, for autoscalers.", 1024),
-        "injected": {"type": "object", "description": "Pods by their sidecar.", "properties": injected},
-        "rollout": {"type": "object", "description": "How far workloads have taken a change.", "properties": rollout},
+        "readyReplicas": _count("Ready pods of the Deployment."),
+        "selector": _text("Labels of these pods, for autoscalers.", 1024),
+        "injected": {"type": "object", "description": "Pods by the revision of their sidecar.", "properties": injected},
+        "rollout": {
+            "type": "object",
+            "description": "Progress of the change through the workloads.",
+            "properties": rollout,
+        },
         "conditions": _conditions(),
     }
-    return {"type": "object", "description": "What is seen.", "properties": properties}
+    return {"type": "object", "description": "The observed state.", "properties": properties}
 
 
 def _conditions() -> Schema:
@@ -137,7 +147,7 @@ def _conditions() -> Schema:
     required = ["type", "status", "lastTransitionTime", "reason", "message"]
     return {
         "type": "array",
-        "description": "What holds, with reason and sentence.",
+        "description": "The conditions, each with a reason and a message.",
         "maxItems": 16,
         "items": {"type": "object", "required": required, "properties": properties},
         "x-kubernetes-list-type": "map",
@@ -168,7 +178,7 @@ def _count(description: str) -> Schema:
 
 
 def missing_fields(definition: Mapping[str, Any]) -> tuple[str, ...]:
-    """Paths of fields that the served schema lacks; it is older then, and the API server would prune them silently.
+    """Returns the paths of fields that the served schema lacks: it is older, and the API server would prune them.
 
     definition: the CustomResourceDefinition as the API server has it.
     """

@@ -18,7 +18,8 @@ from typing import Any, Protocol, TypeVar, get_args, get_type_hints
 from mimic_operator.errors import Problem
 
 WORDS_IN_CAPITALS = {"url": "URL", "id": "ID", "cpu": "CPU"}
-DURATION = r"^([0-9]{1,9}(\.[0-9]{1,6})?(ms|s|m|h)){1,4}$"
+PERCENT = "^([0-9]|[1-9][0-9]|100)%$"
+LONGEST_FOREIGN_TEXT = 1024
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 Schema = dict[str, Any]
 T = TypeVar("T")
@@ -51,22 +52,32 @@ class Match:
         return {"rule": f"!{call}" if self.never else call, "message": self.sentence}
 
 
+DURATION = Match(r"^([0-9]{1,9}(\.[0-9]{1,6})?(ms|s|m|h)){1,4}$", "must be a duration like 500ms, 10s or 1m30s")
+RATIO = Match(r"^(0(\.[0-9]{1,9})?|1(\.0{1,9})?)$", 'must be text from "0" to "1", as in "0.25"')
+
+
 @dataclass(frozen=True, slots=True)
 class Text:
     about: str
     most: int = 253
     least: int = 1
     matches: tuple[Match, ...] = ()
+    pattern: Match | None = None
+    """Instead of a rule, where values of another type may be stored: CEL would fail to read them."""
 
     def schema(self) -> Schema:
         found: Schema = {"type": "string", "description": self.about, "maxLength": self.most}
         if self.least:
             found["minLength"] = self.least
+        if self.pattern is not None:
+            found["pattern"] = self.pattern.pattern
         if self.matches:
             found["x-kubernetes-validations"] = [match.rule() for match in self.matches]
         return found
 
     def read(self, value: object, path: str, problems: list[Problem]) -> str:
+        if self.pattern is not None and not (isinstance(value, str) and self.pattern.allows(value)):
+            return _wrong("", path, problems, self.pattern.sentence)
         if not isinstance(value, str):
             return _wrong("", path, problems, "must be text")
         if not self.least <= len(value) <= self.most:
@@ -139,19 +150,22 @@ class Whole:
 
 
 @dataclass(frozen=True, slots=True)
-class Fraction:
+class Ratio:
+    """A number from 0 to 1 as text, since floating point numbers are no part of Kubernetes' APIs; a float once read."""
+
     about: str
 
     def schema(self) -> Schema:
-        return {"type": "number", "description": self.about, "minimum": 0, "maximum": 1}
+        found: Schema = {"type": "string", "description": self.about, "maxLength": 16}
+        return found | {"x-kubernetes-validations": [RATIO.rule()]}
 
     def read(self, value: object, path: str, problems: list[Problem]) -> float:
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1:
+        if isinstance(value, str) and len(value) <= 16 and RATIO.allows(value):
             return float(value)
-        return _wrong(0.0, path, problems, "must be a number from 0 to 1")
+        return _wrong(0.0, path, problems, RATIO.sentence)
 
     def write(self, value: Any) -> object:
-        return value
+        return f"{value:.9f}".rstrip("0").rstrip(".")
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,28 +178,56 @@ class Duration:
 
     def schema(self) -> Schema:
         bounds = [f'duration(self) <= duration("{seconds_text(self.most)}")']
-        wanted = f"must be at most {seconds_text(self.most)}"
         if self.least:
             bounds.append(f'duration(self) >= duration("{seconds_text(self.least)}")')
-            wanted = f"must be from {seconds_text(self.least)} to {seconds_text(self.most)}"
-        rules = [{"rule": " && ".join(bounds), "message": wanted}]
-        found: Schema = {"type": "string", "description": self.about, "maxLength": 32, "pattern": DURATION}
-        return found | {"x-kubernetes-validations": rules}
+        form = DURATION.rule()
+        # What is no duration cannot be compared: one message is enough.
+        within = {"rule": f"!({form['rule']}) || ({' && '.join(bounds)})", "message": self._bounds()}
+        found: Schema = {"type": "string", "description": self.about, "maxLength": 32}
+        return found | {"x-kubernetes-validations": [form, within]}
 
     def read(self, value: object, path: str, problems: list[Problem]) -> float:
-        if not isinstance(value, str) or len(value) > 32 or not re.fullmatch(DURATION.strip("^$"), value):
-            return _wrong(self.most, path, problems, "must be a duration like 500ms, 10s or 1m30s")
+        if not isinstance(value, str):
+            return _wrong(self.most, path, problems, "must be text like 500ms, 10s or 1m30s")
+        if len(value) > 32 or not DURATION.allows(value):
+            return _wrong(self.most, path, problems, DURATION.sentence)
         seconds = sum(
             float(number) * UNITS[unit] for number, _, unit in re.findall(r"([0-9]+(\.[0-9]+)?)(ms|[smh])", value)
         )
         if self.least <= seconds <= self.most:
             return seconds
-        least, most = seconds_text(self.least), seconds_text(self.most)
-        wanted = f"must be from {least} to {most}" if self.least else f"must be at most {most}"
-        return _wrong(self.most, path, problems, wanted)
+        return _wrong(self.most, path, problems, self._bounds())
 
     def write(self, value: Any) -> object:
         return seconds_text(value)
+
+    def _bounds(self) -> str:
+        least, most = seconds_text(self.least), seconds_text(self.most)
+        return f"must be from {least} to {most}" if self.least else f"must be at most {most}"
+
+
+@dataclass(frozen=True, slots=True)
+class IntOrPercent:
+    """A whole number or a percentage (Kubernetes, IntOrString)."""
+
+    about: str
+    most: int = 1_000_000
+
+    def schema(self) -> Schema:
+        found: Schema = {"description": self.about, "anyOf": [{"type": "integer"}, {"type": "string"}]}
+        # Bounds count for numbers alone, patterns for texts alone.
+        bounds = {"minimum": 0, "maximum": self.most, "pattern": PERCENT, "maxLength": 4}
+        return found | bounds | {"x-kubernetes-int-or-string": True}
+
+    def read(self, value: object, path: str, problems: list[Problem]) -> int | str:
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= self.most:
+            return value
+        if isinstance(value, str) and re.fullmatch(PERCENT.strip("^$"), value):
+            return value
+        return _wrong(0, path, problems, "must be a number like 1, or a percentage like 25%")
+
+    def write(self, value: Any) -> object:
+        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,19 +298,29 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """An object of Kubernetes' own, which is passed on as it is; the API server judges it where it is used."""
+    """An object of Kubernetes' own, which is passed on as it is; the API server validates it where it is used."""
 
     about: str
     least: int = 0
     """How many fields it must have."""
+    texts: tuple[str, ...] = ()
+    """Keys of fields that must be there and hold text: rules may read them."""
 
     def schema(self) -> Schema:
         found: Schema = {"type": "object", "description": self.about, "x-kubernetes-preserve-unknown-fields": True}
+        if self.texts:
+            text: Schema = {"type": "string", "description": "As Kubernetes defines it."}
+            text |= {"minLength": 1, "maxLength": LONGEST_FOREIGN_TEXT}
+            found |= {"properties": dict.fromkeys(self.texts, text), "required": list(self.texts)}
         return found | ({"minProperties": self.least} if self.least else {})
 
     def read(self, value: object, path: str, problems: list[Problem]) -> dict[str, Any]:
         if not isinstance(value, Mapping):
             return _wrong({}, path, problems, "must be a mapping")
+        for key in self.texts:
+            text = value.get(key)
+            if not isinstance(text, str) or not 0 < len(text) <= LONGEST_FOREIGN_TEXT:
+                return _wrong({}, f"{path}.{key}", problems, "must be text" if key in value else "is required")
         return dict(value) if len(value) >= self.least else _wrong({}, path, problems, "must not be empty")
 
     def write(self, value: Any) -> object:
@@ -277,7 +329,10 @@ class Foreign:
 
 @dataclass(frozen=True, slots=True)
 class SectionRule:
-    """What must hold between the fields of a section wherever it stands. field: whom it blames, by attribute."""
+    """What must hold between the fields of a section wherever it stands.
+
+    field: the one to blame, by attribute; its value replaces `{value}` in the sentence.
+    """
 
     field: str
     cel: str
@@ -285,7 +340,16 @@ class SectionRule:
     sentence: str
 
     def as_cel(self) -> Schema:
-        return {"rule": self.cel, "message": self.sentence, "fieldPath": f".{key_of(self.field)}"}
+        key = key_of(self.field)
+        found = {"rule": self.cel, "message": self.sentence.replace(" {value}", ""), "fieldPath": f".{key}"}
+        if "{value}" in self.sentence:
+            before, after = self.sentence.split("{value}")
+            found["messageExpression"] = f"{cel_text(before)} + self.{key} + {cel_text(after)}"
+        return found
+
+    def problem(self, section: Any, path: str) -> Problem:
+        value = str(getattr(section, self.field))
+        return Problem(f"{path}.{key_of(self.field)}", self.sentence.replace("{value}", value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,12 +371,40 @@ class Section:
         before = len(problems)
         found = read_fields(self.of, value, path, problems)
         if len(problems) == before:
-            wrong = [rule for rule in self.rules if not rule.holds(found)]
-            problems.extend(Problem(f"{path}.{key_of(rule.field)}", rule.sentence) for rule in wrong)
+            problems.extend(rule.problem(found, path) for rule in self.rules if not rule.holds(found))
         return found
 
     def write(self, value: Any) -> object:
         return write_fields(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Renamed:
+    """A field of an earlier version, which a section lists by its key in `RENAMED`.
+
+    It stays in the schema: the API server keeps what was stored there, and refuses it in new resources with a sentence
+    that names the field to use. Without it the value would be dropped silently, and the proxies would change.
+    """
+
+    now: str
+    """The field to use, with what changes besides its name."""
+    was: Schema
+    """Schema of its earlier values. It names all fields: Kubernetes lets the status of a resource with a refused field
+    change only if it can compare the field with what is stored."""
+
+    @property
+    def sentence(self) -> str:
+        return f"was renamed: use {self.now}"
+
+    def schema(self) -> Schema:
+        rule = {"rule": "false", "message": self.sentence}
+        return {**self.was, "description": f"Removed; use {self.now}.", "x-kubernetes-validations": [rule]}
+
+
+def renamed_in(section: type[Any]) -> Mapping[str, Renamed]:
+    """The section's fields of earlier versions, by their keys."""
+    found: Mapping[str, Renamed] = getattr(section, "RENAMED", {})
+    return found
 
 
 def fields_schema(section: type[Any]) -> Schema:
@@ -326,6 +418,7 @@ def fields_schema(section: type[Any]) -> Schema:
         if default_of(entry) is MISSING:
             required.append(key_of(entry.name))
         properties[key_of(entry.name)] = schema
+    properties |= {key: old.schema() for key, old in renamed_in(section).items()}
     return {"properties": properties} | ({"required": required} if required else {})
 
 
@@ -333,7 +426,11 @@ def read_fields(section: type[Any], value: Mapping[Any, Any], path: str, problem
     """The section with defaults filled in; keys it does not know are problems too."""
     found: dict[str, Any] = {}
     known = {key_of(entry.name): (entry, kind) for entry, kind in declared(section)}
-    problems.extend(Problem(f"{path}.{key}", UNKNOWN) for key in value if key not in known)
+    renamed = renamed_in(section)
+    problems.extend(Problem(f"{path}.{key}", UNKNOWN) for key in value if key not in known and key not in renamed)
+    problems.extend(
+        Problem(f"{path}.{key}", old.sentence) for key, old in renamed.items() if value.get(key) is not None
+    )
     for key, (entry, kind) in known.items():
         given = value.get(key)
         if key in value and (given is not None or getattr(kind, "nullable", False)):
@@ -459,6 +556,11 @@ class Rule:
     def as_cel(self) -> dict[str, str]:
         found = {"rule": self.cel, "message": self.sentence}
         return found | ({"fieldPath": "".join(f".{key_of(name)}" for name in self.field)} if self.field else {})
+
+
+def cel_text(text: str) -> str:
+    """A CEL literal of a text without quotation marks and backslashes."""
+    return f"'{text}'"
 
 
 def words(these: Sequence[str]) -> str:

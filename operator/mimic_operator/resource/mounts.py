@@ -5,7 +5,7 @@ from mimic_operator.resource.spec import Auth, Grant
 CONFIG = "/etc/mimic/config"
 CONFIG_FILE = "mimic.yaml"
 SECRET = "/etc/mimic/secret"
-"""In it a folder of the Secret's name: who reads that a file is missing reads which Secret is."""
+"""It has a folder of the Secret's name, so that a message about a missing file names the Secret."""
 CA = "/etc/mimic/ca"
 CA_FILE = "ca.crt"
 CLIENT_CERT = "/etc/mimic/client-cert"
@@ -13,7 +13,7 @@ CLIENT_KEYS = "/etc/mimic/client-keys"
 IDENTITY = "/var/run/secrets/mimic"
 IDENTITY_FILE = "token"
 RUN = "/run/mimic"
-"""Memory, and the only place that can be written to, the token store aside."""
+"""Memory, and the only writable folder besides the token store."""
 STORE = "/var/lib/mimic"
 STORE_FILE = "refresh-token"
 API_SERVER_TOKEN = "/var/run/secrets/kubernetes.io/serviceaccount"
@@ -31,7 +31,6 @@ FILES: dict[Grant, dict[str, str]] = {
 }
 """By grant: keys of the Secret, and the settings that name their files; the client's secret aside."""
 FEDERATION: dict[str, str] = {
-    "token_encoding": "form",
     "token_secret_in": "body",
     "token_secret_as": "client_assertion",
 }
@@ -42,41 +41,59 @@ CONFIDENTIAL = ("ClientCredentials", "RefreshToken")
 
 
 def mounted_keys(auth: Auth) -> tuple[str, ...]:
-    """The keys of the Secret that the container sees as files, in the order of their names."""
-    return tuple(sorted(_files(auth)))
+    """The keys of the Secret that the container gets as files, in the order of their names."""
+    return tuple(sorted({key for key, _ in _files(auth)}))
+
+
+def secret_keys(auth: Auth) -> tuple[str, ...]:
+    """All keys of the Secret that the grant needs, those that become variables last."""
+    client_id = [auth.secret_ref.keys.key_of("CLIENT_ID")] if auth.secret_ref and client_id_from_secret(auth) else []
+    return (*mounted_keys(auth), *client_id)
 
 
 def secret_settings(auth: Auth) -> dict[str, str]:
-    """Settings that name the files of secrets, the projected token included."""
-    found = {setting: f"{secret_place(auth)}/{key}" for key, setting in _files(auth).items()}
+    """Settings that name the files of secrets, including the projected token."""
+    found = {setting: f"{secret_folder(auth)}/{key}" for key, setting in _files(auth)}
     if auth.service_account_token is not None:
         setting = "client_secret_file" if auth.federated else "subject_token_file"
         found[setting] = f"{IDENTITY}/{IDENTITY_FILE}"
     return found
 
 
-def secret_place(auth: Auth) -> str:
-    """The folder that the Secret is mounted at; there has to be one."""
+def secret_folder(auth: Auth) -> str:
+    """The folder that the Secret is mounted at; the backend must have one."""
     assert auth.secret_ref is not None
     return f"{SECRET}/{auth.secret_ref.name}"
 
 
 def has_client_secret(auth: Auth) -> bool:
-    """Whether the token service wants a CLIENT_SECRET."""
+    """Whether the token service requires a CLIENT_SECRET."""
     if auth.federated:
         return False
     return auth.client_type == "Confidential" or (auth.client_type is None and auth.grant in CONFIDENTIAL)
 
 
 def client_id_from_secret(auth: Auth) -> bool:
-    """Whether the Secret's key CLIENT_ID is asked for, as a variable: the grant needs one, the resource gives none."""
+    """Whether the Secret's CLIENT_ID becomes a variable: the grant needs one, and the resource does not have it."""
     named = has_client_secret(auth) or auth.federated or auth.grant == "PrivateKeyJwt"
     return named and auth.client_id is None and auth.secret_ref is not None
 
 
-def _files(auth: Auth) -> dict[str, str]:
+def used_names(auth: Auth) -> tuple[str, ...]:
+    """The entries that the grant uses of the Secret, AUTH_CODE and so on, whatever their keys are."""
+    names = sorted(_settings(auth)) if auth.secret_ref is not None else []
+    return (*names, *(("CLIENT_ID",) if client_id_from_secret(auth) else ()))
+
+
+def _files(auth: Auth) -> list[tuple[str, str]]:
+    """Keys of the Secret with the settings that name their files."""
     if auth.secret_ref is None:
-        return {}
+        return []
+    return [(auth.secret_ref.keys.key_of(name), setting) for name, setting in _settings(auth).items()]
+
+
+def _settings(auth: Auth) -> dict[str, str]:
+    """Settings that name files, by the entry of the Secret."""
     files = dict(FILES[auth.grant])
     if has_client_secret(auth):
         files["CLIENT_SECRET"] = "client_secret_file"

@@ -5,6 +5,7 @@ What the proxy reads anew while it runs (its configuration file, the content of 
 
 import json
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -24,8 +25,8 @@ from mimic_operator.resource.fields import UNKNOWN, read_fields, write_fields
 from mimic_operator.resource.naming import child_name, short_hash
 from mimic_operator.resource.spec import Injection, Mode, Spec
 
-FORMAT = 2
-"""Of `to_data`; an operator reads its own and older ones. Format 1 had no `spec`."""
+FORMAT = 3
+"""Of `to_data`; an operator reads its own and older ones. Format 1 had no `spec`, format 2 earlier names in it."""
 HASHED_FORMAT = 1
 """Stands in what is hashed: another number there would rename every revision, and restart every workload."""
 
@@ -161,13 +162,28 @@ def from_data(data: Mapping[str, Any]) -> Revision:
 
 
 def spec_in(data: Mapping[str, Any]) -> Spec | None:
-    """The spec of which the revision was made; None in format 1, or where a newer operator's cannot be read."""
+    """The spec that the revision was made of; None in format 1, or where a newer operator's cannot be read."""
     problems: list[Problem] = []
     given = data.get("spec")
     if not isinstance(given, Mapping):
         return None
+    if data.get("format") == 2:
+        given = _renamed(given)
     spec: Spec = read_fields(Spec, given, "spec", problems)
     return None if any(problem.sentence != UNKNOWN for problem in problems) else spec
+
+
+def _renamed(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A sidecar's spec of format 2 with the names of today."""
+    found = deepcopy(dict(spec))
+    found["callLimits"] = found.pop("limits", {})
+    tls, telemetry = found.get("tls", {}), found.get("proxy", {}).get("telemetry", {})
+    tls["insecureSkipVerify"] = not tls.pop("verify", True)
+    if (bundle := tls.pop("caBundle", None)) is not None:
+        tls["caBundleFrom"] = {key.replace("Ref", "KeyRef"): source for key, source in bundle.items()}
+    if (ratio := telemetry.get("traceSampleRatio")) is not None:
+        telemetry["traceSampleRatio"] = f"{ratio:.9f}".rstrip("0").rstrip(".")
+    return {**found, "tls": tls}
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ def _one_replica(spec: Spec) -> bool:
     if not spec.auth.single_use:
         return True
     deployment = spec.deployment
-    return deployment is not None and deployment.autoscaling is None and deployment.replicas in (None, 0, 1)
+    return deployment is not None and deployment.autoscaling is None and deployment.replicas <= 1
 
 
 MODES = (
@@ -53,36 +53,36 @@ MODES = (
         ("deployment",),
         "has(self.deployment) == (self.mode == 'Deployment')",
         lambda spec: (spec.deployment is not None) == (spec.mode == "Deployment"),
-        "is required in mode Deployment and forbidden in mode Sidecar",
+        "is required in mode Deployment, and forbidden in mode Sidecar",
     ),
     Rule(
         (),
         ("injection", "workloads"),
         "self.mode == 'Sidecar' || !has(self.injection.workloads)",
         lambda spec: spec.mode == "Sidecar" or spec.injection.workloads is None,
-        "is for mode Sidecar; pods that use a Deployment carry the label themselves",
+        "is only for mode Sidecar; pods that use a shared Deployment need the label mimic.dev/inject",
     ),
     Rule(
         (),
         ("embedding",),
         "self.dialect.type == 'OpenAI' || has(self.embedding)",
         lambda spec: spec.dialect.type == "OpenAI" or spec.embedding is not None,
-        "is required on the Envelope dialect, where URLs are called as they are",
+        "is required on the Envelope dialect, where Mimic calls URLs exactly as they are",
     ),
     Rule(
         ("dialect",),
         ("envelope",),
         "!has(self.envelope) || self.type == 'Envelope'",
         lambda dialect: dialect.envelope is None or dialect.type == "Envelope",
-        "is for type Envelope",
+        "is only for type Envelope",
     ),
     Rule(
         (),
         ("auth", "single_use"),
         "!self.auth.singleUse || (has(self.deployment) && !has(self.deployment.autoscaling)"
-        " && (!has(self.deployment.replicas) || self.deployment.replicas <= 1))",
+        " && self.deployment.replicas <= 1)",
         _one_replica,
-        "needs mode Deployment with one replica: two pods would spend each other's credential",
+        "needs mode Deployment with deployment.replicas: 1, since two pods would use up each other's credential",
     ),
 )
 URLS = (

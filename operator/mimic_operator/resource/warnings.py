@@ -1,14 +1,16 @@
-"""What a valid backend should be warned of: for admission warnings, the condition Insecure, and `render --explain`."""
+"""What to warn about in a valid backend: for admission warnings, the condition Insecure, and `render --explain`."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from mimic_operator.resource.backend import Backend
-from mimic_operator.resource.fields import key_of
+from mimic_operator.resource.fields import declared, key_of
+from mimic_operator.resource.mounts import used_names
 from mimic_operator.resource.spec import Injection, Rollout
+from mimic_operator.resource.spec.auth import SecretKeys
 
-Word = Literal[
+Reason = Literal[
     "NotVerified",
     "PlainHttp",
     "Open",
@@ -19,93 +21,97 @@ Word = Literal[
     "Suspended",
     "WholeNamespace",
 ]
-WORDS: dict[Word, str] = {
-    "NotVerified": "`tls.verify: false`",
+REASONS: dict[Reason, str] = {
+    "NotVerified": "`tls.insecureSkipVerify: true`",
     "PlainHttp": "http:// URLs",
-    "Open": "a Deployment that anybody may use",
-    "RefreshTokenShared": "several pods with one refresh token",
+    "Open": "a Deployment that every caller may use",
+    "RefreshTokenShared": "several pods that share a refresh token",
     "NoTokenStore": "rotated refresh tokens that no volume keeps",
     "DebugLogs": "`proxy.logLevel: DEBUG`",
-    "NoEffect": "fields that the mode has no use for",
+    "NoEffect": "fields that have no effect",
     "Suspended": "`suspend: true`",
     "WholeNamespace": "a selector without conditions",
 }
-INSECURE: tuple[Word, ...] = ("NotVerified", "PlainHttp", "Open")
-"""Of them, those that the condition Insecure tells."""
+INSECURE: tuple[Reason, ...] = ("NotVerified", "PlainHttp", "Open")
+"""Those that the condition Insecure reports."""
 
 
 @dataclass(frozen=True, slots=True)
-class Caution:
-    """word: a reason, as conditions and Events name it."""
+class SpecWarning:
+    """reason: one word, as conditions and Events name it."""
 
-    word: Word
+    reason: Reason
     path: str
     sentence: str
 
 
-def cautions(backend: Backend) -> tuple[Caution, ...]:
-    """In a fixed order; empty for most."""
+def warnings_of(backend: Backend) -> tuple[SpecWarning, ...]:
+    """The warnings in a fixed order; most backends have none."""
     return tuple(_found(backend))
 
 
-def _found(backend: Backend) -> Iterator[Caution]:
-    yield from _of_the_way(backend)
+def _found(backend: Backend) -> Iterator[SpecWarning]:
+    yield from _of_connections(backend)
     yield from _of_the_credential(backend)
     if backend.proxy.log_level == "DEBUG":
-        yield Caution("DebugLogs", "spec.proxy.logLevel", "DEBUG writes several lines for each call")
-    for path, reason in _unused(backend):
-        yield Caution("NoEffect", path, f"has no effect {reason}")
+        yield SpecWarning("DebugLogs", "spec.proxy.logLevel", "DEBUG writes several lines for each call")
+    for path, condition in _unused(backend):
+        yield SpecWarning("NoEffect", path, f"has no effect {condition}")
     workloads = backend.injection.workloads
     if workloads is not None and not (workloads.selector.match_labels or workloads.selector.match_expressions):
-        yield Caution(
+        yield SpecWarning(
             "WholeNamespace",
             "spec.injection.workloads.selector",
             "an empty selector selects every workload of the namespace; name labels to select some",
         )
     if backend.suspend:
-        yield Caution("Suspended", "spec.suspend", "nothing of this reaches a pod until it is false")
+        yield SpecWarning("Suspended", "spec.suspend", "no change of this resource reaches a pod until it is false")
 
 
-def _of_the_way(backend: Backend) -> Iterator[Caution]:
+def _of_connections(backend: Backend) -> Iterator[SpecWarning]:
     tls, envelope = backend.tls, backend.dialect.envelope
-    if not tls.verify:
-        yield Caution(
+    if tls.insecure_skip_verify:
+        yield SpecWarning(
             "NotVerified",
-            "spec.tls.verify",
-            "the certificates of backend and token service are not checked; caBundle names an authority to trust",
+            "spec.tls.insecureSkipVerify",
+            "the certificates of the backend and the token service are not verified; caBundle can name an authority",
         )
     urls = [backend.chat.url, backend.embedding.url, backend.auth.token_url or ""]
     urls += [envelope.models.url or ""] if envelope else []
     if tls.insecure and any(url.startswith("http://") for url in urls):
-        yield Caution("PlainHttp", "spec.tls.insecure", "tokens and prompts cross the network in the clear")
-    if backend.spec.deployment is not None and backend.deployment.open and backend.deployment.client_auth is None:
-        guarded = backend.deployment.network_policy.enabled
-        if not guarded:
-            yield Caution("Open", "spec.deployment.open", "whoever reaches the Service uses the credential")
+        yield SpecWarning("PlainHttp", "spec.tls.insecure", "tokens and prompts cross the network unencrypted")
+    shared = backend.deployment
+    if shared.access == "Open" and shared.client_auth is None and not shared.network_policy.enabled:
+        yield SpecWarning("Open", "spec.deployment.access", "every caller that reaches the Service uses the credential")
 
 
-def _of_the_credential(backend: Backend) -> Iterator[Caution]:
+def _of_the_credential(backend: Backend) -> Iterator[SpecWarning]:
     auth = backend.auth
     if auth.grant == "RefreshToken" and not auth.single_use and not _alone(backend):
-        yield Caution(
+        yield SpecWarning(
             "RefreshTokenShared",
             "spec.auth.singleUse",
             "several pods share one refresh token; if the token service rotates them, set singleUse and use mode "
             "Deployment with one replica",
         )
     if auth.single_use and auth.grant == "RefreshToken" and auth.token_store is None:
-        yield Caution(
+        yield SpecWarning(
             "NoTokenStore",
             "spec.auth.tokenStore",
-            "a rotated refresh token is lost together with its pod; name a PersistentVolumeClaim",
+            "a rotated refresh token is lost when its pod is replaced; name a PersistentVolumeClaim",
         )
 
 
 def _unused(backend: Backend) -> Iterator[tuple[str, str]]:
-    """Fields that were set to something, and that nobody reads."""
-    injection, usual = backend.injection, Injection()
+    """Fields that are set and have no effect, with the condition under which they have none."""
+    injection, usual, auth = backend.injection, Injection(), backend.auth
     if injection.env.mode == "None" and injection.env.extra:
         yield "spec.injection.env.extra", "while env.mode is None"
+    if auth.secret_ref is not None:
+        used = used_names(auth)
+        for entry, _ in declared(SecretKeys):
+            if getattr(auth.secret_ref.keys, entry.name) is not None and entry.name.upper() not in used:
+                yield f"spec.auth.secretRef.keys.{key_of(entry.name)}", f"with grant {auth.grant} as it is configured"
     if backend.mode == "Sidecar":
         return
     for name in ("port", "admin_port", "native", "readiness"):

@@ -9,7 +9,7 @@ from mimic_operator.resource.backend import Backend, parse
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.revision import revision_of
 from mimic_operator.resource.selection import Candidate, Unselected, candidate, default_of
-from mimic_operator.resource.warnings import cautions
+from mimic_operator.resource.warnings import warnings_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def _warnings(new: Mapping[str, Any], old: Mapping[str, Any] | None, defaults: P
         for path, sentence in invalid.problems:
             yield f"{path} {sentence}; pods keep the last valid revision."
         return
-    for caution in cautions(backend):
+    for caution in warnings_of(backend):
         yield f"{caution.path}: {caution.sentence}."
     if old is not None:
         yield from _restarts(backend, new, old, defaults)

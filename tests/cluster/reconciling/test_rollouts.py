@@ -45,7 +45,7 @@ def test_a_restarted_operator_changes_nothing(
 ):
     cluster.workload("web")
     cluster.backend(injection={"workloads": {"selector": SELECTED}})
-    cluster.backend("shared", mode="Deployment", deployment={"open": True})
+    cluster.backend("shared", mode="Deployment", deployment={"access": "Open"})
     settled(cluster, operator)
     settled(cluster, operator, "shared")
     eventually(lambda: cluster.status()["injected"]["current"] == 2, cluster.status)
@@ -59,7 +59,7 @@ def test_a_restarted_operator_changes_nothing(
 
 
 def test_repairs_what_others_change_and_keeps_what_they_add(cluster: Cluster, operator: Reconciler):
-    cluster.backend("shared", mode="Deployment", deployment={"open": True})
+    cluster.backend("shared", mode="Deployment", deployment={"access": "Open"})
     settled(cluster, operator, "shared")
     service, budget = cluster.path("services", "mimic-shared", "v1"), "mimic-shared"
     cluster.patch(
@@ -75,9 +75,11 @@ def test_repairs_what_others_change_and_keeps_what_they_add(cluster: Cluster, op
 
 
 def test_deletes_what_is_no_longer_wanted(cluster: Cluster, operator: Reconciler):
-    cluster.backend("shared", mode="Deployment", deployment={"open": True})
+    cluster.backend("shared", mode="Deployment", deployment={"access": "Open"})
     settled(cluster, operator, "shared")
-    cluster.backend("shared", mode="Deployment", deployment={"open": True, "pdb": {"enabled": False}})
+    cluster.backend(
+        "shared", mode="Deployment", deployment={"access": "Open", "podDisruptionBudget": {"enabled": False}}
+    )
     eventually(lambda: cluster.get("poddisruptionbudgets", group="policy/v1")["items"] == [], operator.log.read_text)
     cluster.backend("shared", mode="Sidecar")
     eventually(lambda: cluster.get("deployments")["items"] == [], operator.log.read_text)
@@ -85,7 +87,7 @@ def test_deletes_what_is_no_longer_wanted(cluster: Cluster, operator: Reconciler
 
 
 def test_nothing_is_stuck_when_the_operator_is_gone(cluster: Cluster, operator: Reconciler):
-    cluster.backend("shared", mode="Deployment", deployment={"open": True})
+    cluster.backend("shared", mode="Deployment", deployment={"access": "Open"})
     cluster.backend()
     settled(cluster, operator, "shared")
     revision = settled(cluster, operator)

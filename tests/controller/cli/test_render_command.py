@@ -53,7 +53,7 @@ def test_says_it_in_words():
         "Secret    corp-llm in namespace default, with AUTH_CODE",
         "a token of the pod's service account, for https://login.corp.example",
         "label pods mimic.dev/inject=true and annotate them mimic.dev/backend=llm/shared",
-        "spec.tls.insecure: tokens and prompts cross the network in the clear",
+        "spec.tls.insecure: tokens and prompts cross the network unencrypted",
         "team=search and tier NotIn (batch); they are restarted one after another",
     ):
         assert wanted in ended.stdout
@@ -69,9 +69,9 @@ def test_tells_all_problems_of_all_backends_by_name_and_field():
     assert ended.stdout == ""
     assert ended.stderr.splitlines() == [
         "mimic-operator: 3 fields need mending:",
-        "  one: spec.chat.url: must not hold a user name or password; credentials belong into the Secret",
+        "  one: spec.chat.url: must not hold a user name or password; put credentials into the Secret",
         "  two: spec.colour: is no field of this version",
-        "  two: spec.deployment: is required in mode Deployment and forbidden in mode Sidecar",
+        "  two: spec.deployment: is required in mode Deployment, and forbidden in mode Sidecar",
     ]
 
 

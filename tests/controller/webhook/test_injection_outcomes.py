@@ -18,7 +18,7 @@ CURRENT = revision_of(parse(CORP), DEFAULTS).name
 MANAGED = {"mimic.dev/inject": "true", "mimic.dev/managed": "true"}
 BROKEN = {"chat": {"url": "http://models.example.com/v1"}}
 TAKEN = container(ports=[{"containerPort": port} for port in range(18480, 18500)])
-KEYED = shared(clientAuth={"keysSecretRef": {"name": "keys"}}, open=False)
+KEYED = shared(clientAuth={"keysSecretRef": {"name": "keys"}}, access="Protected")
 FINANCE = {"from": "Selector", "selector": {"matchLabels": {"team": "finance"}}}
 
 
@@ -168,7 +168,7 @@ CASES = {
     "an invalid shared one of elsewhere": Case(
         "InvalidBackend",
         pod(annotations=wants("platform/central")),
-        (shared(open=False),),
+        (shared(access="Protected"),),
         "platform/central is invalid",
     ),
     "suspended before its first revision": Case("SuspendedBackend", pod(), (backend(suspend=True, status={}),)),

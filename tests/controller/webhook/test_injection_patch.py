@@ -432,7 +432,7 @@ def test_a_shared_proxy_brings_no_container_volume_or_secret():
 
 @pytest.mark.parametrize(("text", "key"), [("mine", "OPENAI_API_KEY"), ("mine/token", "token")])
 def test_a_shared_proxy_gets_the_caller_s_key_from_a_secret_of_the_pod_s_namespace(text: str, key: str):
-    guarded = shared(clientAuth={"keysSecretRef": {"name": "keys"}}, open=False)
+    guarded = shared(clientAuth={"keysSecretRef": {"name": "keys"}}, access="Protected")
     found = admit(pod(annotations={**CENTRAL, "mimic.dev/client-key-secret": text}), guarded)
     assert found.env()["OPENAI_API_KEY"] == {"secretKeyRef": {"name": "mine", "key": key}}
 

@@ -9,7 +9,7 @@ from mimic_operator.cli.render import explain
 from mimic_operator.resource.backend import parse
 from mimic_operator.resource.revision import revision_of
 from mimic_operator.resource.selection import candidate
-from mimic_operator.resource.warnings import WORDS, cautions
+from mimic_operator.resource.warnings import REASONS, warnings_of
 from mimic_operator.webhook.validate import judge
 
 DEFAULT = {"default": True}
@@ -70,7 +70,7 @@ def test_what_reaches_the_pods_without_a_restart_is_no_news():
 
 
 def test_a_shared_proxy_restarts_by_itself():
-    guarded = {"networkPolicy": {"enabled": True}, "open": False}
+    guarded = {"networkPolicy": {"enabled": True}, "access": "Protected"}
     old, new = shared(**guarded), shared(**guarded)
     new["spec"]["proxy"] = NEWER
     assert said(new, old)[1] == ("This change restarts the pods of the shared proxy, one after another.",)
@@ -78,7 +78,9 @@ def test_a_shared_proxy_restarts_by_itself():
 
 def test_refresh_tokens_beside_many_pods_and_a_suspension_are_warned_of():
     assert "several pods share one refresh token" in said(backend(auth=REFRESH))[1][0]
-    assert said(backend(suspend=True))[1] == ("spec.suspend: nothing of this reaches a pod until it is false.",)
+    assert said(backend(suspend=True))[1] == (
+        "spec.suspend: no change of this resource reaches a pod until it is false.",
+    )
 
 
 def test_an_invalid_one_is_told_field_by_field():
@@ -86,13 +88,13 @@ def test_an_invalid_one_is_told_field_by_field():
     assert warning.startswith("spec.chat.url must begin with https://")
 
 
-CAUTIONS = {
-    "NotVerified": (backend(tls={"verify": False}), "spec.tls.verify: "),
+WARNINGS = {
+    "NotVerified": (backend(tls={"insecureSkipVerify": True}), "spec.tls.insecureSkipVerify: "),
     "PlainHttp": (backend(tls={"insecure": True}, chat={"url": "http://a"}), "spec.tls.insecure: "),
-    "Open": (shared(), "spec.deployment.open: "),
+    "Open": (shared(), "spec.deployment.access: "),
     "RefreshTokenShared": (backend(auth=REFRESH), "spec.auth.singleUse: "),
     "NoTokenStore": (
-        backend(auth={**REFRESH, "singleUse": True}, mode="Deployment", deployment={"open": True, "replicas": 1}),
+        backend(auth={**REFRESH, "singleUse": True}, mode="Deployment", deployment={"access": "Open", "replicas": 1}),
         "spec.auth.tokenStore: ",
     ),
     "DebugLogs": (backend(proxy={"logLevel": "DEBUG"}), "spec.proxy.logLevel: "),
@@ -105,20 +107,20 @@ CAUTIONS = {
 }
 
 
-def test_every_caution_has_a_case():
-    assert CAUTIONS.keys() == WORDS.keys()
+def test_every_warning_has_a_case():
+    assert WARNINGS.keys() == REASONS.keys()
 
 
-@pytest.mark.parametrize("word", CAUTIONS)
-def test_a_caution_is_an_admission_warning_and_a_line_of_the_explanation_alike(word: str):
-    given, path = CAUTIONS[word]
+@pytest.mark.parametrize("reason", WARNINGS)
+def test_a_warning_is_an_admission_warning_and_a_line_of_the_explanation_alike(reason: str):
+    given, path = WARNINGS[reason]
     read = parse(given)
-    (caution,) = [each for each in cautions(read) if each.word == word]
-    assert f"{caution.path}: {caution.sentence}." in said(given)[1]
-    assert caution.path.startswith(path.removesuffix(": "))
+    (warning,) = [each for each in warnings_of(read) if each.reason == reason]
+    assert f"{warning.path}: {warning.sentence}." in said(given)[1]
+    assert warning.path.startswith(path.removesuffix(": "))
     shown = " ".join(explain(read, revision_of(read, DEFAULTS)).split())
-    assert f"Warning {caution.path}: {caution.sentence}" in shown
-    assert [each.word for each in cautions(parse(backend()))] == []
+    assert f"Warning {warning.path}: {warning.sentence}" in shown
+    assert [each.reason for each in warnings_of(parse(backend()))] == []
 
 
 @pytest.mark.parametrize(
@@ -151,7 +153,7 @@ def test_a_second_backend_without_a_default_warns_that_pods_will_be_denied():
         (backend(), None, ()),
         (backend("spare"), None, (backend(injection=DEFAULT),)),
         (backend("spare", injection=DEFAULT), None, (backend(),)),
-        (shared(namespace="shop", networkPolicy={"enabled": True}, open=False), None, (backend(),)),
+        (shared(namespace="shop", networkPolicy={"enabled": True}, access="Protected"), None, (backend(),)),
         (backend("spare"), backend("spare"), (backend(),)),
     ],
     ids=["the first", "beside a default", "as the default", "a shared one", "pods were denied before"],
@@ -161,7 +163,7 @@ def test_no_other_backend_warns_of_it(new: Manifest, old: Manifest | None, other
 
 
 def test_a_shared_proxy_that_becomes_a_sidecar_warns_of_the_pods_that_call_it():
-    guarded = {"networkPolicy": {"enabled": True}, "open": False}
+    guarded = {"networkPolicy": {"enabled": True}, "access": "Protected"}
     warnings = said(backend("central"), shared(namespace="shop", **guarded))[1]
     assert any("This change deletes the shared proxy" in each for each in warnings)
 

@@ -22,7 +22,7 @@ _PORT = r"(:(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4
 _REST = r"([/?]([A-Za-z0-9._~:/?@!$&'()*+,;=\[\]-]|%[0-9A-Fa-f]{2})*)?"
 URL = (
     Match("^https?://", "must begin with https:// or http://"),
-    Match("^[a-z]+://[^/?]*@", "must not hold a user name or password; credentials belong into the Secret", never=True),
+    Match("^[a-z]+://[^/?]*@", "must not hold a user name or password; put credentials into the Secret", never=True),
     Match("#", "must not hold a fragment (#...); a server never sees it", never=True),
     Match(r"^https?://[^/:?\[]{254}", "must name a host of at most 253 characters", never=True),
     Match(rf"^https?://({_HOST}|\[({_IPV6})\]){_PORT}{_REST}$", "must be a URL like https://models.example.com/v1"),
@@ -39,6 +39,12 @@ SHOWN = Match(
     "must not hold control characters, which server-side apply does not take",
     never=True,
 )
+_NOTE = r"[ \t\r\n]|[!-,.-~][ -~]*\r?\n"
+CERTIFICATES = Match(
+    rf"^({_NOTE})*(-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\r\n]+-----END CERTIFICATE-----({_NOTE})*)+$",
+    "must be PEM encoded certificates and nothing else; caBundleFrom names a ConfigMap or Secret",
+)
+"""With lines of text between them, as openssl and bundles of authorities have them; and no private key."""
 FIELD = Match("^[!-+.-<>-~-]+$", "must be a field's name: printable ASCII without blanks, commas and =")
 ENV_NAME = Match(r"^[A-Za-z_][A-Za-z0-9_]*$", "must be a variable's name: letters, digits and _")
 _LABEL_KEY = "must be a label's key, as in app.kubernetes.io/name"
@@ -96,7 +102,7 @@ AUDIENCE = (
 
 
 def web_address(about: str) -> Text:
-    """A base URL, or one that is called as it is."""
+    """A base URL, or a URL that is called exactly as it is."""
     return Text(about, most=2048, matches=URL)
 
 
@@ -120,7 +126,7 @@ def backend_reference(text: str, namespace: str) -> tuple[str, str]:
 
 
 LABELS: Kind = Text("The label's value.", most=63, least=0, matches=(LABEL_VALUE,))
-FOREIGN_ITEM: Kind = Foreign("As in Kubernetes.", least=1)
+FOREIGN_ITEM: Kind = Foreign("An object as Kubernetes defines it.", least=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,13 +137,13 @@ class SecretName:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyOf:
     name: Annotated[str, object_name("Name of the object, in the same namespace.")]
-    key: Annotated[str, Text("The key in it.", matches=DATA_KEY)]
+    key: Annotated[str, Text("The key in that object.", matches=DATA_KEY)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvVar:
-    name: Annotated[str, Text("The variable.", matches=(ENV_NAME,))]
-    value: Annotated[str, Text("Its value.", most=4096, least=0, matches=(SHOWN,))] = ""
+    name: Annotated[str, Text("Name of the variable.", matches=(ENV_NAME,))]
+    value: Annotated[str, Text("Value of the variable.", most=4096, least=0, matches=(SHOWN,))] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,9 +153,9 @@ class Requirement:
     key: Annotated[str, Text("A label's key.", most=317, matches=LABEL_KEY)]
     operator: Annotated[
         Literal["In", "NotIn", "Exists", "DoesNotExist"],
-        OneOf("How the label is compared.", ("In", "NotIn", "Exists", "DoesNotExist")),
+        OneOf("How the label is compared with the values.", ("In", "NotIn", "Exists", "DoesNotExist")),
     ]
-    values: Annotated[tuple[str, ...], Items("Values for In and NotIn.", LABELS, most=32)] = ()
+    values: Annotated[tuple[str, ...], Items("Values for the operators In and NotIn.", LABELS, most=32)] = ()
 
 
 def _values_fit(requirement: Requirement) -> bool:
@@ -168,12 +174,12 @@ VALUES_FIT = SectionRule(
 class LabelSelector:
     """All conditions must hold; without any it selects everything, as in Kubernetes."""
 
-    match_labels: Annotated[Mapping[str, str], Table("Labels that must be there.", LABELS, most=32, keys=LABEL_KEY)] = (
-        field(default_factory=dict)
-    )
+    match_labels: Annotated[
+        Mapping[str, str], Table("Labels that an object must have.", LABELS, most=32, keys=LABEL_KEY)
+    ] = field(default_factory=dict)
     match_expressions: Annotated[
         tuple[Requirement, ...],
-        Items("Further conditions.", Section("A condition.", Requirement, (VALUES_FIT,)), most=32),
+        Items("Further conditions; all must hold.", Section("A condition.", Requirement, (VALUES_FIT,)), most=32),
     ] = ()
 
     def matches(self, labels: Mapping[str, str]) -> bool:

@@ -2,9 +2,22 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from mimic_operator.resource.fields import Flag, Foreign, Items, OneOf, Rule, Section, Table, Text, Whole
+from mimic_operator.resource.fields import (
+    Flag,
+    Foreign,
+    IntOrPercent,
+    Items,
+    Kind,
+    OneOf,
+    Renamed,
+    Rule,
+    Section,
+    Table,
+    Text,
+    Whole,
+)
 from mimic_operator.resource.spec.common import (
     FOREIGN_ITEM,
     LABEL_KEY,
@@ -15,57 +28,73 @@ from mimic_operator.resource.spec.common import (
     object_name,
 )
 
+ANNOTATION: Kind = Text("Value of the annotation.", most=1024, least=0, matches=(SHOWN,))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Autoscaling:
-    max_replicas: Annotated[int, Whole("Most pods.", 1, 1000)]
-    min_replicas: Annotated[int, Whole("Fewest pods.", 1, 1000)] = 2
+    max_replicas: Annotated[int, Whole("The largest number of pods.", 1, 1000)]
+    min_replicas: Annotated[int, Whole("The smallest number of pods.", 1, 1000)] = 2
     target_in_flight: Annotated[
         int | None,
         Whole(
-            "Running calls for each pod to aim at (metric mimic_requests_in_flight, needs a metrics adapter).",
+            "Target for the number of running calls per pod. It needs an adapter that serves the metric "
+            "mimic_requests_in_flight.",
             1,
             100_000,
         ),
     ] = None
-    target_cpu_utilization: Annotated[int | None, Whole("Per cent of the CPU request to aim at.", 1, 1000)] = None
+    target_cpu_utilization: Annotated[
+        int | None, Whole("Target for the CPU usage, in percent of the CPU request.", 1, 1000)
+    ] = None
+    metrics: Annotated[
+        tuple[Mapping[str, Any], ...],
+        Items("Further metrics (Kubernetes, autoscaling/v2 MetricSpec).", FOREIGN_ITEM, most=16),
+    ] = ()
+    behavior: Annotated[
+        Mapping[str, Any] | None,
+        Foreign("How fast it scales (Kubernetes, autoscaling/v2 HorizontalPodAutoscalerBehavior)."),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AllowedNamespaces:
     from_: Annotated[
         Literal["Same", "All", "Selector"],
-        OneOf("Whose pods may point at this backend.", ("Same", "All", "Selector")),
+        OneOf("The namespaces whose pods may use this backend.", ("Same", "All", "Selector")),
     ] = "Same"
-    selector: Annotated[LabelSelector | None, Section("Labels of namespaces.", LabelSelector)] = None
+    selector: Annotated[LabelSelector | None, Section("Labels of these namespaces.", LabelSelector)] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pdb:
-    enabled: Annotated[bool, Flag("A PodDisruptionBudget with maxUnavailable 1.")] = True
+class PodDisruptionBudget:
+    enabled: Annotated[bool, Flag("Create a PodDisruptionBudget.")] = True
+    min_available: Annotated[
+        int | str | None, IntOrPercent("Pods that must stay available, as a number or a percentage.")
+    ] = None
+    max_unavailable: Annotated[
+        int | str | None,
+        IntOrPercent("Pods that may be unavailable. The default is 1, unless minAvailable is set."),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     type: Annotated[
         Literal["ClusterIP", "NodePort", "LoadBalancer"],
-        OneOf("As in Kubernetes.", ("ClusterIP", "NodePort", "LoadBalancer")),
+        OneOf("Type of the Service, as Kubernetes defines it.", ("ClusterIP", "NodePort", "LoadBalancer")),
     ] = "ClusterIP"
-    port: Annotated[int, Whole("The Service's port.", 1, 65_535)] = 80
+    port: Annotated[int, Whole("Port of the Service.", 1, 65_535)] = 80
     annotations: Annotated[
-        Mapping[str, str],
-        Table(
-            "Annotations of the Service.",
-            Text("A value.", most=1024, least=0, matches=(SHOWN,)),
-            most=32,
-            keys=LABEL_KEY,
-        ),
+        Mapping[str, str], Table("Annotations of the Service.", ANNOTATION, most=32, keys=LABEL_KEY)
     ] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NetworkPolicy:
-    enabled: Annotated[bool, Flag("Only allowed namespaces, or `allowFrom`, reach the pods.")] = False
+    enabled: Annotated[
+        bool, Flag("Create a NetworkPolicy: only allowed namespaces, or `allowFrom`, reach the pods.")
+    ] = False
     allow_from: Annotated[
         tuple[Mapping[str, Any], ...],
         Items("Peers (Kubernetes, NetworkPolicyPeer) instead of the allowed namespaces.", FOREIGN_ITEM, most=32),
@@ -75,51 +104,128 @@ class NetworkPolicy:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientAuth:
     keys_secret_ref: Annotated[
-        SecretName, Section("A Secret with the accepted keys: one entry for each caller, by its name.", SecretName)
+        SecretName,
+        Section("A Secret with the accepted keys: one entry for each caller, under the caller's name.", SecretName),
     ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodMonitor:
-    enabled: Annotated[bool, Flag("A PodMonitor for the Prometheus operator.")] = False
+    enabled: Annotated[bool, Flag("Create a PodMonitor for the Prometheus operator.")] = False
     labels: Annotated[
-        Mapping[str, str], Table("Labels by which a Prometheus finds it.", LABELS, most=16, keys=LABEL_KEY)
+        Mapping[str, str], Table("Labels by which a Prometheus selects it.", LABELS, most=16, keys=LABEL_KEY)
     ] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deployment:
-    replicas: Annotated[
-        int | None, Whole("Pods; 2 if left out, 1 with single-use credentials. Forbidden with autoscaling.", 0, 1000)
-    ] = None
-    autoscaling: Annotated[Autoscaling | None, Section("A HorizontalPodAutoscaler.", Autoscaling)] = None
-    allowed_namespaces: Annotated[AllowedNamespaces, Section("Whose pods may point at it.", AllowedNamespaces)] = field(
-        default_factory=AllowedNamespaces
+class TemplateMetadata:
+    labels: Annotated[Mapping[str, str], Table("Labels to add.", LABELS, most=32, keys=LABEL_KEY)] = field(
+        default_factory=dict
     )
-    open: Annotated[
-        bool,
-        Flag(
-            "Anybody who reaches the Service may use it; to be said if neither clientAuth nor networkPolicy guards it."
+    annotations: Annotated[Mapping[str, str], Table("Annotations to add.", ANNOTATION, most=32, keys=LABEL_KEY)] = (
+        field(default_factory=dict)
+    )
+
+
+NAMED: Kind = Foreign("An object as Kubernetes defines it.", texts=("name",))
+MOUNT: Kind = Foreign("A VolumeMount as Kubernetes defines it.", texts=("name", "mountPath"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateSpec:
+    service_account_name: Annotated[
+        str | None, object_name("A ServiceAccount of yours instead of the one that Mimic creates.")
+    ] = None
+    volumes: Annotated[tuple[Mapping[str, Any], ...], Items("Volumes to add.", NAMED, most=32)] = ()
+    init_containers: Annotated[tuple[Mapping[str, Any], ...], Items("Init containers to add.", NAMED, most=8)] = ()
+    containers: Annotated[
+        tuple[Mapping[str, Any], ...], Items("Containers to add beside the proxy.", NAMED, most=8)
+    ] = ()
+    security_context: Annotated[
+        Mapping[str, Any] | None, Foreign("Merged into the security context of the pod; what is set here wins.")
+    ] = None
+    dns_config: Annotated[Mapping[str, Any] | None, Foreign("DNS configuration of the pods.")] = None
+    dns_policy: Annotated[
+        Literal["ClusterFirst", "Default", "None"] | None,
+        OneOf("DNS policy of the pods.", ("ClusterFirst", "Default", "None")),
+    ] = None
+    host_aliases: Annotated[tuple[Mapping[str, Any], ...], Items("Entries for /etc/hosts.", FOREIGN_ITEM, most=32)] = ()
+    runtime_class_name: Annotated[str | None, object_name("Name of a RuntimeClass.")] = None
+    scheduler_name: Annotated[str | None, object_name("Name of the scheduler.")] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodTemplate:
+    metadata: Annotated[TemplateMetadata, Section("Metadata of the pods.", TemplateMetadata)] = field(
+        default_factory=TemplateMetadata
+    )
+    spec: Annotated[TemplateSpec, Section("Fields of the pods' spec.", TemplateSpec)] = field(
+        default_factory=TemplateSpec
+    )
+    volume_mounts: Annotated[
+        tuple[Mapping[str, Any], ...], Items("Mounts to add to the proxy's container.", MOUNT, most=32)
+    ] = ()
+
+
+EARLIER_BUDGET = {
+    "type": "object",
+    "properties": {"enabled": {"type": "boolean", "description": "Removed."}},
+}
+EARLIER_CONSTRAINTS = {"type": "array", "maxItems": 8, "items": FOREIGN_ITEM.schema()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    RENAMED: ClassVar = {
+        "open": Renamed("access: Open where open was true", {"type": "boolean"}),
+        "pdb": Renamed("podDisruptionBudget", EARLIER_BUDGET),
+        "topologySpread": Renamed("topologySpreadConstraints", EARLIER_CONSTRAINTS),
+    }
+
+    replicas: Annotated[
+        int,
+        Whole("Number of pods. It has no effect with autoscaling, and must be 1 with auth.singleUse.", 0, 1000),
+    ] = 2
+    autoscaling: Annotated[Autoscaling | None, Section("Create a HorizontalPodAutoscaler.", Autoscaling)] = None
+    allowed_namespaces: Annotated[
+        AllowedNamespaces, Section("The namespaces whose pods may use this backend.", AllowedNamespaces)
+    ] = field(default_factory=AllowedNamespaces)
+    access: Annotated[
+        Literal["Protected", "Open"],
+        OneOf(
+            "Protected: clientAuth or networkPolicy must protect the Service. Open: every caller that reaches the "
+            "Service uses the credential.",
+            ("Protected", "Open"),
         ),
-    ] = False
-    pdb: Annotated[Pdb, Section("Disruption budget.", Pdb)] = field(default_factory=Pdb)
-    service: Annotated[Service, Section("The Service in front.", Service)] = field(default_factory=Service)
-    network_policy: Annotated[NetworkPolicy, Section("Who reaches the pods.", NetworkPolicy)] = field(
+    ] = "Protected"
+    pod_disruption_budget: Annotated[
+        PodDisruptionBudget, Section("How many pods a node drain may stop at the same time.", PodDisruptionBudget)
+    ] = field(default_factory=PodDisruptionBudget)
+    service: Annotated[Service, Section("The Service in front of the pods.", Service)] = field(default_factory=Service)
+    network_policy: Annotated[NetworkPolicy, Section("Which pods reach the proxy.", NetworkPolicy)] = field(
         default_factory=NetworkPolicy
     )
-    client_auth: Annotated[ClientAuth | None, Section("Keys that callers must show.", ClientAuth)] = None
+    client_auth: Annotated[ClientAuth | None, Section("Keys that callers must send.", ClientAuth)] = None
     pod_monitor: Annotated[PodMonitor, Section("Scraping by the Prometheus operator.", PodMonitor)] = field(
         default_factory=PodMonitor
     )
-    topology_spread: Annotated[
+    pod_template: Annotated[
+        PodTemplate, Section("Additions to the pods, merged into what Mimic creates.", PodTemplate)
+    ] = field(default_factory=PodTemplate)
+    topology_spread_constraints: Annotated[
         tuple[Mapping[str, Any], ...],
-        Items("topologySpreadConstraints; over hosts and zones if left out.", FOREIGN_ITEM, most=8),
+        Items(
+            "How pods spread over the cluster, as Kubernetes defines it. The default spreads them over zones and nodes "
+            "where that is possible.",
+            FOREIGN_ITEM,
+            most=8,
+        ),
     ] = ()
-    node_selector: Annotated[Mapping[str, str], Table("Labels of nodes.", LABELS, most=32, keys=LABEL_KEY)] = field(
-        default_factory=dict
-    )
-    tolerations: Annotated[tuple[Mapping[str, Any], ...], Items("Tolerations.", FOREIGN_ITEM, most=32)] = ()
-    affinity: Annotated[Mapping[str, Any] | None, Foreign("Affinity, as in Kubernetes.")] = None
+    node_selector: Annotated[
+        Mapping[str, str], Table("Labels that a node must have.", LABELS, most=32, keys=LABEL_KEY)
+    ] = field(default_factory=dict)
+    tolerations: Annotated[tuple[Mapping[str, Any], ...], Items("Tolerations of the pods.", FOREIGN_ITEM, most=32)] = ()
+    affinity: Annotated[Mapping[str, Any] | None, Foreign("Affinity of the pods, as Kubernetes defines it.")] = None
     priority_class_name: Annotated[str | None, object_name("Name of a PriorityClass.")] = None
 
 
@@ -135,22 +241,74 @@ def _selector_fits(allowed: AllowedNamespaces) -> bool:
     return (allowed.selector is not None) == (allowed.from_ == "Selector")
 
 
-def _guarded(deployment: Deployment) -> bool:
-    return deployment.open or deployment.client_auth is not None or deployment.network_policy.enabled
+def _protected(deployment: Deployment) -> bool:
+    guarded = deployment.client_auth is not None or deployment.network_policy.enabled
+    return deployment.access == "Open" or guarded
 
 
+def _without(field: str, prefix: str, key: str, sentence: str) -> Rule:
+    """No entry of a list in podTemplate may have a text that begins so."""
+    name = {"init_containers": "initContainers"}.get(field, field)
+    return Rule(
+        ("deployment", "pod_template", "spec"),
+        (field,),
+        f"self.{name}.all(entry, !entry.{key}.startsWith('{prefix}'))",
+        lambda spec: not any(entry.get(key, "").startswith(prefix) for entry in getattr(spec, field)),
+        sentence,
+    )
+
+
+OWN_PATHS = ("/etc/mimic", "/run/mimic", "/var/lib/mimic", "/var/run/secrets")
+"""Where the proxy's own volumes are mounted."""
+
+
+def _own_path(path: str) -> bool:
+    return any(path == own or path.startswith(f"{own}/") for own in OWN_PATHS)
+
+
+def _own_path_cel() -> str:
+    return " && ".join(f"entry.mountPath != '{own}' && !entry.mountPath.startsWith('{own}/')" for own in OWN_PATHS)
+
+
+TEMPLATE = (
+    Rule(
+        ("deployment", "pod_template", "metadata"),
+        ("labels",),
+        "self.labels.all(key, !key.startsWith('mimic.dev/') && !key.startsWith('app.kubernetes.io/'))",
+        lambda metadata: not any(key.startswith(("mimic.dev/", "app.kubernetes.io/")) for key in metadata.labels),
+        "must not have keys under mimic.dev/ and app.kubernetes.io/, which Mimic sets",
+    ),
+    Rule(
+        ("deployment", "pod_template", "metadata"),
+        ("annotations",),
+        "self.annotations.all(key, !key.startsWith('mimic.dev/'))",
+        lambda metadata: not any(key.startswith("mimic.dev/") for key in metadata.annotations),
+        "must not have keys under mimic.dev/, which Mimic sets",
+    ),
+    _without("volumes", "mimic-", "name", "must not name a volume mimic-..., which Mimic mounts"),
+    *(
+        _without(field, "mimic-proxy", "name", "must not name a container mimic-proxy; spec.proxy configures that one")
+        for field in ("containers", "init_containers")
+    ),
+    Rule(
+        ("deployment", "pod_template"),
+        ("volume_mounts",),
+        f"self.volumeMounts.all(entry, !entry.name.startsWith('mimic-') && {_own_path_cel()})",
+        lambda template: (
+            not any(
+                entry.get("name", "").startswith("mimic-") or _own_path(entry.get("mountPath", ""))
+                for entry in template.volume_mounts
+            )
+        ),
+        "must not use volumes mimic-... and the paths /etc/mimic, /run/mimic, /var/lib/mimic and /var/run/secrets",
+    ),
+)
 RULES = (
     _deployment(
-        "open",
-        "self.open || has(self.clientAuth) || self.networkPolicy.enabled",
-        _guarded,
-        "must be true where neither clientAuth nor networkPolicy guards the Service: anybody could use the credential",
-    ),
-    _deployment(
-        "replicas",
-        "!has(self.replicas) || !has(self.autoscaling)",
-        lambda deployment: deployment.replicas is None or deployment.autoscaling is None,
-        "is the autoscaler's where autoscaling is set: use minReplicas",
+        "access",
+        "self.access == 'Open' || has(self.clientAuth) || self.networkPolicy.enabled",
+        _protected,
+        "must be Open, unless clientAuth or networkPolicy protects the Service: every caller could use the credential",
     ),
     Rule(
         ("deployment", "allowed_namespaces"),
@@ -166,6 +324,13 @@ RULES = (
         lambda policy: policy.enabled or not policy.allow_from,
         "has no effect unless enabled is true",
     ),
+    Rule(
+        ("deployment", "pod_disruption_budget"),
+        ("min_available",),
+        "!has(self.minAvailable) || !has(self.maxUnavailable)",
+        lambda budget: budget.min_available is None or budget.max_unavailable is None,
+        "must not be set together with maxUnavailable",
+    ),
     _autoscaling(
         "max_replicas",
         "self.maxReplicas >= self.minReplicas",
@@ -173,9 +338,10 @@ RULES = (
         "must be at least minReplicas",
     ),
     _autoscaling(
-        "target_in_flight",
-        "has(self.targetInFlight) != has(self.targetCPUUtilization)",
-        lambda scaling: (scaling.target_in_flight is None) != (scaling.target_cpu_utilization is None),
-        "must be set, or targetCPUUtilization; not both",
+        "metrics",
+        "has(self.targetInFlight) || has(self.targetCPUUtilization) || self.metrics.size() > 0",
+        lambda scaling: bool(scaling.target_in_flight or scaling.target_cpu_utilization or scaling.metrics),
+        "is required, unless targetInFlight or targetCPUUtilization is set",
     ),
+    *TEMPLATE,
 )

@@ -1,4 +1,4 @@
-"""`spec.dialect`: how the backend speaks, and where things stand in an envelope."""
+"""`spec.dialect`: the API of the backend, and where an envelope holds each value."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,21 +16,31 @@ Places = tuple[str, ...] | None
 
 
 def _places(about: str, least: int = 0) -> Items:
-    return Items(f"{about} Of several places the first that holds something counts.", PLACE, most=8, least=least)
+    return Items(f"{about} The first pointer that finds a value counts.", PLACE, most=8, least=least)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvelopeRequest:
     under: Annotated[
         str | None,
-        Text("Where the caller's body is put; sent as it is if left out.", most=256, matches=DOCUMENT_PLACES),
+        Text(
+            "Pointer to the place of the caller's body in the request. Without it the body is sent unchanged.",
+            most=256,
+            matches=DOCUMENT_PLACES,
+        ),
     ] = None
     rename: Annotated[
-        Mapping[str, str], Table("Other names of top-level fields.", FIELD_NAME, most=32, keys=(FIELD,))
+        Mapping[str, str],
+        Table(
+            "New names of top-level fields, by their names in the API of OpenAI.", FIELD_NAME, most=32, keys=(FIELD,)
+        ),
     ] = field(default_factory=dict)
-    add: Annotated[Mapping[str, Any] | None, Foreign("Fields that every request gets besides; no secrets.")] = None
+    add: Annotated[Mapping[str, Any] | None, Foreign("Fields to add to every request. Secrets do not belong here.")] = (
+        None
+    )
     history: Annotated[
-        Literal["OpenAI", "Flat"] | None, OneOf("How earlier tool calls are sent; OpenAI.", ("OpenAI", "Flat"))
+        Literal["OpenAI", "Flat"] | None,
+        OneOf("How tool calls of earlier messages are sent. The default is OpenAI.", ("OpenAI", "Flat")),
     ] = None
 
 
@@ -48,22 +58,23 @@ NAMES_DIFFER = SectionRule(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvelopeAnswer:
-    text_path: Annotated[Places, _places("The text; data.content.content.", least=1)] = None
-    tool_calls_path: Annotated[Places, _places("Tool calls; data.content.tool_calls.")] = None
+    text_path: Annotated[Places, _places("The text. The default is data.content.content.", least=1)] = None
+    tool_calls_path: Annotated[Places, _places("The tool calls. The default is data.content.tool_calls.")] = None
     finish_reason_path: Annotated[Places, _places("The finish reason.")] = None
-    usage_path: Annotated[Places, _places("Usage.")] = None
-    model_path: Annotated[Places, _places("The model.")] = None
+    usage_path: Annotated[Places, _places("The token usage.")] = None
+    model_path: Annotated[Places, _places("The name of the model.")] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvelopeErrors:
-    code_path: Annotated[Places, _places("The error's code; errorCode.")] = None
-    message_path: Annotated[Places, _places("Its message.")] = None
+    code_path: Annotated[Places, _places("The code of an error. The default is errorCode.")] = None
+    message_path: Annotated[Places, _places("The message of an error.")] = None
     success_codes: Annotated[
-        tuple[str, ...] | None, Items("Codes that report no error; 0, 200, success and ok.", CODE, most=32)
+        tuple[str, ...] | None,
+        Items("Codes that report success. The default is 0, 200, success and ok.", CODE, most=32),
     ] = None
     refused_codes: Annotated[
-        tuple[str, ...] | None, Items("Codes that say the token was refused; 401.", CODE, most=32)
+        tuple[str, ...] | None, Items("Codes that report a refused token. The default is 401.", CODE, most=32)
     ] = None
 
 
@@ -71,67 +82,80 @@ class EnvelopeErrors:
 class EnvelopeStream:
     form: Annotated[
         Literal["Auto", "SSE", "NDJSON", "Off"] | None,
-        OneOf("How streams are framed; Auto.", ("Auto", "SSE", "NDJSON", "Off")),
+        OneOf("Framing of streams. The default is Auto.", ("Auto", "SSE", "NDJSON", "Off")),
     ] = None
     text: Annotated[
         Literal["Delta", "Cumulative"] | None,
-        OneOf("Whether an event holds what is new, or all so far; Delta.", ("Delta", "Cumulative")),
+        OneOf(
+            "Delta: an event holds the new text; Cumulative: the text so far. The default is Delta.",
+            ("Delta", "Cumulative"),
+        ),
     ] = None
     end: Annotated[
         Literal["Auto", "Marker", "Body"] | None,
-        OneOf("What ends a stream: a marker, or the end of the body; Auto.", ("Auto", "Marker", "Body")),
+        OneOf("What ends a stream: a marker, or the end of the body. The default is Auto.", ("Auto", "Marker", "Body")),
     ] = None
-    done_path: Annotated[Places, _places("The marker in an event; data.done or done.")] = None
+    done_path: Annotated[Places, _places("The marker of the last event. The default is data.done, then done.")] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvelopeEmbedding:
-    input: Annotated[str | None, Text("The field that the input stands in; text.", most=128, matches=(PLAIN,))] = None
-    batch: Annotated[int | None, Whole("Inputs of one call; 1.", 1, 2048)] = None
-    concurrency: Annotated[int | None, Whole("Calls at once for one request; 8.", 1, 256)] = None
+    input: Annotated[
+        str | None, Text("Name of the field for the input. The default is text.", most=128, matches=(PLAIN,))
+    ] = None
+    batch: Annotated[int | None, Whole("Number of inputs per call. The default is 1.", 1, 2048)] = None
+    concurrency: Annotated[
+        int | None, Whole("Number of calls at the same time for one request. The default is 8.", 1, 256)
+    ] = None
     encoding: Annotated[
         Literal["Asked", "Float"] | None,
-        OneOf("Whether a base64 answer is asked of the gateway too, or floats alone; Asked.", ("Asked", "Float")),
+        OneOf(
+            "Asked: requests base64 from the gateway if the caller does; Float: requests floats. The default is Asked.",
+            ("Asked", "Float"),
+        ),
     ] = None
-    path: Annotated[Places, _places("The vector; data.content.", least=1)] = None
+    path: Annotated[Places, _places("The vector. The default is data.content.", least=1)] = None
     item_path: Annotated[Places, _places("The vector in each element of a batch.")] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EnvelopeModels:
-    url: Annotated[str | None, web_address("Where models are listed.")] = None
-    path: Annotated[Places, _places("The list in the answer.")] = None
+    url: Annotated[str | None, web_address("URL that lists the models.")] = None
+    path: Annotated[Places, _places("The list in the response.")] = None
     id_path: Annotated[Places, _places("The id in each element.")] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
-    """What is left out is as the original gateway has it."""
+    """What is left out has the default of the original gateway."""
 
-    request: Annotated[EnvelopeRequest, Section("What is sent.", EnvelopeRequest, (NAMES_DIFFER,))] = field(
+    request: Annotated[EnvelopeRequest, Section("The request.", EnvelopeRequest, (NAMES_DIFFER,))] = field(
         default_factory=EnvelopeRequest
     )
-    answer: Annotated[EnvelopeAnswer, Section("Where an answer holds what.", EnvelopeAnswer)] = field(
+    answer: Annotated[EnvelopeAnswer, Section("Where a response holds each value.", EnvelopeAnswer)] = field(
         default_factory=EnvelopeAnswer
     )
-    errors: Annotated[EnvelopeErrors, Section("How errors are told.", EnvelopeErrors)] = field(
+    errors: Annotated[EnvelopeErrors, Section("How the gateway reports errors.", EnvelopeErrors)] = field(
         default_factory=EnvelopeErrors
     )
-    stream: Annotated[EnvelopeStream, Section("How streams come.", EnvelopeStream)] = field(
+    stream: Annotated[EnvelopeStream, Section("How the gateway sends streams.", EnvelopeStream)] = field(
         default_factory=EnvelopeStream
     )
-    embedding: Annotated[EnvelopeEmbedding, Section("Embeddings.", EnvelopeEmbedding)] = field(
+    embedding: Annotated[EnvelopeEmbedding, Section("Calls for embeddings.", EnvelopeEmbedding)] = field(
         default_factory=EnvelopeEmbedding
     )
-    models: Annotated[EnvelopeModels, Section("Models.", EnvelopeModels)] = field(default_factory=EnvelopeModels)
+    models: Annotated[EnvelopeModels, Section("The list of models.", EnvelopeModels)] = field(
+        default_factory=EnvelopeModels
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dialect:
     type: Annotated[
         Literal["OpenAI", "Envelope"],
-        OneOf("OpenAI's own API, or one that wraps requests and answers.", ("OpenAI", "Envelope")),
+        OneOf("OpenAI: the API of OpenAI. Envelope: an API that wraps requests and responses.", ("OpenAI", "Envelope")),
     ] = "OpenAI"
     envelope: Annotated[
-        Envelope | None, Section("Where things stand in it; the original gateway's places if left out.", Envelope)
+        Envelope | None,
+        Section("How the envelope is built. The default is the envelope of the original gateway.", Envelope),
     ] = None

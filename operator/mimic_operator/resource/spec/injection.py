@@ -11,18 +11,26 @@ from mimic_operator.resource.spec.common import CONTAINER_NAME, ENV_NAME, EnvVar
 class Workloads:
     selector: Annotated[
         LabelSelector,
-        Section("Deployments, StatefulSets, DaemonSets and CronJobs with these labels get the sidecar.", LabelSelector),
+        Section(
+            "Deployments, StatefulSets, DaemonSets and CronJobs with these labels get the sidecar. An empty selector "
+            "selects all workloads of the namespace.",
+            LabelSelector,
+        ),
     ]
 
 
-CONTAINER: Kind = Text("A container's name.", most=63, matches=(CONTAINER_NAME,))
+CONTAINER: Kind = Text("Name of a container.", most=63, matches=(CONTAINER_NAME,))
 DEFAULT_ENV = ("OPENAI_BASE_URL", "OPENAI_API_BASE", "OPENAI_API_KEY")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Containers:
-    include: Annotated[tuple[str, ...], Items("Only these get the environment.", CONTAINER, most=64, unique=True)] = ()
-    exclude: Annotated[tuple[str, ...], Items("All but these get it.", CONTAINER, most=64, unique=True)] = ()
+    include: Annotated[
+        tuple[str, ...], Items("Only these containers get the environment.", CONTAINER, most=64, unique=True)
+    ] = ()
+    exclude: Annotated[
+        tuple[str, ...], Items("All containers but these get the environment.", CONTAINER, most=64, unique=True)
+    ] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,52 +38,63 @@ class InjectedEnv:
     mode: Annotated[
         Literal["IfAbsent", "Always", "None"],
         OneOf(
-            "Whether variables that the container already has are kept, replaced, or nothing is set.",
+            "IfAbsent keeps variables that a container already has, Always replaces them, None sets none.",
             ("IfAbsent", "Always", "None"),
         ),
     ] = "IfAbsent"
     names: Annotated[
         tuple[str, ...],
         Items(
-            "Variables that get the base URL; those that end in _KEY a placeholder.",
-            Text("A variable.", matches=(ENV_NAME,)),
+            "Variables that are set to the base URL; those that end in _KEY are set to a placeholder.",
+            Text("Name of a variable.", matches=(ENV_NAME,)),
             most=16,
             unique=True,
         ),
     ] = DEFAULT_ENV
-    extra: Annotated[tuple[EnvVar, ...], Items("Further variables.", Section("A variable.", EnvVar), most=32)] = ()
+    extra: Annotated[
+        tuple[EnvVar, ...], Items("Further variables to set.", Section("A variable.", EnvVar), most=32)
+    ] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Injection:
     workloads: Annotated[
         Workloads | None,
-        Section("Which workloads get the sidecar; left out: only pods that carry the label themselves.", Workloads),
+        Section(
+            "The workloads that get the sidecar. Without it, pods get the sidecar if they have the label "
+            "mimic.dev/inject.",
+            Workloads,
+        ),
     ] = None
-    default: Annotated[bool, Flag("The backend of pods that name none; at most one in a namespace.")] = False
-    containers: Annotated[Containers, Section("Which containers get the environment.", Containers)] = field(
+    default: Annotated[bool, Flag("This is the backend of pods that name none. A namespace can have one default.")] = (
+        False
+    )
+    containers: Annotated[Containers, Section("The containers that get the environment.", Containers)] = field(
         default_factory=Containers
     )
     port: Annotated[
-        int | None, Whole("The API's port in the pod; 18480 or the next free one if left out.", 1024, 65_535)
+        int | None,
+        Whole("Port of the API in the pod. The default is 18480, or the next free port.", 1024, 65_535),
     ] = None
     admin_port: Annotated[
-        int | None, Whole("Port of probes and metrics; 18481 or the next free one if left out.", 1024, 65_535)
+        int | None,
+        Whole("Port of probes and metrics. The default is 18481, or the next free port.", 1024, 65_535),
     ] = None
-    env: Annotated[InjectedEnv, Section("What the application's containers are told.", InjectedEnv)] = field(
+    env: Annotated[InjectedEnv, Section("The environment of the application's containers.", InjectedEnv)] = field(
         default_factory=InjectedEnv
     )
     native: Annotated[
         Literal["Auto", "Always", "Never"],
         OneOf(
-            "Native sidecar (an init container that goes on): Auto from Kubernetes 1.32 on.",
+            "Whether the proxy is a native sidecar (an init container with restartPolicy Always). Auto uses one from "
+            "Kubernetes 1.32 on.",
             ("Auto", "Always", "Never"),
         ),
     ] = "Auto"
     readiness: Annotated[
         Literal["None", "Process", "Token"],
         OneOf(
-            "What the pod's readiness waits for: nothing of ours, the process, or a token held.",
+            "What the pod's readiness waits for: None of the proxy, its Process, or a Token that it holds.",
             ("None", "Process", "Token"),
         ),
     ] = "None"
@@ -96,19 +115,19 @@ class Rollout:
     policy: Annotated[
         Literal["Automatic", "Manual"],
         OneOf(
-            "Whether workloads with an outdated sidecar are restarted, one after another, or only reported.",
+            "Automatic restarts workloads with an outdated sidecar one after another; Manual reports them.",
             ("Automatic", "Manual"),
         ),
     ] = "Automatic"
-    max_unavailable: Annotated[int, Whole("Workloads that restart at once.", 1, 100)] = 1
-    progress_timeout: Annotated[float, Duration("Time without progress after which a rollout halts.", least=10.0)] = (
+    max_unavailable: Annotated[int, Whole("Number of workloads that restart at the same time.", 1, 100)] = 1
+    progress_timeout: Annotated[float, Duration("Time without progress after which the rollout halts.", least=10.0)] = (
         600.0
     )
     restart_missing: Annotated[
         bool,
         Flag(
-            "Evict pods that ask for the sidecar and lack it, one a minute. The operator must be allowed to: "
-            "reconciler.evictMissing of the chart."
+            "Evict pods that ask for the sidecar and do not have it, one per minute. The chart's value "
+            "reconciler.evictMissing must allow it."
         ),
     ] = False
 
@@ -138,7 +157,7 @@ RULES = (
         ("exclude",),
         "self.include.size() == 0 || self.exclude.size() == 0",
         lambda containers: not (containers.include and containers.exclude),
-        "cannot stand beside include: what is not included is excluded",
+        "must not be set together with include: what is not included is excluded",
     ),
     Rule(
         ("injection", "env"),
@@ -152,6 +171,6 @@ RULES = (
         ("extra",),
         "self.extra.all(entry, !(entry.name in self.names))",
         lambda env: not set(_extra_names(env)) & set(env.names),
-        "names a variable that gets the base URL or the key: take it out of injection.env.names first",
+        "must not name a variable of injection.env.names, which is set to the base URL or the placeholder",
     ),
 )

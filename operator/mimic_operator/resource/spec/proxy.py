@@ -5,13 +5,16 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from mimic_operator.resource.fields import (
+    Duration,
     Flag,
-    Fraction,
     Items,
+    Match,
     OneOf,
     Quantity,
+    Ratio,
     Rule,
     Section,
+    SectionRule,
     Table,
     Text,
     Whole,
@@ -20,78 +23,6 @@ from mimic_operator.resource.fields import (
     words,
 )
 from mimic_operator.resource.spec.common import DIGEST, IMAGE, RESOURCE_NAME, TAG, EnvVar, SecretName, web_address
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Image:
-    """What is left out is taken from the operator's own image."""
-
-    repository: Annotated[str | None, Text("Registry and path.", most=255, matches=(IMAGE,))] = None
-    tag: Annotated[str | None, Text("Tag.", most=128, matches=(TAG,))] = None
-    digest: Annotated[str | None, Text("Digest, sha256:...; it counts before the tag.", most=71, matches=(DIGEST,))] = (
-        None
-    )
-    pull_policy: Annotated[
-        Literal["Always", "IfNotPresent", "Never"] | None,
-        OneOf("As in Kubernetes.", ("Always", "IfNotPresent", "Never")),
-    ] = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resources:
-    """Requests and limits by resource name; what is left out takes the operator's defaults."""
-
-    requests: Annotated[
-        Mapping[str, str],
-        Table("What the scheduler reserves.", Quantity("An amount."), most=8, keys=(RESOURCE_NAME,)),
-    ] = field(default_factory=dict)
-    limits: Annotated[
-        Mapping[str, str],
-        Table("What the container may use.", Quantity("An amount."), most=8, keys=(RESOURCE_NAME,)),
-    ] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SecurityContext:
-    run_as_user: Annotated[
-        int | None,
-        Whole("User id; null leaves it to the platform, as OpenShift wants it.", 1, 2**31 - 1, nullable=True),
-    ] = 65_532
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Telemetry:
-    otlp_endpoint: Annotated[str | None, web_address("Where traces are sent, over OTLP/HTTP; none if left out.")] = None
-    trace_sample_ratio: Annotated[float | None, Fraction("Share of new traces that are sampled; all if left out.")] = (
-        None
-    )
-    metrics: Annotated[
-        bool, Flag("Annotate pods for scraping (prometheus.io/*); the metrics are there in any case.")
-    ] = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proxy:
-    image: Annotated[Image, Section("The proxy's image.", Image)] = field(default_factory=Image)
-    image_pull_secrets: Annotated[
-        tuple[SecretName, ...], Items("Secrets for pulling it.", Section("A Secret.", SecretName), most=8)
-    ] = ()
-    resources: Annotated[Resources, Section("Requests and limits of the container.", Resources)] = field(
-        default_factory=Resources
-    )
-    log_level: Annotated[
-        Literal["DEBUG", "INFO", "WARNING", "ERROR"], OneOf("What is logged.", ("DEBUG", "INFO", "WARNING", "ERROR"))
-    ] = "INFO"
-    log_format: Annotated[Literal["json", "console"], OneOf("Form of log lines.", ("json", "console"))] = "json"
-    env: Annotated[
-        tuple[EnvVar, ...],
-        Items("Further settings of the proxy, by variable; no secrets.", Section("A variable.", EnvVar), most=64),
-    ] = ()
-    security_context: Annotated[SecurityContext, Section("What of it can be chosen.", SecurityContext)] = field(
-        default_factory=SecurityContext
-    )
-    telemetry: Annotated[Telemetry, Section("Traces and metrics.", Telemetry)] = field(default_factory=Telemetry)
-
 
 SECRETS = (
     *("ACCESS_TOKEN", "AUTH_CODE", "CLIENT_KEYS", "CLIENT_SECRET"),
@@ -109,7 +40,7 @@ _CREDENTIAL = (
 )
 _CONNECTIONS = (
     *("CA_BUNDLE", "CLIENT_CERT", "CLIENT_KEY", "TLS_CERT", "TLS_KEY", "VERIFY_SSL"),
-    *("ADMIN_HOST", "ADMIN_PORT", "ALLOWED_HOSTS", "HOST", "PORT"),
+    *("ADMIN_HOST", "ADMIN_PORT", "ALLOWED_HOSTS", "DRAIN_DELAY", "DRAIN_TIMEOUT", "HOST", "PORT"),
     *("CONNECT_TIMEOUT", "FIRST_BYTE_TIMEOUT", "IDLE_TIMEOUT", "TOTAL_TIMEOUT"),
     *("MAX_BODY_BYTES", "MAX_CONCURRENCY", "MAX_QUEUE"),
 )
@@ -120,11 +51,134 @@ _PROCESS = (
 )
 OWNED = (*SECRETS, *(f"{name}_FILE" for name in SECRETS), *_BACKEND, *_CREDENTIAL, *_CONNECTIONS, *_PROCESS)
 OWNED_PREFIX = "ENVELOPE_"
-"""All of these have a field under `dialect.envelope`."""
+"""Each of these settings has a field under `dialect.envelope`."""
 
 
 def is_owned(name: str) -> bool:
     return name in OWNED or name.startswith(OWNED_PREFIX)
+
+
+SECONDS = (
+    *("BREAKER_COOLDOWN", "HEAD_TIMEOUT", "HEARTBEAT_AFTER", "KEEP_ALIVE_TIMEOUT", "MODELS_CACHE_SECONDS"),
+    *("QUEUE_TIMEOUT", "SEND_TIMEOUT", "TOKEN_MIN_REFRESH_INTERVAL"),
+)
+NUMBERS = ("BREAKER_FAILURES", "MAX_BUFFERED_BYTES")
+FLAGS = (
+    *("INCLUDE_USAGE", "MIMIC_GENAI_METRICS", "MIMIC_GENAI_SPANS", "MIMIC_TRACE_UPSTREAM"),
+    "RETRY_DEAD_CONNECTION",
+)
+"""The proxy's settings that have no field here, by type; tests/contract compares them with the proxy."""
+VALUES = (
+    (SECONDS, Match(r"^([0-9]{1,9}(\.[0-9]{1,6})?)?$", "must be a number of seconds like 10 or 0.5")),
+    (NUMBERS, Match("^[0-9]{0,15}$", "must be a whole number like 1024")),
+    (FLAGS, Match("^(?i:true|false|)$", "must be true or false")),
+)
+
+
+def _holds(names: tuple[str, ...], match: Match) -> SectionRule:
+    return SectionRule(
+        "value",
+        f"!(self.name in {words(names)}) || {match.rule('self.value')['rule']}",
+        lambda entry: entry.name not in names or match.allows(entry.value),
+        match.sentence,
+    )
+
+
+ENV_RULES = (
+    SectionRule(
+        "name",
+        f"!(self.name in {words(OWNED)}) && !self.name.startsWith('{OWNED_PREFIX}')",
+        lambda entry: not is_owned(entry.name),
+        "must not be {value}: other fields of this resource decide what it sets, and secrets belong in the Secret",
+    ),
+    *(_holds(names, match) for names, match in VALUES),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """What is left out is taken from the operator's own image."""
+
+    repository: Annotated[str | None, Text("Registry and path of the image.", most=255, matches=(IMAGE,))] = None
+    tag: Annotated[str | None, Text("Tag of the image.", most=128, matches=(TAG,))] = None
+    digest: Annotated[
+        str | None, Text("Digest of the image, sha256:...; it overrides the tag.", most=71, matches=(DIGEST,))
+    ] = None
+    pull_policy: Annotated[
+        Literal["Always", "IfNotPresent", "Never"] | None,
+        OneOf("When the image is pulled, as Kubernetes defines it.", ("Always", "IfNotPresent", "Never")),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resources:
+    """Requests and limits by resource name; what is left out takes the operator's defaults."""
+
+    requests: Annotated[
+        Mapping[str, str],
+        Table("What the scheduler reserves.", Quantity("A quantity like 250m or 64Mi."), most=8, keys=(RESOURCE_NAME,)),
+    ] = field(default_factory=dict)
+    limits: Annotated[
+        Mapping[str, str],
+        Table("What the container may use.", Quantity("A quantity like 250m or 64Mi."), most=8, keys=(RESOURCE_NAME,)),
+    ] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecurityContext:
+    run_as_user: Annotated[
+        int | None,
+        Whole("User id. null leaves it to the platform, as OpenShift requires.", 1, 2**31 - 1, nullable=True),
+    ] = 65_532
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telemetry:
+    otlp_endpoint: Annotated[
+        str | None, web_address("OTLP/HTTP endpoint that receives traces. Without it there are no traces.")
+    ] = None
+    trace_sample_ratio: Annotated[
+        float | None, Ratio('Share of new traces to sample, as text from "0" to "1". The default is all of them.')
+    ] = None
+    metrics: Annotated[
+        bool, Flag("Annotate pods for scraping (prometheus.io/*). The metrics are served in any case.")
+    ] = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proxy:
+    image: Annotated[Image, Section("Image of the proxy.", Image)] = field(default_factory=Image)
+    image_pull_secrets: Annotated[
+        tuple[SecretName, ...], Items("Secrets for pulling the image.", Section("A Secret.", SecretName), most=8)
+    ] = ()
+    resources: Annotated[Resources, Section("Requests and limits of the container.", Resources)] = field(
+        default_factory=Resources
+    )
+    log_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"],
+        OneOf("The lowest level that is logged.", ("DEBUG", "INFO", "WARNING", "ERROR")),
+    ] = "INFO"
+    log_format: Annotated[Literal["json", "console"], OneOf("Format of log lines.", ("json", "console"))] = "json"
+    drain_timeout: Annotated[
+        float,
+        Duration(
+            "Time that running calls have to end once the pod stops. The grace period of a shared proxy's pods follows "
+            "it; beside an application, the pod's terminationGracePeriodSeconds must be at least as long.",
+            most=3600.0,
+        ),
+    ] = 25.0
+    env: Annotated[
+        tuple[EnvVar, ...],
+        Items(
+            "Further settings of the proxy as environment variables. Secrets do not belong here.",
+            Section("A variable.", EnvVar, ENV_RULES),
+            most=64,
+        ),
+    ] = ()
+    security_context: Annotated[
+        SecurityContext, Section("The part of the security context that can be chosen.", SecurityContext)
+    ] = field(default_factory=SecurityContext)
+    telemetry: Annotated[Telemetry, Section("Traces and metrics.", Telemetry)] = field(default_factory=Telemetry)
 
 
 LEAST_MEMORY_BYTES = 2**26
@@ -156,13 +210,6 @@ RULES = (
     Rule(
         ("proxy",),
         ("env",),
-        f"self.env.all(entry, !(entry.name in {words(OWNED)}) && !entry.name.startsWith('{OWNED_PREFIX}'))",
-        lambda proxy: not any(map(is_owned, _names_of(proxy))),
-        "sets what this resource decides, or a secret, which belongs into the Secret",
-    ),
-    Rule(
-        ("proxy",),
-        ("env",),
         "self.env.all(entry, self.env.exists_one(other, other.name == entry.name))",
         lambda proxy: len(_names_of(proxy)) == len(proxy.env),
         "must not name a variable twice",
@@ -180,16 +227,17 @@ RULES = (
         ("limits",),
         f"!('memory' in self.limits) || {MEMORY} >= {LEAST_MEMORY_BYTES}000.0",
         lambda resources: amount(resources.limits.get("memory", str(LEAST_MEMORY_BYTES))) >= LEAST_MEMORY_BYTES,
-        "must leave memory at least 64Mi, which the proxy takes before the first call",
+        "must give memory at least 64Mi, which the proxy uses before the first call",
     ),
     Rule(
         (),
-        ("limits", "max_body_bytes"),
-        "!has(self.limits.maxBodyBytes) || !('memory' in self.proxy.resources.limits)"
-        f" || double(self.limits.maxBodyBytes) * 4000.0 <= {MEMORY.replace('self', 'self.proxy.resources')} * {ALIKE}",
+        ("call_limits", "max_body_bytes"),
+        "!has(self.callLimits.maxBodyBytes) || !('memory' in self.proxy.resources.limits)"
+        " || double(self.callLimits.maxBodyBytes) * 4000.0"
+        f" <= {MEMORY.replace('self', 'self.proxy.resources')} * {ALIKE}",
         lambda spec: (
-            spec.limits.max_body_bytes is None
-            or 4 * spec.limits.max_body_bytes <= amount(spec.proxy.resources.limits.get("memory", f"{2**40}"))
+            spec.call_limits.max_body_bytes is None
+            or 4 * spec.call_limits.max_body_bytes <= amount(spec.proxy.resources.limits.get("memory", f"{2**40}"))
         ),
         "must fit four times into proxy.resources.limits.memory",
     ),
