@@ -105,7 +105,7 @@ def test_a_namespace_that_goes_during_a_rollout_leaves_nothing_behind(
     assert admin.delete(path).is_success
     eventually(lambda: admin.get(path).status_code == 404, lambda: admin.get(path).text, 60)
     eventually(lambda: 'mimic_operator_failing{reason="forbidden"} 0.0' in operator.metrics(), operator.metrics)
-    assert not operator.said("broke")
+    assert not operator.said("failed with a defect")
 
 
 def test_a_lease_that_somebody_deletes_is_taken_again(cluster: Cluster, admin: httpx2.Client, operator: Reconciler):

@@ -92,7 +92,7 @@ async def test_a_defect_is_counted_and_ends_nobody_elses_care(caplog: pytest.Log
     queue.add(B)
     await work(queue, queue.idle)
     assert [(outcome.key, outcome.reason) for outcome in outcomes] == [(A, "internal"), (B, "")]
-    assert "Reconciling team/a broke" in caplog.text
+    assert "Reconciling team/a failed with a defect" in caplog.text
 
 
 def test_the_age_is_that_of_the_key_that_waits_longest():
@@ -169,3 +169,42 @@ async def test_turns_that_never_wait_leave_time_for_others():
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert len(seen) > 90
+
+
+async def test_fault_08_timers_of_one_key_do_not_multiply():
+    """A key that is never settled and often changed: each change processed it once more, and each made a timer."""
+    outcomes: list[Outcome] = []
+    now = [0.0]
+
+    async def never_settled(key: Key) -> float:
+        return 2.0
+
+    queue = queue_of(never_settled, outcomes, now)
+    for number in range(60):
+        now[0] = number / 100
+        queue.add(A)
+        await work(queue, lambda wanted=number + 1: len(outcomes) == wanted)  # type: ignore[misc]
+    del outcomes[:]
+    for step in range(100, 2100, 5):
+        now[0] = step / 100
+        queue.add(B)  # wakes the worker
+        await work(queue, queue.idle)
+    assert [outcome.key for outcome in outcomes].count(A) == 10
+
+
+async def test_the_earliest_time_of_a_key_wins():
+    outcomes: list[Outcome] = []
+    now = [0.0]
+
+    async def turn(key: Key) -> None:
+        return None
+
+    queue = queue_of(turn, outcomes, now)
+    queue.add_after(A, 10.0)
+    queue.add_after(A, 3.0)
+    queue.add_after(A, 7.0)
+    for second, wanted in ((2.0, 0), (3.0, 1), (7.0, 1), (10.0, 1)):
+        now[0] = second
+        queue.add(B)
+        await work(queue, queue.idle)
+        assert [outcome.key for outcome in outcomes].count(A) == wanted
