@@ -6,8 +6,6 @@ from mimic_operator.catalogue import (
     DEGRADED,
     FAILING,
     HALTED,
-    INDEX_AGE,
-    INDEXED,
     LEADER,
     PODS,
     QUEUE_AGE,
@@ -138,16 +136,14 @@ def _queue() -> Alert:
 
 
 def _watch() -> Alert:
-    index = f"{INDEX_AGE.name} and on (namespace, job, pod, kind) {INDEXED.name} > 0"
     return _alert(
         "MimicOperatorWatchOld",
         "warning",
-        f"max by (namespace, job, pod, kind) ({WATCH_AGE.name}) > 300"
-        f" or max by (namespace, job, pod, kind) ({index}) > 600",
+        f"max by (namespace, job, pod, kind) ({WATCH_AGE.name}) > 300",
         "5m",
-        f"{POD} has heard nothing of {{{{ $labels.kind }}}} for {{{{ $value | humanizeDuration }}}}",
-        f"{POD} watches {{{{ $labels.kind }}}} and has heard nothing for {{{{ $value | humanizeDuration }}}}. The API "
-        "server says something each minute, and a new list comes after five. It acts on what it knew before.",
+        f"The watch of {{{{ $labels.kind }}}} of {POD} is silent for {{{{ $value | humanizeDuration }}}}",
+        f"{POD} watches {{{{ $labels.kind }}}} without a sign of life for {{{{ $value | humanizeDuration }}}}. The "
+        "API server sends a bookmark each minute. The process acts on what it knew before.",
     )
 
 

@@ -9,7 +9,6 @@ from mimic_operator.catalogue import (
     EVENTS,
     FAILING,
     HALTED,
-    INDEX_AGE,
     INDEXED,
     LEADER,
     MANAGED,
@@ -22,6 +21,7 @@ from mimic_operator.catalogue import (
     REVIEW_DURATION,
     ROLLOUTS,
     SERVED_CERTIFICATE,
+    SKIPPED,
     SPANS,
     VALIDATIONS,
     WATCH_AGE,
@@ -157,7 +157,6 @@ def _admission() -> Row:
 
 
 def _index() -> Row:
-    age = f"{pick(INDEX_AGE.name)} and on (namespace, job, pod, kind) {pick(INDEXED.name)} > 0"
     return Row(
         "What the webhook knows",
         (
@@ -169,12 +168,12 @@ def _index() -> Row:
                 unit="short",
             ),
             Panel(
-                title="Since the index last heard",
-                description="Of kinds that there are. Each watch begins anew with a list after 290 s, so a line that "
-                "climbs past that is a watch that is dead.",
-                queries=(Query(f"max by (pod, kind) ({age})", "{{pod}} {{kind}}"),),
+                title="Age of the watches",
+                description="Time since the last sign of life of each watch. The API server sends a bookmark each "
+                "minute, so a line that climbs past five minutes is a watch that is broken.",
+                queries=(Query(f"max by (pod, kind) ({pick(WATCH_AGE.name)})", "{{pod}} {{kind}}"),),
                 unit="s",
-                thresholds=((None, GREEN), (600, RED)),
+                thresholds=((None, GREEN), (300, RED)),
             ),
             Panel(
                 title="Index misses",
@@ -237,12 +236,12 @@ def _reconciling() -> Row:
                 thresholds=((None, GREEN), (60, RED)),
             ),
             Panel(
-                title="Since the reconciler last heard",
-                description="Of each kind, bookmarks included, which come each minute. At 600 s it ends and begins "
-                "anew.",
-                queries=(Query(f"max by (kind) ({pick(WATCH_AGE.name)})", "{{kind}}"),),
-                unit="s",
-                thresholds=((None, GREEN), (300, RED)),
+                title="Namespaces skipped",
+                description="Watched namespaces in which the API server refuses every kind: they were deleted, or "
+                "their Roles were. They are taken up again when they are back.",
+                queries=(Query(f"max by (pod) ({pick(SKIPPED.name)})", "{{pod}}"),),
+                unit="short",
+                thresholds=((None, GREEN), (1, ORANGE)),
             ),
         ),
     )

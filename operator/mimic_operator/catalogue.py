@@ -61,9 +61,6 @@ SERVED_CERTIFICATE = Metric(
 CERTIFICATE_RELOADS = Metric(
     "mimic_operator_webhook_certificate_reloads_total", "counter", "Certificates taken over.", ("result",)
 )
-INDEX_AGE = Metric(
-    "mimic_operator_index_watch_age_seconds", "gauge", "Time since the last event of a watch.", ("kind",)
-)
 INDEXED = Metric("mimic_operator_index_objects", "gauge", "Objects in the index.", ("kind",))
 
 RECONCILES = Metric(
@@ -85,8 +82,13 @@ QUEUE_AGE = Metric(
 WATCH_AGE = Metric(
     "mimic_operator_watch_age_seconds",
     "gauge",
-    "Time since a watch last heard of the API server, bookmarks included.",
+    "Time since a watch had its last sign of life from the API server: an event, a bookmark, or the end of a request.",
     ("kind",),
+)
+SKIPPED = Metric(
+    "mimic_operator_namespaces_skipped",
+    "gauge",
+    "Watched namespaces that are skipped, since the API server refuses every kind in them.",
 )
 LEADER = Metric("mimic_operator_leader", "gauge", "1 while this process leads.")
 CERTIFICATE = Metric(
@@ -100,7 +102,7 @@ DEGRADED = Metric(
 )
 PODS = Metric("mimic_operator_pods", "gauge", "Pods that ask for the sidecar, by what they have.", ("state",))
 
-BOTH = (BUILD, SPANS)
+BOTH = (BUILD, SPANS, WATCH_AGE, SKIPPED)
 WEBHOOK = (
     ADMISSIONS,
     NOTES,
@@ -110,7 +112,6 @@ WEBHOOK = (
     EVENTS,
     SERVED_CERTIFICATE,
     CERTIFICATE_RELOADS,
-    INDEX_AGE,
     INDEXED,
 )
 RECONCILER = (
@@ -119,7 +120,6 @@ RECONCILER = (
     FAILING,
     ROLLOUTS,
     QUEUE_AGE,
-    WATCH_AGE,
     LEADER,
     CERTIFICATE,
     MANAGED,

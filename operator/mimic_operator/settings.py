@@ -45,6 +45,12 @@ def _whole(least: int, most: int) -> Reader:
     return read
 
 
+def _seconds(value: str) -> float:
+    if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,3})?", value) is None or float(value) <= 0:
+        raise ValueError("must be a number of seconds above 0, as in 2.5")
+    return float(value)
+
+
 def _one_of(*words: str) -> Reader:
     known = {word.lower(): word for word in words}
 
@@ -71,6 +77,7 @@ def _amounts(value: str) -> dict[str, str]:
 
 
 Text = Annotated[str, _text]
+Seconds = Annotated[float, _seconds]
 Flag = Annotated[bool, _flag]
 Port = Annotated[int, _whole(0, 65_535)]
 Names = Annotated[tuple[str, ...], _comma_list]
@@ -121,6 +128,24 @@ class Settings:
     evict_missing: Flag = False
     """Whether pods without the sidecar are evicted where their backend says `rollout.restartMissing`."""
 
+    # Periods and deadlines. The defaults are right for clusters; tests shorten them.
+    watch_seconds: Seconds = 290.0
+    """Length of one watch request; the next goes on where it ended."""
+    watch_retry_seconds: Seconds = 30.0
+    """The longest pause before a failed list or watch is repeated; pauses double up to it."""
+    sync_deadline_seconds: Seconds = 120.0
+    """Within it every kind must have been listed once after a start, or the process ends and names the kind."""
+    resync_seconds: Seconds = 300.0
+    """Within it every MimicBackend is reconciled, whatever events were lost."""
+    definition_poll_seconds: Seconds = 10.0
+    """How often the CustomResourceDefinition is read while it is absent, terminating or too old."""
+    lease_duration_seconds: Seconds = 15.0
+    """After it without a renewal another reconciler takes the Lease."""
+    lease_renew_seconds: Seconds = 10.0
+    """After it without a renewal the holder of the Lease ends."""
+    lease_retry_seconds: Seconds = 2.0
+    """The pause between attempts to take or to renew the Lease."""
+
     # What the processes tell.
     metrics_host: Text = "0.0.0.0"
     metrics_port: Port = 8080
@@ -152,4 +177,8 @@ def load(environ: Mapping[str, str], *, needed: Collection[str] = ()) -> Setting
             problems.append(Problem(name, "is missing"))
     if problems:
         raise SettingsError(problems)
-    return Settings(**found)
+    made = Settings(**found)
+    if not made.lease_retry_seconds < made.lease_renew_seconds < made.lease_duration_seconds:
+        sentence = "must be shorter than LEASE_DURATION_SECONDS and longer than LEASE_RETRY_SECONDS"
+        raise SettingsError([Problem("LEASE_RENEW_SECONDS", sentence)])
+    return made

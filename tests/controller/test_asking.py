@@ -20,11 +20,11 @@ from mimic_operator.reconcile.secrets import (
     SecretProblem,
     ask,
 )
-from mimic_operator.reconcile.store import PodSeen, Store
+from mimic_operator.reconcile.store import PodSeen, Store, keep_backend
 from mimic_operator.resource.naming import selector_of
 from mimic_operator.runtime.faults import Fault
 from mimic_operator.runtime.informer import Change
-from mimic_operator.runtime.queue import Key
+from mimic_operator.runtime.kinds import Key
 
 HELD = {"conditions": [{"name": "token", "ok": True, "reason": None}], "secrets": []}
 CODE = {"name": "AUTH_CODE", "file": "/etc/mimic/secret/llm/AUTH_CODE", "problem": "empty"}
@@ -56,7 +56,7 @@ class World:
         given = {"chat": {"url": "https://llm.example/v1"}, "auth": {"grant": "None"}, **spec}
         metadata = {"name": name, "namespace": "team", "uid": uid, "resourceVersion": "1", "generation": 1}
         manifest = {"apiVersion": "mimic.dev/v1alpha1", "kind": "MimicBackend", "metadata": metadata, "spec": given}
-        self.store.backend_seen(Key("team", name), manifest)
+        self.store.backend_seen(Key("team", name), keep_backend(manifest))
 
     def pod(self, name: str, backend: str = "corp", *, injected: bool = True, address: str = "10.0.0.7") -> None:
         ports = [{"name": "mimic-admin", "containerPort": 18481}]

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from mimic_operator.reconcile.missing import FORGET_SECONDS, LOOK_SECONDS, Missing
-from mimic_operator.reconcile.store import PodName, PodSeen, Store
+from mimic_operator.reconcile.store import PodName, PodSeen, Store, keep_backend
 from mimic_operator.runtime.faults import Fault
 from mimic_operator.runtime.informer import Change
-from mimic_operator.runtime.queue import Key
+from mimic_operator.runtime.kinds import Key
 
 CORP = Key("team", "corp")
 WEB = ("Deployment", "web")
@@ -34,7 +34,9 @@ class World:
         metadata = {"name": "corp", "namespace": "team", "uid": "u", "resourceVersion": "1", "generation": 1}
         status = {"conditions": [{"type": "Injectable", "status": injectable}]}
         manifest = {"apiVersion": "mimic.dev/v1alpha1", "kind": "MimicBackend", "metadata": metadata, "status": status}
-        self.store.backend_seen(CORP, {**manifest, "spec": {**given, "rollout": {"restartMissing": True}, **spec}})
+        self.store.backend_seen(
+            CORP, keep_backend({**manifest, "spec": {**given, "rollout": {"restartMissing": True}, **spec}})
+        )
 
     def pod(self, name: str, workload: tuple[str, str] = WEB, *, injected: bool = False) -> None:
         seen = PodSeen(workload, CORP, None, injected, ending=False)

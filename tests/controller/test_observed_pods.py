@@ -8,11 +8,11 @@ import pytest
 from mimic_operator.reconcile.plan import injected
 from mimic_operator.reconcile.state import Memory, State
 from mimic_operator.reconcile.status import NOT_ASKED, Injected
-from mimic_operator.reconcile.store import Store, keep_pod
+from mimic_operator.reconcile.store import Store, keep_backend, keep_pod
 from mimic_operator.reconcile.watches import NOT_ENDED, POD_LABELS
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.runtime.informer import Change, Metadata
-from mimic_operator.runtime.queue import Key
+from mimic_operator.runtime.kinds import Key
 
 
 @dataclass
@@ -27,7 +27,7 @@ class World:
         given = {"chat": {"url": "https://llm.example/v1"}, "auth": {"grant": "None"}, **spec}
         metadata = {"name": key.name, "namespace": key.namespace, "uid": key.name, "resourceVersion": "1"}
         manifest = {"apiVersion": "mimic.dev/v1alpha1", "kind": "MimicBackend", "metadata": metadata, "spec": given}
-        self.store.backend_seen(key, manifest)
+        self.store.backend_seen(key, keep_backend(manifest))
 
     def pod(self, namespace: str, name: str, labels: dict[str, str], **annotations: str) -> None:
         given = {f"mimic.dev/{key.replace('_', '-')}": value for key, value in annotations.items()}

@@ -8,8 +8,8 @@ from prometheus_client import CollectorRegistry
 from mimic_operator import catalogue
 from mimic_operator.reconcile.metrics import ReconcileMetrics
 from mimic_operator.runtime.faults import Reason
+from mimic_operator.runtime.kinds import Key
 from mimic_operator.runtime.metrics import process_registry
-from mimic_operator.runtime.queue import Key
 from mimic_operator.webhook import handlers
 from mimic_operator.webhook.decide import Trigger
 from mimic_operator.webhook.metrics import AdmissionMetrics

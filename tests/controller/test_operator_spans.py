@@ -13,10 +13,11 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import StatusCode, get_current_span
 
-from mimic_operator.reconcile.turns import Turns
+from mimic_operator.reconcile.metrics import ReconcileSpans
 from mimic_operator.runtime.faults import Fault
+from mimic_operator.runtime.kinds import Key
 from mimic_operator.runtime.logs import record_json
-from mimic_operator.runtime.queue import Key, Outcome
+from mimic_operator.runtime.queue import Outcome
 from mimic_operator.runtime.spans import OFF, Spans
 from mimic_operator.webhook.decide import Decision, softened
 from mimic_operator.webhook.outcomes import OUTCOMES
@@ -98,7 +99,7 @@ def test_what_the_api_server_does_not_sample_is_not_told(kept: Kept):
 
 
 def test_calls_stand_below_what_they_are_made_for(kept: Kept):
-    turns = Turns(kept.spans)
+    turns = ReconcileSpans(kept.spans)
     turns.begin(KEY)
     with kept.spans.call("get", "Deployment", "shop", "web"):
         pass
@@ -140,7 +141,7 @@ def test_a_call_that_fails_says_why_in_one_word(error: BaseException, word: str,
 
 
 async def test_turns_at_the_same_time_keep_their_calls_apart(kept: Kept):
-    turns = Turns(kept.spans)
+    turns = ReconcileSpans(kept.spans)
 
     async def turn(name: str) -> None:
         key = Key("shop", name)

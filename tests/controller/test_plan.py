@@ -14,7 +14,7 @@ from mimic_operator.resource.backend import parse
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.naming import child_name
 from mimic_operator.resource.revision import StoredRevision, revision_of
-from mimic_operator.runtime.queue import Key
+from mimic_operator.runtime.kinds import Key
 
 DEFAULTS = ProxyDefaults(image="mimic:0.1.0")
 OLD = "mimic-corp-0000000000"

@@ -36,12 +36,12 @@ class World:
         self.said: list[str] = []
         self.now = 0.0
 
-    async def list(self, kind: Kind, namespace: str | None) -> tuple[list[Metadata], str]:
+    async def list(self, kind: Kind, namespace: str | None) -> list[Metadata]:
         if kind.kind == "MimicBackend":
-            return [Metadata(name="corp", namespace="team")], "1"
+            return [Metadata(name="corp", namespace="team")]
         ours = [Manager("mimic-operator-workloads", "Apply")]
         names = self.left if kind.kind == "Deployment" else []
-        return [Metadata(name=name, namespace="team", managed_fields=ours) for name in names], "1"
+        return [Metadata(name=name, namespace="team", managed_fields=ours) for name in names]
 
     async def merge(self, kind: Kind, namespace: str, name: str, patch: object, manager: str) -> None:
         if "corp" in self.faults:
@@ -65,7 +65,7 @@ class World:
             self.now += 100.0
             return self.now
 
-        await Release(both, both, (None,), self.said.append, patience=50.0, clock=clock).run()
+        await Release(both, both.list, (None,), self.said.append, patience=50.0, clock=clock).run()
 
 
 @pytest.mark.parametrize("reason", ["invalid", "forbidden", "conflict"])

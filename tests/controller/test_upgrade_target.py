@@ -14,7 +14,7 @@ from mimic_operator.reconcile.workload import Claim
 from mimic_operator.resource.backend import Backend, parse
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.revision import StoredRevision, revision_of
-from mimic_operator.runtime.queue import Key
+from mimic_operator.runtime.kinds import Key
 
 OLD, NEW = ProxyDefaults(image="mimic:0.1.0"), ProxyDefaults(image="mimic:0.2.0")
 SELECTED = {"workloads": {"selector": {"matchLabels": {"team": "search"}}}}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mimic_operator.webhook.certificates import (
+from mimic_operator.runtime.certificates import (
     AUTHORITY_DAYS,
     LEAF_DAYS,
     Certificates,

@@ -40,7 +40,7 @@ def webhook() -> dict[str, Values]:
         admissions("Injected", "admitted"): growing({0: 60}),
         **reviews(slow=False),
         "mimic_operator_webhook_certificate_expiry_timestamp_seconds": steady(NEVER),
-        'mimic_operator_index_watch_age_seconds{kind="MimicBackend"}': steady(120),
+        'mimic_operator_watch_age_seconds{kind="mimicbackends"}': steady(55),
         'mimic_operator_index_objects{kind="MimicBackend"}': steady(4),
     }
 
@@ -126,7 +126,7 @@ TROUBLES: dict[str, tuple[dict[str, Series], int, Firing]] = {
         {("MimicOperatorWatchOld", "warning")},
     ),
     "a deaf webhook": (
-        {"webhook_1": {'mimic_operator_index_watch_age_seconds{kind="MimicBackend"}': while_wrong(700, 120)}},
+        {"webhook_1": {'mimic_operator_watch_age_seconds{kind="mimicbackends"}': while_wrong(400, 55)}},
         16,
         {("MimicOperatorWatchOld", "warning")},
     ),
@@ -154,7 +154,7 @@ FINE: dict[str, dict[str, Series]] = {
     "no backend at all": {
         "webhook_1": {
             'mimic_operator_index_objects{kind="MimicBackend"}': steady(0),
-            'mimic_operator_index_watch_age_seconds{kind="MimicBackend"}': steady(5000),
+            'mimic_operator_watch_age_seconds{kind="mimicbackends"}': steady(58),
         }
     },
     "a pod that is made before its webhook": {

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
+from mimic_operator.reconcile.turns import Turns
 
 from fakes.collector import Collector, Exported, Otelcol, Reply
 from fakes.free_ports import free_port
-from mimic_operator.reconcile.turns import Turns
 from mimic_operator.runtime.exporting import END_SECONDS, exporting
-from mimic_operator.runtime.queue import Key, Outcome
+from mimic_operator.runtime.kinds import Key
+from mimic_operator.runtime.queue import Outcome
 from mimic_operator.runtime.spans import OFF, Spans
 
 

@@ -10,7 +10,7 @@ import time
 from mimic_operator.cli.surroundings import Surroundings
 from mimic_operator.reconcile.process import Machine
 from mimic_operator.reconcile.process import run as run_process
-from mimic_operator.runtime.config import cluster_config
+from mimic_operator.runtime.hosting import cluster_config
 from mimic_operator.runtime.logs import configure
 from mimic_operator.runtime.process import run_to_its_end
 from mimic_operator.settings import AT_A_CLUSTER, load

@@ -4,13 +4,14 @@ import argparse
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 
 from mimic_operator.cli.surroundings import Surroundings
 from mimic_operator.reconcile.release import NotReleased, Release
 from mimic_operator.runtime.client import Cluster
-from mimic_operator.runtime.config import cluster_config
 from mimic_operator.runtime.faults import Fault
-from mimic_operator.runtime.informer import MetadataReader
+from mimic_operator.runtime.hosting import cluster_config
+from mimic_operator.runtime.informer import all_metadata
 from mimic_operator.settings import Settings, load
 
 OK, FAILED = 0, 1
@@ -43,10 +44,6 @@ def run(arguments: argparse.Namespace, surroundings: Surroundings) -> int:
 
 
 async def _release(settings: Settings, say: Callable[[str], None], patience: float) -> None:
-    config = cluster_config()
-    async with Cluster(config) as cluster:
-        reader = MetadataReader(config)
-        try:
-            await Release(cluster, reader, settings.watch_namespaces or (None,), say, patience, time.monotonic).run()
-        finally:
-            await reader.close()
+    async with Cluster(cluster_config()) as cluster:
+        listed = partial(all_metadata, cluster)
+        await Release(cluster, listed, settings.watch_namespaces or (None,), say, patience, time.monotonic).run()

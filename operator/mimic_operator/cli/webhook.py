@@ -4,7 +4,7 @@ import argparse
 import asyncio
 
 from mimic_operator.cli.surroundings import Surroundings
-from mimic_operator.runtime.config import cluster_config
+from mimic_operator.runtime.hosting import cluster_config
 from mimic_operator.runtime.logs import configure
 from mimic_operator.runtime.process import run_to_its_end
 from mimic_operator.settings import AT_A_CLUSTER, load

@@ -17,7 +17,7 @@ from mimic_operator.resource.kinds import KIND_BY_NAME
 from mimic_operator.resource.naming import ANNOTATION_APPLIED, LABEL_INJECT, MANAGER, MANAGER_WORKLOADS, short_hash
 from mimic_operator.runtime.client import Cluster
 from mimic_operator.runtime.faults import Fault
-from mimic_operator.runtime.queue import Key
+from mimic_operator.runtime.kinds import Key
 
 logger = logging.getLogger("mimic.reconcile")
 REFUSING = ("invalid", "forbidden")

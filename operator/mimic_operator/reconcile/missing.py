@@ -14,8 +14,7 @@ from mimic_operator.reconcile.store import Entry, PodName, PodSeen, Store
 from mimic_operator.resource.naming import ANNOTATION_TEMPLATE_HASH
 from mimic_operator.runtime.client import Cluster
 from mimic_operator.runtime.faults import Fault
-from mimic_operator.runtime.kinds import POD
-from mimic_operator.runtime.queue import Key
+from mimic_operator.runtime.kinds import POD, Key
 
 logger = logging.getLogger("mimic.missing")
 

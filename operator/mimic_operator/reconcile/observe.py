@@ -15,8 +15,7 @@ from mimic_operator.resource.kinds import KIND_BY_NAME
 from mimic_operator.resource.naming import child_name
 from mimic_operator.resource.revision import StoredRevision, revision_of, stored_in
 from mimic_operator.runtime.client import Cluster
-from mimic_operator.runtime.kinds import CONTROLLER_REVISION
-from mimic_operator.runtime.queue import Key
+from mimic_operator.runtime.kinds import CONTROLLER_REVISION, Key
 
 AT_ONCE = 8
 """So many are fetched together: a backend may have hundreds of workloads."""

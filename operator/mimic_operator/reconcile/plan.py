@@ -15,7 +15,7 @@ from mimic_operator.resource.backend import Backend
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.naming import ANNOTATION_DEFAULTS, child_name
 from mimic_operator.resource.revision import Revision, config_for, first_config, needs_restart
-from mimic_operator.runtime.queue import Key
+from mimic_operator.runtime.kinds import Key
 
 NO_TARGET = "no backend"
 """Stands for the target where workloads are only released."""

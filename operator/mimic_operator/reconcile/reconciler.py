@@ -10,7 +10,7 @@ from mimic_operator.reconcile.report import Reporter
 from mimic_operator.reconcile.state import Memory
 from mimic_operator.resource.kinds import BACKEND
 from mimic_operator.runtime.client import Cluster
-from mimic_operator.runtime.queue import Key
+from mimic_operator.runtime.kinds import Key
 
 COMING_SECONDS = 1.0
 """The event of a backend that was just made is on its way."""

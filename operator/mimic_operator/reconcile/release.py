@@ -5,7 +5,7 @@ is passed over and listed at the end.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from mimic_operator.errors import OperatorError
@@ -14,7 +14,7 @@ from mimic_operator.resource.kinds import BACKEND, WORKLOADS
 from mimic_operator.resource.naming import MANAGER_WORKLOADS
 from mimic_operator.runtime.client import Cluster
 from mimic_operator.runtime.faults import Fault
-from mimic_operator.runtime.informer import Metadata, MetadataReader
+from mimic_operator.runtime.informer import Metadata
 from mimic_operator.runtime.kinds import Kind
 
 POLL_SECONDS = 0.5
@@ -30,10 +30,13 @@ class NotReleased(OperatorError):
 
 @dataclass(slots=True)
 class Release:
-    """patience: seconds to wait for each workload; 0 does not wait. Raises NotReleased, Fault."""
+    """listed: all objects of a kind as metadata. patience: seconds to wait for each workload; 0 does not wait.
+
+    Raises NotReleased, Fault.
+    """
 
     cluster: Cluster
-    reader: MetadataReader
+    listed: Callable[[Kind, str | None], Awaitable[list[Metadata]]]
     namespaces: tuple[str | None, ...]
     say: Callable[[str], None]
     patience: float
@@ -62,7 +65,7 @@ class Release:
             raise NotReleased("\n".join([f"{len(lines)} were not released; fix them and repeat:", *lines]))
 
     async def _list(self, kind: Kind) -> list[Metadata]:
-        return [each for namespace in self.namespaces for each in (await self.reader.list(kind, namespace))[0]]
+        return [each for namespace in self.namespaces for each in await self.listed(kind, namespace)]
 
     async def _suspend(self, backend: Metadata) -> None:
         name = f"MimicBackend/{backend.name} in {backend.namespace}"
@@ -76,7 +79,7 @@ class Release:
             self.say(f"suspended {name}")
 
     def _due(self, kind: Kind, metadata: Metadata) -> bool:
-        return metadata.applied_by(MANAGER_WORKLOADS) and _named(kind, metadata) not in self._failed
+        return bool(metadata.applied_at(MANAGER_WORKLOADS)) and _named(kind, metadata) not in self._failed
 
     async def _release(self, kind: Kind, metadata: Metadata) -> int:
         """How many were released."""

@@ -15,8 +15,7 @@ from mimic_operator.resource.kinds import BACKEND
 from mimic_operator.resource.naming import API_VERSION, KIND, MANAGER, MANAGER_STATUS, selector_of, short_hash
 from mimic_operator.runtime.client import Cluster
 from mimic_operator.runtime.faults import Fault
-from mimic_operator.runtime.kinds import EVENT
-from mimic_operator.runtime.queue import Key
+from mimic_operator.runtime.kinds import EVENT, Key
 
 logger = logging.getLogger("mimic.events")
 LONGEST_NOTE = 1000

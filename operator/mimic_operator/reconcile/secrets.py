@@ -21,8 +21,7 @@ from mimic_operator.resource.container import ADMIN_PORT_NAME
 from mimic_operator.resource.naming import CONTAINER, selector_of
 from mimic_operator.runtime.client import Cluster
 from mimic_operator.runtime.faults import Fault
-from mimic_operator.runtime.kinds import POD
-from mimic_operator.runtime.queue import Key
+from mimic_operator.runtime.kinds import POD, Key
 
 MOST_PODS = 3
 """So many are asked for one backend at a time, and one where it is known that the secret is there."""

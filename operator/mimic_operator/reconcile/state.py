@@ -10,7 +10,7 @@ from mimic_operator.reconcile.store import ChildSeen, Entry, PodSeen
 from mimic_operator.reconcile.workload import Claim, Counts, Ref, Workload
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.revision import Revision, StoredRevision
-from mimic_operator.runtime.queue import Key
+from mimic_operator.runtime.kinds import Key
 
 REFUSED_SECONDS = 60.0
 """After which what was refused is tried again: a policy may have changed."""

@@ -25,7 +25,7 @@ from mimic_operator.resource.naming import (
 )
 from mimic_operator.resource.spec.common import backend_reference
 from mimic_operator.runtime.informer import Change, Metadata
-from mimic_operator.runtime.queue import Key
+from mimic_operator.runtime.kinds import Key
 
 UNNAMED = ""
 """Stands for the backend of pods that name none."""
@@ -79,13 +79,19 @@ def entry_of(manifest: Mapping[str, Any]) -> Entry:
     )
 
 
+def keep_backend(manifest: Mapping[str, Any]) -> Entry | None:
+    """One that is being deleted counts as gone."""
+    return None if manifest["metadata"].get("deletionTimestamp") else entry_of(manifest)
+
+
 class WorkloadSeen(msgspec.Struct, frozen=True, gc=False):
     """Metadata of a workload, which is all that is kept of most."""
 
     uid: str
     version: str
     labels: dict[str, str] | None
-    applied: bool
+    applied: str
+    """When the operator last applied fields to it (RFC 3339); empty if it bears none."""
     child_of: str | None
     """The MimicBackend that owns it: the Deployment of Deployment mode."""
 
@@ -125,7 +131,7 @@ def keep_workload(metadata: Metadata) -> WorkloadSeen | None:
         metadata.uid,
         metadata.resource_version,
         metadata.labels,
-        metadata.applied_by(MANAGER_WORKLOADS),
+        metadata.applied_at(MANAGER_WORKLOADS),
         owner.name if owner is not None else None,
     )
 
@@ -188,14 +194,13 @@ class Store:
 
     # What watches tell
 
-    def backend_seen(self, key: Key, manifest: Mapping[str, Any] | None) -> None:
-        """A MimicBackend, or that there is none of this name any more (one that is being deleted counts as gone)."""
-        if manifest is None or manifest["metadata"].get("deletionTimestamp"):
+    def backend_seen(self, key: Key, entry: Entry | None) -> None:
+        """A MimicBackend, or that there is none of this name any more."""
+        if entry is None:
             before = self.entries.pop(key, None)
             self.claims[key.namespace].pop(key.name, None)
             claim_changed = before is not None
         else:
-            entry = entry_of(manifest)
             before = self.entries.get(key)
             claim_changed = before is None or (before.claim, before.default, before.mode) != (
                 entry.claim,
@@ -235,7 +240,7 @@ class Store:
             if child is not None and child.child_of is not None:
                 self._keep(self.owned[Key(ref.namespace, child.child_of)], ref, there=child is change.found)
         there = change.found is not None and change.found.child_of is None
-        self._keep(self.applied[ref.namespace], ref, there=there and seen.applied)
+        self._keep(self.applied[ref.namespace], ref, there=there and bool(seen.applied))
         for claim in self.claims.get(ref.namespace, {}).values():
             matches = claim.selector is not None and claim.selector.matches(seen.labels or {})
             key = Key(ref.namespace, claim.name)

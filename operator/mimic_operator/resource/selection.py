@@ -10,23 +10,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from mimic_operator.errors import InvalidBackend
 from mimic_operator.resource.backend import parse
 from mimic_operator.resource.naming import ANNOTATION_BACKEND
 from mimic_operator.resource.spec import AllowedNamespaces, LabelSelector
 from mimic_operator.resource.spec.common import backend_reference
-
-
-class Key(NamedTuple):
-    """Namespace and name of an object."""
-
-    namespace: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.namespace}/{self.name}"
+from mimic_operator.runtime.kinds import Key
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""What can go wrong with the API server, in classes that say what to do about it. Pure."""
+"""Classifies what can go wrong with the API server by what to do about it. Pure."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,17 +8,25 @@ from mimic_operator.errors import OperatorError, Reason
 class Fault(OperatorError):
     """A call to the API server that failed.
 
-    reason: its class. retry_after: seconds after which the server wants to be asked again, if it said so.
+    reason: its class. retry_after: seconds after which the server accepts another attempt, if it named them.
     fields: paths of the fields over which a server-side apply conflicts, in the server's notation.
+    of_object: whether the reason is `absent` and it is the object that is absent, not its kind.
     """
 
     def __init__(
-        self, reason: Reason, sentence: str, *, retry_after: float | None = None, fields: Sequence[str] = ()
+        self,
+        reason: Reason,
+        sentence: str,
+        *,
+        retry_after: float | None = None,
+        fields: Sequence[str] = (),
+        of_object: bool = False,
     ) -> None:
         super().__init__(sentence)
         self.reason = reason
         self.retry_after = retry_after
         self.fields = tuple(fields)
+        self.of_object = of_object
 
 
 _BY_STATUS: Mapping[int, Reason] = {
@@ -39,7 +47,7 @@ LONGEST_SENTENCE = 512
 
 
 def fault_of(status: int, answer: object, retry_after: str | None, doing: str) -> Fault:
-    """The fault that an HTTP answer tells of.
+    """The fault that an HTTP response reports.
 
     answer: its JSON (`meta/v1 Status`), or anything else. retry_after: the header field; seconds are understood.
     """
@@ -56,4 +64,6 @@ def fault_of(status: int, answer: object, retry_after: str | None, doing: str) -
         seconds = float(details["retryAfterSeconds"])
     sentence = f"{doing}: {status} {message}".strip()[:LONGEST_SENTENCE]
     reason: Reason = _BY_STATUS.get(status, "invalid" if 400 <= status < 500 else "internal")
-    return Fault(reason, sentence, retry_after=seconds, fields=fields)
+    # Of a kind that is not served the API server says so as plain text; of an object it names the object.
+    of_object = status == 404 and isinstance(details, Mapping) and bool(details.get("name"))
+    return Fault(reason, sentence, retry_after=seconds, fields=fields, of_object=of_object)

@@ -1,6 +1,16 @@
-"""Kinds of objects, and the paths at which the API server serves them."""
+"""Kinds of objects as the API server serves them."""
 
 from typing import NamedTuple
+
+
+class Key(NamedTuple):
+    """Names an object in a namespace."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
 
 
 class Kind(NamedTuple):
@@ -15,15 +25,6 @@ class Kind(NamedTuple):
     @property
     def api_version(self) -> str:
         return f"{self.group}/{self.version}" if self.group else self.version
-
-    def path(self, namespace: str | None = None, name: str | None = None) -> str:
-        """Of the collection, or of one object (Kubernetes API concepts, resource URIs)."""
-        parts = ["apis", self.group] if self.group else ["api"]
-        parts.append(self.version)
-        if namespace:
-            parts += ["namespaces", namespace]
-        parts.append(self.plural)
-        return "/" + "/".join([*parts, name] if name else parts)
 
 
 DEPLOYMENT = Kind("apps", "v1", "Deployment", "deployments")
@@ -43,6 +44,7 @@ BUDGET = Kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
 AUTOSCALER = Kind("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers")
 NETWORK_POLICY = Kind("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")
 POD_MONITOR = Kind("monitoring.coreos.com", "v1", "PodMonitor", "podmonitors")
+NAMESPACE = Kind("", "v1", "Namespace", "namespaces", namespaced=False)
 LEASE = Kind("coordination.k8s.io", "v1", "Lease", "leases")
 MUTATING = Kind(
     "admissionregistration.k8s.io", "v1", "MutatingWebhookConfiguration", "mutatingwebhookconfigurations", False

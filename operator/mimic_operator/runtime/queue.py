@@ -8,23 +8,13 @@ import heapq
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from mimic_operator.runtime.faults import Fault
+from mimic_operator.runtime.kinds import Key
 
 logger = logging.getLogger("mimic.queue")
 SPARE_TIMERS = 64
 """Timers that were replaced and still lie in the heap, beyond which it is built anew."""
-
-
-class Key(NamedTuple):
-    """Names an object in a namespace."""
-
-    namespace: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.namespace}/{self.name}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -12,7 +12,9 @@ import msgspec
 from mimic_operator.errors import OperatorError
 from mimic_operator.resource import naming
 from mimic_operator.resource.revision import Revision, from_data
-from mimic_operator.resource.selection import Candidate, Key, Unselected, candidate, named_key
+from mimic_operator.resource.selection import Candidate, Unselected, candidate, named_key
+from mimic_operator.runtime.informer import Change
+from mimic_operator.runtime.kinds import CONTROLLER_REVISION, Key, Kind
 from mimic_operator.webhook import pods
 from mimic_operator.webhook.decide import Namespace, choose, wanted_revisions
 
@@ -27,52 +29,27 @@ Object = Mapping[str, Any]
 
 
 class Index:
-    """MimicBackends by namespace, and revisions as bytes: decoded when they are injected. clock: monotonic seconds."""
+    """MimicBackends by namespace, and revisions as bytes: decoded when they are injected. Only informers change it."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._backends: dict[str, dict[str, Candidate]] = {}
-        self._revisions: dict[Key, bytes | None] = {}
-        """None for one that this version cannot read: nothing waits for it."""
-        self._changed: dict[tuple[str, Key], float] = {}
-        self.heard = {"MimicBackend": clock(), "ControllerRevision": clock()}
-        """The time of the last event of a kind."""
+        self._revisions: dict[Key, bytes] = {}
 
-    def backend_seen(self, manifest: Object) -> Candidate:
-        """There is one, new or changed."""
-        found = candidate(manifest)
-        self._touch("MimicBackend", found.key)
-        self._backends.setdefault(found.namespace, {})[found.name] = found
-        return found
-
-    def backend_gone(self, name: Key) -> None:
-        self._touch("MimicBackend", name)
-        own = self._backends.get(name.namespace, {})
-        own.pop(name.name, None)
+    def backend_changed(self, change: Change[Candidate]) -> None:
+        own = self._backends.setdefault(change.namespace, {})
+        if change.found is not None:
+            own[change.name] = change.found
+        else:
+            own.pop(change.name, None)
         if not own:
-            self._backends.pop(name.namespace, None)
-        self._changed.pop(("MimicBackend", name), None)
+            del self._backends[change.namespace]
 
-    def revision_seen(self, manifest: Object) -> Revision | None:
-        """There is one. None if no MimicBackend owns it, or if this version cannot read it."""
-        metadata = manifest["metadata"]
-        owner = pods.controller(manifest)
-        if owner is None or owner.get("kind") != naming.KIND:
-            return None  # a StatefulSet's or DaemonSet's, which carries the labels of its pod template
-        key = Key(metadata["namespace"], metadata["name"])
-        self._touch("ControllerRevision", key)
-        data = manifest.get("data") or {}
-        encoded = msgspec.json.encode({name: value for name, value in data.items() if name != "spec"})
-        found = _read(encoded)
-        if found is None and key not in self._revisions:
-            logger.warning("The revision %s cannot be read: a newer version of Mimic wrote it", key)
-        self._revisions[key] = None if found is None else encoded
-        return found
-
-    def revision_gone(self, name: Key) -> None:
-        self._touch("ControllerRevision", name)
-        self._revisions.pop(name, None)
-        self._changed.pop(("ControllerRevision", name), None)
+    def revision_changed(self, change: Change[bytes]) -> None:
+        name = Key(change.namespace, change.name)
+        if change.found is not None:
+            self._revisions[name] = change.found
+        else:
+            self._revisions.pop(name, None)
 
     def backend(self, name: Key) -> Candidate | None:
         return self._backends.get(name.namespace, {}).get(name.name)
@@ -84,28 +61,22 @@ class Index:
         encoded = self._revisions.get(name)
         return None if encoded is None else _read(encoded)
 
-    def names(self, kind: str) -> set[Key]:
-        """Of all that was observed, whether it can be read or not."""
-        if kind == "ControllerRevision":
-            return set(self._revisions)
-        return {each.key for own in self._backends.values() for each in own.values()}
+    def count(self, kind: Kind) -> int:
+        return len(self._revisions) if kind is CONTROLLER_REVISION else sum(map(len, self._backends.values()))
 
-    def keep(self, kind: str, listed: Iterable[Key], since: float) -> int:
-        """Drops what a list, begun at `since`, did not hold: no event reports what was deleted while a watch was cut.
 
-        Returns how many were dropped.
-        """
-        stale = {name for name in self.names(kind) - set(listed) if self._changed.get((kind, name), 0.0) < since}
-        for name in stale:
-            (self.backend_gone if kind == "MimicBackend" else self.revision_gone)(name)
-        return len(stale)
-
-    def age(self, kind: str) -> float:
-        """Seconds since the last event of a kind."""
-        return self._clock() - self.heard[kind]
-
-    def _touch(self, kind: str, name: Key) -> None:
-        self.heard[kind] = self._changed[kind, name] = self._clock()
+def keep_revision(manifest: Object) -> bytes | None:
+    """What is kept of a ControllerRevision; None if no MimicBackend owns it, or if this version cannot read it."""
+    owner = pods.controller(manifest)
+    if owner is None or owner.get("kind") != naming.KIND:
+        return None  # a StatefulSet's or DaemonSet's, which carries the labels of its pod template
+    data = manifest.get("data") or {}
+    encoded = msgspec.json.encode({name: value for name, value in data.items() if name != "spec"})
+    if _read(encoded) is None:
+        key = Key(manifest["metadata"]["namespace"], manifest["metadata"]["name"])
+        logger.warning("The revision %s cannot be read: a newer version of Mimic wrote it", key)
+        return None
+    return encoded
 
 
 def _read(encoded: bytes) -> Revision | None:
@@ -203,12 +174,12 @@ class Lookup:
         if found:
             return found
         self.missed("MimicBackend")
-        return [self.index.backend_seen(each) for each in await self.source.backends(namespace)]
+        return [candidate(each) for each in await self.source.backends(namespace)]
 
     async def _ask(self, name: Key) -> Candidate | None:
         self.missed("MimicBackend")
         manifest = await self.source.backend(name)
-        return None if manifest is None else self.index.backend_seen(manifest)
+        return None if manifest is None else candidate(manifest)
 
     async def _revision(self, name: Key) -> Revision | None:
         found = self.index.revision(name)
@@ -216,4 +187,5 @@ class Lookup:
             return found
         self.missed("ControllerRevision")
         manifest = await self.source.revision(name)
-        return None if manifest is None else self.index.revision_seen(manifest)
+        encoded = None if manifest is None else keep_revision(manifest)
+        return None if encoded is None else _read(encoded)

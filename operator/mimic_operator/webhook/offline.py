@@ -10,7 +10,8 @@ from mimic_operator.resource import naming
 from mimic_operator.resource.backend import parse
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.revision import Revision, revision_of
-from mimic_operator.resource.selection import Candidate, Key, candidate, owner_of
+from mimic_operator.resource.selection import Candidate, candidate, owner_of
+from mimic_operator.runtime.kinds import Key
 from mimic_operator.webhook import pods
 from mimic_operator.webhook.decide import Decision, Namespace, Request, Revisions, decide
 from mimic_operator.webhook.mutate import Operation, mutate, patch

@@ -1,78 +1,73 @@
-"""The webhook process: answers admission reviews and writes nothing but Events."""
+"""The webhook process: answers admission reviews and writes nothing but Events.
+
+    on.startup   wait for the API server, list MimicBackends and revisions once
+    admission    kopf's handlers, behind the HTTPS server of server.py
+    on.cleanup   end what runs beside
+
+It is ready once both kinds were listed and a call to itself over TLS succeeded. It is alive while its loop runs and
+such calls succeed; how old a watch is says nothing about that, and is a metric.
+"""
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from functools import partial
+from random import random
 from typing import Any
 
 from lightkube import KubeConfig
 
-from mimic_operator.errors import OperatorError
 from mimic_operator.resource.container import proxy_defaults
 from mimic_operator.resource.kinds import BACKEND
-from mimic_operator.resource.naming import GROUP, KIND, LABEL_COMPONENT
-from mimic_operator.resource.selection import Key
+from mimic_operator.resource.naming import GROUP, LABEL_COMPONENT
+from mimic_operator.resource.selection import candidate
 from mimic_operator.runtime.client import Cluster
 from mimic_operator.runtime.faults import Fault
 from mimic_operator.runtime.health import serving
-from mimic_operator.runtime.informer import Metadata, MetadataReader
-from mimic_operator.runtime.kinds import CONTROLLER_REVISION, Kind
+from mimic_operator.runtime.hosting import Host
+from mimic_operator.runtime.informer import Informer, Informers, scopes, whole
+from mimic_operator.runtime.kinds import CONTROLLER_REVISION
 from mimic_operator.runtime.logs import logger
 from mimic_operator.runtime.process import Telemetry
-from mimic_operator.runtime.spans import Spans
+from mimic_operator.runtime.queue import Backoff
 from mimic_operator.settings import Settings
 from mimic_operator.webhook import handlers
 from mimic_operator.webhook.decide import Decision, Trigger, softened
 from mimic_operator.webhook.events import Announcer
-from mimic_operator.webhook.lookup import Index, Lookup
+from mimic_operator.webhook.lookup import Index, Lookup, keep_revision
 from mimic_operator.webhook.metrics import AdmissionMetrics
 from mimic_operator.webhook.outcomes import OUTCOMES
-from mimic_operator.webhook.reader import Reader
+from mimic_operator.webhook.reader import READ_SECONDS, Reader
 from mimic_operator.webhook.review import Reply, Reviewed, Reviewer
 from mimic_operator.webhook.served import ServedCertificate
 from mimic_operator.webhook.server import Server
 
-COMPARE_SECONDS = 60.0
-"""The index against a list: what kopf did not hear of goes."""
 CHECK_SECONDS = 5.0
-SETTLE_SECONDS = 0.05
-STALE_SECONDS = 900.0
-"""Three watches long nothing was heard, although there is something to hear of: they are broken."""
+FIRST_CHECK_SECONDS = 0.05
+DEAD_SECONDS = 60.0
+"""For so long calls to itself have to fail before it counts as dead."""
 TRIGGERS: Mapping[str, Trigger] = {handlers.PODS: "label", handlers.NAMESPACE_PODS: "namespace"}
-SELECTORS: dict[Kind, str | None] = {BACKEND: None, CONTROLLER_REVISION: LABEL_COMPONENT}
 
 
-class NotInstalled(OperatorError):
-    """The cluster does not know MimicBackend."""
-
-
-async def serve(settings: Settings, config: KubeConfig, shown: Telemetry) -> None:
-    """Until SIGTERM or SIGINT. Raises NotInstalled, UnusableCertificate, Fault, OSError for a port that is taken."""
-    metrics = AdmissionMetrics(shown.registry, possible_ends())
+async def serve(settings: Settings, config: KubeConfig, telemetry: Telemetry) -> None:
+    """Runs until SIGTERM or SIGINT. Raises UnusableCertificate, OSError for a port that is taken."""
+    metrics = AdmissionMetrics(telemetry.registry, possible_ends())
     certificate = ServedCertificate(settings.webhook_cert_dir, _follow(metrics))
-    async with Cluster(config) as cluster, Reader(config, shown.spans) as reader:
-        process = Process(
-            settings,
-            config,
-            metrics,
-            certificate,
-            reader,
-            Announcer(cluster, time.monotonic, time.time, lambda result: metrics.events.labels(result).inc()),
-            shown.spans,
-        )
+    short = Cluster(config, telemetry.spans, seconds=READ_SECONDS)
+    async with Cluster(config) as cluster, Cluster(config) as watching, short as reading:
+        process = Process(settings, config, metrics, certificate, telemetry, cluster, watching, reading)
         health = serving(
             settings.metrics_host,
             settings.metrics_port,
-            registry=shown.registry,
-            live={"watches": process.stale},
+            registry=telemetry.registry,
+            live={"tls": process.dead},
             ready={"index": lambda: process.unlisted, "tls": lambda: process.unheard},
         )
         async with health as port:
             logger.info("Health and metrics on port %d", port, extra={"port": port})
-            await process.run(await reader.version())
+            await process.host.run(process.server)
 
 
 def possible_ends() -> Iterator[tuple[str, str, str]]:
@@ -92,135 +87,114 @@ def _follow(metrics: AdmissionMetrics) -> Callable[[datetime | None], None]:
     return changed
 
 
-@dataclass(slots=True)
 class Process:
-    """The parts of the webhook, and their tasks."""
+    """The parts of the webhook, and what runs beside the handlers."""
 
-    settings: Settings
-    config: KubeConfig
-    metrics: AdmissionMetrics
-    certificate: ServedCertificate
-    reader: Reader
-    announcer: Announcer
-    spans: Spans
-    index: Index = field(default_factory=lambda: Index(time.monotonic))
-    unlisted: str = "the first list is not complete"
-    """Why it is not ready, empty if it is; so is the next."""
-    unheard: str = "no call to itself was made yet"
-
-    async def run(self, version: tuple[int, int]) -> None:
-        """Until kopf ends, which a signal makes it do."""
-        for kind in SELECTORS:
-            name = kind.kind
-            self.metrics.watch(name, partial(self.index.age, name), partial(self._count, name))
-        server = Server(
-            self.settings.webhook_host,
-            self.settings.webhook_port,
-            context=self.certificate.context,
+    def __init__(
+        self,
+        settings: Settings,
+        config: KubeConfig,
+        metrics: AdmissionMetrics,
+        certificate: ServedCertificate,
+        telemetry: Telemetry,
+        cluster: Cluster,
+        watching: Cluster,
+        reading: Cluster,
+    ) -> None:
+        self._settings, self._metrics, self._certificate, self._reading = settings, metrics, certificate, reading
+        self._backoff = Backoff(random, most=settings.watch_retry_seconds)
+        self._answered_itself = time.monotonic()
+        self.unlisted = "the first list is not complete"
+        """Why it is not ready, empty if it is; so is the next."""
+        self.unheard = "no call to itself was made yet"
+        self.index = Index()
+        self.informers = Informers(list(self._informers(watching)), time.monotonic)
+        self.announcer = Announcer(cluster, time.monotonic, time.time, lambda end: metrics.events.labels(end).inc())
+        self.lookup = Lookup(
+            self.index, Reader(reading), time.monotonic, time.time, lambda kind: metrics.misses.labels(kind).inc()
+        )
+        self.server = Server(
+            settings.webhook_host,
+            settings.webhook_port,
+            context=certificate.context,
             handlers=handlers.PATHS,
             answered=self._answered,
-            traced=Reviewed(self.spans).review,
+            traced=Reviewed(telemetry.spans).review,
             clock=time.monotonic,
         )
-        lookup = Lookup(
-            self.index, self.reader, time.monotonic, time.time, lambda kind: self.metrics.misses.labels(kind).inc()
-        )
-        parts = handlers.Parts(
-            self.config, self.index, Reviewer(lookup, version), proxy_defaults(self.settings), server
-        )
-        listing = MetadataReader(self.config)
-        try:
-            backends = await self._list(listing, BACKEND)
-            besides = [
-                self._compare(listing, backends),
-                self._check(server),
-                self.certificate.follow(),
-                self.announcer.run(),
-            ]
-            await _beside(handlers.answering(handlers.registry_for(parts), self.settings.watch_namespaces), besides)
-        finally:
-            await listing.close()
+        self.host = Host(config, GROUP, self._startup, self._cleanup)
+        metrics.watches(self.informers)
+        for kind in (BACKEND, CONTROLLER_REVISION):
+            metrics.indexed(kind.kind, partial(self.index.count, kind))
 
-    def _count(self, kind: str) -> int:
-        return len(self.index.names(kind))
+    def _informers(self, watching: Cluster) -> Iterator[Informer[Any]]:
+        for namespace in scopes(self._settings.watch_namespaces):
+            common: dict[str, Any] = {
+                "cluster": watching,
+                "clock": time.monotonic,
+                "backoff": self._backoff,
+                "watch_seconds": self._settings.watch_seconds,
+                "namespace": namespace,
+            }
+            yield Informer(kind=BACKEND, view=whole(BACKEND, candidate), changed=self.index.backend_changed, **common)
+            yield Informer(
+                kind=CONTROLLER_REVISION,
+                view=whole(CONTROLLER_REVISION, keep_revision),
+                changed=self.index.revision_changed,
+                labels=LABEL_COMPONENT,
+                **common,
+            )
+
+    # The life of the process
+
+    async def _startup(self) -> None:
+        reviewer = Reviewer(self.lookup, await self._version())
+        handlers.add_handlers(self.host.registry, reviewer, proxy_defaults(self._settings))
+        for work in (self.informers.run(), self._certificate.follow(), self.announcer.run(), self._check()):
+            self.host.beside(work)
+        # Without a deadline: while the CRD is absent there is nothing to answer for, and it may come at any time.
+        await self.informers.synced(float("inf"))
+        self.unlisted = ""
+        counts = {"backends": self.index.count(BACKEND), "revisions": self.index.count(CONTROLLER_REVISION)}
+        logger.info("The index is complete", extra=counts)
+
+    async def _cleanup(self) -> None:
+        """Nothing is left to give back."""
+
+    async def _version(self) -> tuple[int, int]:
+        failures = 0
+        while True:
+            try:
+                return await self._reading.version()
+            except Fault as fault:
+                failures += 1
+                level = logging.WARNING if failures == 1 else logging.DEBUG
+                logger.log(level, "The API server cannot be reached yet: %s", fault, extra={"reason": fault.reason})
+                await asyncio.sleep(fault.retry_after or self._backoff(failures))
+
+    async def _check(self) -> None:
+        while True:
+            self.unheard = await self.server.ask_itself()
+            if not self.unheard or not self.server.listens.is_set():
+                self._answered_itself = time.monotonic()
+            await asyncio.sleep(CHECK_SECONDS if not self.unheard else FIRST_CHECK_SECONDS)
+
+    def dead(self) -> str:
+        """For the liveness probe: why it cannot answer reviews, empty if it can."""
+        silent = time.monotonic() - self._answered_itself
+        return f"calls to itself fail for {silent:.0f} s: {self.unheard}" if silent > DEAD_SECONDS else ""
+
+    # Reviews
 
     def _answered(self, handler: str, reply: Reply, seconds: float) -> None:
-        self.metrics.duration.labels(handler).observe(seconds)
+        self._metrics.duration.labels(handler).observe(seconds)
         decision = reply.decision
         if decision is None:
-            self.metrics.validations.labels(reply.verdict or "admitted").inc()
+            self._metrics.validations.labels(reply.verdict or "admitted").inc()
             return
         trigger = TRIGGERS[handler]
-        self.metrics.decisions.labels(decision.reason, str(decision.verdict), trigger).inc()
+        self._metrics.decisions.labels(decision.reason, str(decision.verdict), trigger).inc()
         for each in decision.notes:
-            self.metrics.notes.labels(each.word).inc()
+            self._metrics.notes.labels(each.word).inc()
         if not reply.dry_run:
             self.announcer.tell(reply.pod, reply.namespace, decision)
-
-    async def _list(self, listing: MetadataReader, kind: Kind) -> set[Key]:
-        found: set[Key] = set()
-        for namespace in self.settings.watch_namespaces or (None,):
-            try:
-                listed, _ = await listing.list(kind, namespace, SELECTORS[kind])
-            except Fault as fault:
-                if fault.reason == "absent":
-                    raise NotInstalled(
-                        f"{kind.plural}.{GROUP} is not installed: apply the chart's CRD first"
-                    ) from fault
-                raise
-            found |= {Key(each.namespace, each.name) for each in listed if kind is BACKEND or _is_ours(each)}
-        return found
-
-    async def _compare(self, listing: MetadataReader, backends: set[Key]) -> None:
-        """First wait for all that is there now; then look again and again for what went unheard."""
-        revisions = await self._list(listing, CONTROLLER_REVISION)
-        wanted = {BACKEND: backends, CONTROLLER_REVISION: revisions}
-        for kind, names in wanted.items():
-            while missing := names - self.index.names(kind.kind):
-                await asyncio.sleep(SETTLE_SECONDS)
-                if missing == names - self.index.names(kind.kind):  # nothing comes: perhaps it has gone since
-                    names.intersection_update(await self._list(listing, kind))
-        self.unlisted = ""
-        logger.info("The index is complete", extra={"backends": len(backends), "revisions": len(revisions)})
-        while True:
-            await asyncio.sleep(COMPARE_SECONDS)
-            for kind in SELECTORS:
-                since = time.monotonic()
-                try:
-                    dropped = self.index.keep(kind.kind, await self._list(listing, kind), since)
-                except Fault as fault:
-                    logger.warning("The index was not compared: %s", fault, extra={"reason": fault.reason})
-                    continue
-                if dropped:
-                    logger.warning("%d %s went unheard", dropped, kind.plural, extra={"count": dropped})
-
-    async def _check(self, server: Server) -> None:
-        while True:
-            self.unheard = await server.ask_itself()
-            await asyncio.sleep(CHECK_SECONDS if not self.unheard else SETTLE_SECONDS)
-
-    def stale(self) -> str:
-        """For the liveness probe."""
-        ages = {kind.kind: self.index.age(kind.kind) for kind in SELECTORS if self.index.names(kind.kind)}
-        late = [f"{kind} for {age:.0f} s" for kind, age in ages.items() if age > STALE_SECONDS]
-        return f"nothing was heard of {', '.join(late)}" if late else ""
-
-
-def _is_ours(metadata: Metadata) -> bool:
-    """Of a ControllerRevision: whether a MimicBackend owns it. StatefulSets and DaemonSets have revisions too."""
-    owner = metadata.controller()
-    return owner is not None and owner.kind == KIND
-
-
-async def _beside(main: Coroutine[Any, Any, None], besides: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Run `main` with the others beside it: they end with it, and a failure of one ends all."""
-    others = [asyncio.create_task(each) for each in besides]
-    working = asyncio.create_task(main)
-    try:
-        done, _ = await asyncio.wait([working, *others], return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in (working, *others):
-            task.cancel()
-        await asyncio.gather(working, *others, return_exceptions=True)

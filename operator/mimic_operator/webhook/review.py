@@ -8,8 +8,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
-from mimic_operator.resource.selection import Candidate, Key
+from mimic_operator.resource.selection import Candidate
 from mimic_operator.runtime.faults import Fault
+from mimic_operator.runtime.kinds import Key
 from mimic_operator.runtime.spans import Attributes, Spans, review
 from mimic_operator.webhook import pods
 from mimic_operator.webhook.decide import Decision, Request, Trigger, decide, end, softened

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from mimic_operator.errors import OperatorError
-from mimic_operator.webhook.certificates import ends
+from mimic_operator.runtime.certificates import ends
 
 logger = logging.getLogger("mimic.certificate")
 CERTIFICATE, KEY = "tls.crt", "tls.key"

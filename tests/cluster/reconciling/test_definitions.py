@@ -101,25 +101,25 @@ def test_one_that_was_never_valid_has_no_revision_and_holds_no_other_up(
         assert versions(cluster) == before
 
 
-def test_nothing_is_written_under_a_definition_that_lacks_a_field(
+def test_fault_17_an_older_definition_stops_nothing_but_reconciling(
     cluster: Cluster, control_plane: ControlPlane, installed: httpx2.Client, tmp_path: Path
 ):
+    """It ended the leader, and the webhook's certificate was renewed no more."""
     older = copy.deepcopy(definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
     del older["properties"]["spec"]["properties"]["suspend"]
     works = {"chat": {"url": "https://llm.example/v1"}, "auth": {"grant": "None"}, "suspend": True}
-    with defined(installed, older, works):
-        cluster.backend()
-        operator = Reconciler(control_plane.kubeconfig, tmp_path).start()
-        try:
-            eventually(lambda: operator.status() is not None, operator.log.read_text)
-            assert operator.status() != 0
-            assert operator.said("is older than this operator, it lacks spec.suspend: apply its CRD")
+    own = {"CERT_MODE": "self", "CERT_SECRET": f"cert-{cluster.namespace}", "DEFINITION_POLL_SECONDS": "0.5"}
+    secret = f"/api/v1/namespaces/default/secrets/cert-{cluster.namespace}"
+    operator = Reconciler(control_plane.kubeconfig, tmp_path, **own)
+    try:
+        with defined(installed, older, works):
+            cluster.backend()
+            operator.start()
+            eventually(lambda: operator.said("lacks spec.suspend: apply the chart's CRD"), operator.log.read_text)
+            eventually(lambda: installed.get(secret).status_code == 200, operator.log.read_text)
+            assert operator.status() is None
             assert cluster.status() == {}
             assert cluster.get("controllerrevisions")["items"] == []
-        finally:
-            operator.stop()
-    operator = Reconciler(control_plane.kubeconfig, tmp_path, "again").start()
-    try:
         settled(cluster, operator)
     finally:
         operator.stop()

@@ -11,10 +11,10 @@ from fakes.kubelet import Kubelet
 from fakes.person import Cluster
 from fakes.reconcilers import eventually
 from mimic_operator.reconcile.missing import Missing
-from mimic_operator.reconcile.store import PodSeen, Store
+from mimic_operator.reconcile.store import PodSeen, Store, keep_backend
 from mimic_operator.runtime.client import Cluster as Client
 from mimic_operator.runtime.informer import Change
-from mimic_operator.runtime.queue import Key
+from mimic_operator.runtime.kinds import Key
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -47,7 +47,7 @@ async def test_a_pod_without_the_sidecar_is_evicted_as_soon_as_its_budget_allows
     (name,) = eventually(names)
     held = budget(cluster.http, cluster.namespace)
     store = Store(lambda key: None)
-    store.backend_seen(Key(cluster.namespace, "corp"), {**manifest, "status": injectable})
+    store.backend_seen(Key(cluster.namespace, "corp"), keep_backend({**manifest, "status": injectable}))
     seen = PodSeen(("Deployment", "web"), Key(cluster.namespace, "corp"), None, injected=False, ending=False)
     store.pod_seen(Change(cluster.namespace, name, found=seen, before=None))
     async with Client(KubeConfig.from_file(control_plane.kubeconfig)) as client:

@@ -7,7 +7,8 @@ import pytest
 
 from mimic_operator.reconcile.reconciler import Slots
 from mimic_operator.runtime.faults import Fault, fault_of
-from mimic_operator.runtime.queue import Backoff, Key, Outcome, WorkQueue
+from mimic_operator.runtime.kinds import Key
+from mimic_operator.runtime.queue import Backoff, Outcome, WorkQueue
 
 A, B, C = (Key("team", name) for name in "abc")
 

@@ -11,11 +11,14 @@ import pytest
 from fakes.manifests import DEFAULTS, Manifest, backend, container, pod, shared
 from mimic_operator.reconcile.manifests import controller_revision
 from mimic_operator.resource.backend import parse
+from mimic_operator.resource.kinds import BACKEND
 from mimic_operator.resource.revision import revision_of
-from mimic_operator.resource.selection import Key
+from mimic_operator.resource.selection import candidate
 from mimic_operator.runtime.faults import Fault
+from mimic_operator.runtime.informer import Change
+from mimic_operator.runtime.kinds import CONTROLLER_REVISION, Key
 from mimic_operator.webhook import lookup
-from mimic_operator.webhook.lookup import Index, Lookup
+from mimic_operator.webhook.lookup import Index, Lookup, keep_revision
 from mimic_operator.webhook.outcomes import Verdict
 from mimic_operator.webhook.review import BUDGET_SECONDS, Reviewer, operations, warnings
 
@@ -72,12 +75,13 @@ class World:
 
     def __init__(self, server: Server, *seen: Manifest) -> None:
         self.clock, self.server, self.missed = Clock(), server, []
-        self.index = Index(self.clock)
+        self.index = Index()
         for each in seen:
+            where = each["metadata"]["namespace"], each["metadata"]["name"]
             if each["kind"] == "MimicBackend":
-                self.index.backend_seen(each)
+                self.index.backend_changed(Change(*where, candidate(each), None))
             else:
-                self.index.revision_seen(each)
+                self.index.revision_changed(Change(*where, keep_revision(each), None))
         found = Lookup(self.index, server, self.clock, lambda: 1e9, self.missed.append)
         self.reviewer = Reviewer(found, (1, 35), budget_seconds=0.2)
 
@@ -110,7 +114,7 @@ async def test_what_the_watches_have_not_shown_yet_is_asked_for(named: dict[str,
     assert await world.reason(pod(annotations=named)) == "Injected"
     assert sorted(world.missed) == ["ControllerRevision", "MimicBackend"]
     assert await world.reason(pod(annotations=named)) == "Injected"
-    assert len(world.missed) == 2, "the second time it knows"
+    assert len(world.missed) == 4, "only the watch fills the index: it alone hears of a deletion"
 
 
 async def test_a_status_that_the_watch_has_not_shown_yet_is_asked_for():
@@ -197,30 +201,18 @@ async def test_a_denied_pod_gets_no_patch_and_a_dry_run_hears_everything():
     ]
 
 
-def test_the_index_forgets_what_a_list_does_not_hold_unless_it_came_later():
+def test_the_index_holds_what_the_informers_report():
     world = World(Server(), backend(), stored(backend()))
-    assert world.index.keep("MimicBackend", [], since=world.clock.now) == 0, "seen at the same moment"
-    world.clock.now += 1
-    assert world.index.keep("MimicBackend", [Key("shop", "corp")], since=world.clock.now) == 0
-    assert world.index.keep("MimicBackend", [], since=world.clock.now) == 1
-    assert world.index.names("MimicBackend") == set()
-    assert world.index.names("ControllerRevision") == {Key("shop", REVISION.name)}
+    assert (world.index.count(BACKEND), world.index.count(CONTROLLER_REVISION)) == (1, 1)
+    world.index.backend_changed(Change("shop", "corp", None, None))
+    world.index.revision_changed(Change("shop", REVISION.name, None, None))
+    assert (world.index.count(BACKEND), world.index.count(CONTROLLER_REVISION)) == (0, 0)
+    assert world.index.backends("shop") == []
 
 
-def test_a_revision_of_a_newer_operator_is_no_crash():
-    index = Index(Clock())
-    newer = stored(backend()) | {"data": {"format": 9}}
-    assert index.revision_seen(newer) is None
-    assert index.revision(Key("shop", REVISION.name)) is None
-    assert index.names("ControllerRevision") == {Key("shop", REVISION.name)}, "readiness would wait for it for ever"
-
-
-def test_an_event_tells_that_the_watch_lives():
-    world = World(Server(), backend())
-    world.clock.now += 30
-    assert world.index.age("MimicBackend") == 30
-    world.index.backend_gone(Key("shop", "corp"))
-    assert world.index.age("MimicBackend") == 0
+def test_a_revision_of_a_newer_operator_is_passed_over_with_a_warning(caplog: pytest.LogCaptureFixture):
+    assert keep_revision(stored(backend()) | {"data": {"format": 9}}) is None
+    assert "a newer version of Mimic wrote it" in caplog.text
 
 
 async def test_a_field_of_a_newer_version_is_passed_over():
@@ -231,13 +223,11 @@ async def test_a_field_of_a_newer_version_is_passed_over():
     assert await World(Server(), backend(status=CURRENT), newer).reason() == "Injected"
 
 
-def test_a_revision_of_a_stateful_set_with_our_label_is_not_ours():
+def test_fault_07_a_revision_of_a_stateful_set_with_our_label_is_not_ours():
     """A StatefulSet copies the labels of its pod template to its ControllerRevisions."""
-    index = Index(Clock())
     other = stored(backend())
     other["metadata"]["ownerReferences"] = [{"kind": "StatefulSet", "name": "db", "uid": "u", "controller": True}]
-    assert index.revision_seen(other) is None
-    assert index.names("ControllerRevision") == set()
+    assert keep_revision(other) is None
 
 
 class Late(Server):

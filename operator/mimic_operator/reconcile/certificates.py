@@ -13,12 +13,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mimic_operator.resource.naming import GROUP, LABEL_COMPONENT, MANAGER
+from mimic_operator.runtime.certificates import Certificates, Pair, ends, renewed, service_names
 from mimic_operator.runtime.client import Cluster
 from mimic_operator.runtime.faults import Fault
-from mimic_operator.runtime.informer import Change, Informer, MetadataReader
+from mimic_operator.runtime.informer import Change, Informer, metadata_only
 from mimic_operator.runtime.kinds import MUTATING, SECRET, VALIDATING, Kind
 from mimic_operator.runtime.queue import Backoff
-from mimic_operator.webhook.certificates import Certificates, Pair, ends, renewed, service_names
 
 logger = logging.getLogger("mimic.certificate")
 
@@ -30,12 +30,12 @@ END = b"-----END CERTIFICATE-----\n"
 
 @dataclass(slots=True)
 class Trust:
-    """names: what the webhook is called besides its Service. configuration: name of both webhook configurations. told:
-    hears when the leaf ends, Unix time.
+    """names: of the webhook besides those of its Service. configuration: name of both webhook configurations. renewed:
+    called with the end of the current leaf, Unix time.
     """
 
     cluster: Cluster
-    reader: MetadataReader
+    watching: Cluster
     namespace: str
     secret: str
     service: str
@@ -44,14 +44,15 @@ class Trust:
     clock: Callable[[], float]
     wall: Callable[[], float]
     backoff: Backoff
-    told: Callable[[float], None]
+    watch_seconds: float
+    renewed: Callable[[float], None]
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def run(self) -> None:
         """Until cancelled."""
         async with asyncio.TaskGroup() as group:
             for kind in CONFIGURATIONS:
-                group.create_task(self._informer(kind).run(self.backoff))
+                group.create_task(self._informer(kind).run())
             group.create_task(self._keep())
 
     def _informer(self, kind: Kind) -> Informer[str]:
@@ -59,11 +60,13 @@ class Trust:
             self._changed.set()
 
         return Informer(
-            self.reader,
-            kind,
-            keep=lambda metadata: metadata.resource_version,
+            cluster=self.watching,
+            kind=kind,
+            view=metadata_only(lambda metadata: metadata.resource_version),
             changed=changed,
             clock=self.clock,
+            backoff=self.backoff,
+            watch_seconds=self.watch_seconds,
             fields=f"metadata.name={self.configuration}",
         )
 
@@ -101,7 +104,7 @@ class Trust:
             await self.cluster.apply(SECRET, self._manifest(wanted), manager=MANAGER, force=True)
             end = ends(wanted.leaf.certificate)
             logger.info("The webhook has a new certificate", extra={"ends": end.isoformat()})
-        self.told(ends(wanted.leaf.certificate).timestamp())
+        self.renewed(ends(wanted.leaf.certificate).timestamp())
 
     def _trusted(self, configurations: Iterable[Mapping[str, Any] | None]) -> list[bytes]:
         """The authorities in them, each once."""
