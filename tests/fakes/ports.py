@@ -11,12 +11,22 @@ from fakes.caller import Response
 from fakes.replies import JSON_FIELDS, SSE_FIELDS, Fields
 from mimic_proxy.errors import MimicError, UpstreamAuthFailed, UpstreamBadResponse, UpstreamUnreachable
 from mimic_proxy.http.headers import read_response, response_names
+from mimic_proxy.relay.attempt import Attempt
 from mimic_proxy.relay.ports import Composed
+from mimic_proxy.relay.states import EVENTS, State
 from mimic_proxy.telemetry.observation import Trace
 from mimic_proxy.telemetry.record import Record
 from mimic_proxy.tokens.token import FOREVER, AccessToken, Moment, credential_field, issue
 
 _LARGEST_HEAD_BYTES = 1 << 20
+
+
+def report(listener: Any, method: str, *what: Any, event: str = "") -> None:
+    """Tell a listener something. What is told to an exchange, or to its attempt, has to be allowed by its state."""
+    exchange = getattr(listener, "_caller", listener) if event else listener
+    state, event = getattr(exchange, "state", None), event or method
+    assert not isinstance(state, State) or event in EVENTS[state], f"{event} while {state}"
+    getattr(listener, method)(*what)
 
 
 class Clock:
@@ -202,7 +212,7 @@ class Connection:
         assert listener is not None, "nobody hears this"
         read = read_response(status, list(fields), response_names(own_cors=False))
         self.keep_alive = not read.close and (read.chunked or read.content_length is not None)
-        listener.upstream_received(read, body, ended)
+        report(listener, "upstream_received", read, body, ended)
 
     def answer(self, status: int, body: bytes, fields: Fields = JSON_FIELDS) -> None:
         """A whole answer in one read."""
@@ -214,7 +224,7 @@ class Connection:
 
     def receive(self, body: bytes, *, ended: bool = False) -> None:
         assert self.listener is not None, "nobody hears this"
-        self.listener.upstream_received(None, body, ended)
+        report(self.listener, "upstream_received", None, body, ended)
 
     def end(self) -> None:
         self.receive(b"", ended=True)
@@ -224,11 +234,11 @@ class Connection:
         listener, self.listener, self.gone = self.listener, None, True
         assert listener is not None, "nobody hears this"
         message = "The backend closed the connection before its answer was complete."
-        listener.upstream_lost(UpstreamBadResponse(message, error_type="reset"))
+        report(listener, "upstream_lost", UpstreamBadResponse(message, error_type="reset"))
 
     def take_no_more(self, stalled: bool = True) -> None:
         self.writable = not stalled
-        self.listener.upstream_writable(not stalled)
+        report(self.listener, "upstream_writable", not stalled)
 
 
 class Dial:
@@ -282,16 +292,15 @@ class Pool:
         if dial.listener is None:
             self.idle.append(connection)
         else:
-            dial.listener.connected(connection)
+            report(dial.listener, "connected", connection, event="connected")
         return connection
 
     def refuse(self, error: MimicError | None = None) -> None:
         """The oldest dial fails."""
         dial = self.dials.popleft()
         if dial.listener is not None:
-            dial.listener.dial_failed(
-                error or UpstreamUnreachable("The backend cannot be reached.", error_type="connect")
-            )
+            error = error or UpstreamUnreachable("The backend cannot be reached.", error_type="connect")
+            report(dial.listener, "dial_failed", error, event="not_connected")
 
 
 class Tokens:
@@ -342,7 +351,11 @@ class Tokens:
         self.held = got or access_token("late-token", 3)
         waiting, self.waiting = self.waiting, []
         for waiter in waiting:
-            waiter(self.held)
+            attempt = getattr(waiter, "__self__", None)
+            if isinstance(attempt, Attempt):
+                report(attempt, "token_came", self.held, event="token_ready")
+            else:
+                waiter(self.held)
 
 
 class Composer:
@@ -364,7 +377,7 @@ class Composition:
         self.composer = composer
         self.embedding = embedding
         self.progress = progress
-        self.done = done
+        self.exchange = done.__self__
 
     def cancel(self) -> None:
         if self in self.composer.running:
@@ -375,4 +388,4 @@ class Composition:
         self.cancel()
         call = Record(1.0, "embeddings", "POST", "/v1/embeddings")
         call.attempt_sent(1.0)
-        self.done(Composed(answer, [call], None))
+        report(self.exchange, "composed", Composed(answer, [call], None))

@@ -12,19 +12,20 @@ from collections.abc import Callable
 from typing import Any
 
 from fakes.caller import CHAT_BODY, STREAM_BODY, Response
-from fakes.ports import Caller, Clock, Connection, Pool, Tokens, read_answers
+from fakes.ports import Caller, Clock, Connection, Pool, Tokens, read_answers, report
 from fakes.replies import JSON_FIELDS, Fields
 from mimic_proxy.dialects.openai import OpenAI
 from mimic_proxy.http.headers import read_request, request_names
 from mimic_proxy.http.target import parse_base
 from mimic_proxy.relay.breaker import Breaker
-from mimic_proxy.relay.exchange import ENDED, Exchange, State
+from mimic_proxy.relay.exchange import Exchange
 from mimic_proxy.relay.heads import Heads
 from mimic_proxy.relay.outbox import Outbox
 from mimic_proxy.relay.ports import Backend, Limits, Request, Services
 from mimic_proxy.relay.pulse import Pulse
 from mimic_proxy.relay.routes import Route, match
 from mimic_proxy.relay.slots import Budget, Slots
+from mimic_proxy.relay.states import State
 from mimic_proxy.telemetry.record import Record
 
 BASE = "http://backend.test/v1"
@@ -132,7 +133,7 @@ class World:
         running = self.services.pulse.running()
         # In the order of arrival: the pulse itself keeps none, and a test has to find the same one each time.
         for call in [one for one in self.calls if one.exchange in running]:
-            call.exchange.tick()
+            report(call.exchange, "tick")
 
     def run_offloaded(self) -> None:
         """What was given to a worker thread is done."""
@@ -141,7 +142,7 @@ class World:
                 result = work()
             except Exception as error:  # noqa: BLE001 - given on, as the event loop does
                 result = error
-            done(result)
+            report(done.__self__, done.__name__, result)
         self.offloaded.clear()
 
     def assert_all_given_back(self) -> None:
@@ -178,7 +179,7 @@ class Call:
 
     @property
     def over(self) -> bool:
-        return self.exchange.state in ENDED
+        return self.exchange.state is State.ENDED
 
     @property
     def connection(self) -> Connection:
@@ -200,20 +201,20 @@ class Call:
         return [frame + b"\n\n" for frame in self.response.body.split(b"\n\n")[:-1]]
 
     def send(self, data: bytes) -> None:
-        self.exchange.caller_data(data)
+        report(self.exchange, "caller_data", data)
 
     def end(self) -> None:
         self.complete = True
-        self.exchange.caller_end()
+        report(self.exchange, "caller_end")
 
     def leave(self) -> None:
         self.caller.left = True
-        self.exchange.caller_lost()
+        report(self.exchange, "caller_lost")
 
     def take_no_more(self, stalled: bool = True) -> None:
         """The caller's socket is full, or takes bytes again."""
         self.caller.writable = not stalled
-        self.exchange.caller_writable(not stalled)
+        report(self.exchange, "caller_writable", not stalled)
 
     def ended(self, outcome: str, status: int, *, alone: bool = True) -> Record:
         """Assert the end: one observation, one answer, everything given back. `alone`: no other exchange runs."""

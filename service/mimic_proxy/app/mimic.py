@@ -18,9 +18,9 @@ from mimic_proxy.app.parts import Pools, Shared, client_tls, models_backend, ser
 from mimic_proxy.app.reload import Watch, Watcher, secret_files
 from mimic_proxy.app.tls import ClientTLS
 from mimic_proxy.errors import MimicError
-from mimic_proxy.relay.authorised import Authorised
 from mimic_proxy.relay.batch import Batch
 from mimic_proxy.relay.breaker import Breaker
+from mimic_proxy.relay.client import Client
 from mimic_proxy.relay.exchange import Exchange
 from mimic_proxy.relay.heads import Heads
 from mimic_proxy.relay.origins import OriginPolicy
@@ -168,7 +168,7 @@ class Mimic:
         before.close()
         self.watching.start()
 
-    def models_backend(self, timeout: float) -> Authorised | None:
+    def models_backend(self, timeout: float) -> Client | None:
         """Where the list of models is asked for, within so many seconds; None: no such place is known."""
         return models_backend(self.settings, self.services, self.pools, timeout)
 

@@ -15,9 +15,8 @@ from mimic_proxy.dialects.openai import OpenAI
 from mimic_proxy.errors import MimicError
 from mimic_proxy.http.headers import request_names, response_names
 from mimic_proxy.http.target import Base, parse_base
-from mimic_proxy.relay.authorised import Authorised
 from mimic_proxy.relay.breaker import Breaker
-from mimic_proxy.relay.compose import Composer
+from mimic_proxy.relay.client import Client, Composer
 from mimic_proxy.relay.dial import Dialler, OutboundProxy
 from mimic_proxy.relay.heads import Heads
 from mimic_proxy.relay.outbound import outbound_proxy
@@ -143,18 +142,18 @@ def services_of(
     )
     if translates:
         timeout = settings.total_timeout
-        backend = Authorised(services, pools.of(embeddings), embeddings, name="EMBEDDING_API_URL", timeout=timeout)
+        backend = Client(services, pools.of(embeddings), embeddings, name="EMBEDDING_API_URL", timeout=timeout)
         services.composer = Composer(backend, concurrency=settings.envelope_embedding_concurrency)
     return services
 
 
-def models_backend(settings: Settings, services: Services, pools: Pools, timeout: float) -> Authorised | None:
+def models_backend(settings: Settings, services: Services, pools: Pools, timeout: float) -> Client | None:
     """Where the list of models is asked for, within so many seconds; None: no such place is known."""
     url, exact = settings.models_url, settings.translates
     if url is None:
         return None
     base, name = parse_base(url, exact=exact), "ENVELOPE_MODELS_URL" if exact else "CHAT_API_URL"
-    return Authorised(services, pools.of(base), base, name=name, timeout=timeout)
+    return Client(services, pools.of(base), base, name=name, timeout=timeout)
 
 
 def client_tls(settings: Settings) -> ClientTLS:

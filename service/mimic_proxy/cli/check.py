@@ -17,7 +17,7 @@ from mimic_proxy.cli.command import DOTENV, Say, in_a_loop, say
 from mimic_proxy.errors import MimicError, UpstreamTimeout
 from mimic_proxy.http.headers import RequestFields
 from mimic_proxy.http.target import CHAT, EMBEDDINGS, MODELS, operation_target, parse_base
-from mimic_proxy.relay.call import Answer
+from mimic_proxy.relay.client import BackendResponse
 from mimic_proxy.relay.pool import Pool
 from mimic_proxy.relay.upstream import Connection
 from mimic_proxy.settings.fields import SECRETS, Settings, load
@@ -252,7 +252,7 @@ def _lifetime(mimic: Mimic, settings: Settings) -> str:
     return f"fetched, it lives {state.lifetime:g} s."
 
 
-def _judge(answer: Answer, settings: Settings, say: Say) -> bool:
+def _judge(answer: BackendResponse, settings: Settings, say: Say) -> bool:
     """Says what the answer to the models call means; True if calls will work."""
     status = answer.fields.status
     if status == 200:

@@ -9,8 +9,7 @@ from mimic_proxy.dialects.base import Stamp, Translated
 from mimic_proxy.http.body import read_fields
 from mimic_proxy.http.headers import RequestFields
 from mimic_proxy.http.target import CHAT
-from mimic_proxy.relay.authorised import Authorised
-from mimic_proxy.relay.call import Answer
+from mimic_proxy.relay.client import BackendResponse, Client
 from mimic_proxy.telemetry.propagation import unsampled
 from mimic_proxy.telemetry.record import Record
 
@@ -40,12 +39,12 @@ async def chat(mimic: Mimic, model: str, timeout: float) -> Translated:
     stamp = Stamp(services.new_trace()[:32], int(services.wall()))
     translation = services.dialect.translate(body, read_fields(body), stamp) if services.translates else None
 
-    def read(answer: Answer) -> Translated:
+    def read(answer: BackendResponse) -> Translated:
         status, plain = answer.fields.status, answer.plain(LARGEST_ANSWER_BYTES)
         return Translated(status, plain) if translation is None else translation.answer(status, plain)
 
     place = services.backends["chat"].base
-    backend = Authorised(services, mimic.pools.of(place), place, name="CHAT_API_URL", timeout=timeout)
+    backend = Client(services, mimic.pools.of(place), place, name="CHAT_API_URL", timeout=timeout)
     fields = RequestFields()
     fields.passing += (b"content-type: application/json\r\n",)
     record = Record(services.clock(), "chat", "POST", "")

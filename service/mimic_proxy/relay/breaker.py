@@ -1,10 +1,12 @@
 """Whether the backend is given a chance (the circuit breaker pattern).
 
-| state     | allow          | succeeded  | failed                                |
-| closed    | always         | count to 0 | count up; open at the set number      |
-| open      | after cooldown | -          | -                                     |
-| half open | one probe      | closed     | open again                            |
+| state     | allow                        | responded | succeeded  | failed                           |
+| closed    | always                       | -         | count to 0 | count up; open at the set number |
+| open      | after cooldown: half open    | -         | -          | -                                |
+| half open | one probe, one each cooldown | closed    | closed     | open again                       |
 
+The head of a response ends the probing, but only a whole response takes failures back: a backend that hangs within its
+streams begins each of them well. A probe that lasts keeps no others out for longer than the cooldown.
 Late news of exchanges from before the opening changes nothing while it is open.
 """
 
@@ -23,13 +25,13 @@ class Breaker:
     changed: is told of each new state.
     """
 
-    __slots__ = ("_cooldown", "_count", "_failures", "_open_until", "_state", "changed")
+    __slots__ = ("_cooldown", "_count", "_failures", "_next_probe", "_state", "changed")
 
     def __init__(self, failures: int, cooldown: float, changed: Callable[[State], None] = lambda state: None) -> None:
         self._failures = failures
         self._cooldown = cooldown
         self._count = 0
-        self._open_until = 0.0
+        self._next_probe = 0.0
         self._state: State = "closed"
         self.changed = changed
 
@@ -53,15 +55,20 @@ class Breaker:
         """
         if self._state == "closed":
             return None
-        if self._state == "half_open":
-            return min(_PROBE_HINT_SECONDS, self._cooldown)
-        if now < self._open_until:
-            return self._open_until - now
+        if now < self._next_probe:
+            left = self._next_probe - now
+            return left if self._state == "open" else min(_PROBE_HINT_SECONDS, left)
+        self._next_probe = now + self._cooldown
         self._enter("half_open")
         return None
 
+    def responded(self) -> None:
+        """The backend has begun to respond."""
+        if self._state == "half_open":
+            self.succeeded()
+
     def succeeded(self) -> None:
-        """The backend answered."""
+        """The backend has responded to the end."""
         if self._state != "open":
             self._count = 0
             if self._state == "half_open":
@@ -73,14 +80,17 @@ class Breaker:
             return
         self._count += 1
         if self._state == "half_open" or self._count >= self._failures:
-            self._open_until = now + self._cooldown
+            self._next_probe = now + self._cooldown
             self._enter("open")
 
     def abandoned(self) -> None:
         """The exchange ended without showing anything of the backend: the next one is the probe."""
         if self._state == "half_open":
+            self._next_probe = 0.0
             self._enter("open")
 
     def _enter(self, state: State) -> None:
+        if state == self._state:
+            return
         self._state = state
         self.changed(state)

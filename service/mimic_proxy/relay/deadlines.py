@@ -12,11 +12,11 @@ heartbeat     since the last byte to the caller of a stream           HEARTBEAT_
 after_done    from [DONE] until the connection is given up            1 s
 """
 
-from enum import Enum
 from typing import Literal
 
 from mimic_proxy.errors import MimicError, Overloaded, RequestTimeout, UpstreamTimeout
 from mimic_proxy.relay.ports import Limits
+from mimic_proxy.relay.states import State
 from mimic_proxy.telemetry.record import Record
 
 UNCLASSIFIED_SECONDS = 15.0
@@ -38,43 +38,31 @@ Timer = Literal[
 ]
 
 
-class Phase(Enum):
-    """What an exchange waits for, as far as timers care."""
-
-    REQUEST = "request"
-    QUEUE = "queue"
-    TOKEN = "token"
-    DIAL = "dial"
-    FIRST_BYTE = "first_byte"
-    FIRST_EVENT = "first_event"
-    ANSWER = "answer"
-
-
-def next_deadline(at: Record, phase: Phase, limits: Limits, *, body_open: bool, may_beat: bool) -> tuple[float, Timer]:
+def next_deadline(at: Record, state: State, limits: Limits, *, body_open: bool, may_beat: bool) -> tuple[float, Timer]:
     """When the next timer fires and which; NEVER if none runs.
 
     body_open: more of the request's body is due. may_beat: a heartbeat could be written now.
     """
     found: list[tuple[float, Timer]] = [(at.started + limits.total, "total") if limits.total else (NEVER, "none")]
-    if at.after_done:
+    if state is State.AFTER_DONE:
         found.append((at.after_done + AFTER_DONE_SECONDS, "after_done"))
         return min(found)
     stalled = at.caller_stalled or at.backend_stalled
-    match phase:
-        case Phase.QUEUE if limits.queue:
+    match state:
+        case State.QUEUED if limits.queue:
             found.append((at.queued + limits.queue, "queue"))
-        case Phase.FIRST_BYTE if limits.first_byte and not stalled:
+        case State.UPLOADING | State.SENT | State.COMPOSING if limits.first_byte and not stalled:
             # From the last piece of an upload on, or from when a stalled caller took bytes again.
             found.append((max(at.upstream, at.body) + limits.first_byte, "first_byte"))
-        case Phase.FIRST_EVENT:
+        case State.HEAD:
             found.append((at.head + UNCLASSIFIED_SECONDS, "unclassified"))
             if limits.first_byte and not stalled:
                 found.append((at.sent + limits.first_byte, "first_byte"))
-        case Phase.ANSWER if limits.idle and not stalled:
+        case State.GATHERING | State.STREAMING if limits.idle and not stalled:
             found.append((at.upstream + limits.idle, "idle"))
     if limits.send and stalled:
         found.append((stalled + limits.send, "send"))
-    elif limits.send and body_open and phase is not Phase.QUEUE:
+    elif limits.send and body_open and state is not State.QUEUED:
         found.append((at.body + limits.send, "body"))
     if limits.heartbeat_after and may_beat and not stalled:
         found.append((max(at.written, at.sent) + limits.heartbeat_after, "heartbeat"))

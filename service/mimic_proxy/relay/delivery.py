@@ -13,6 +13,7 @@ from typing import Literal
 from mimic_proxy.dialects.base import StreamFacts, StreamReader, Translation
 from mimic_proxy.errors import BuffersFull, InvalidRequest, MimicError, UpstreamBadResponse
 from mimic_proxy.http.body import read_fields
+from mimic_proxy.http.buffer import Buffer
 from mimic_proxy.http.coding import decoded
 from mimic_proxy.http.headers import ResponseFields
 from mimic_proxy.relay.answer import Answer
@@ -23,6 +24,7 @@ from mimic_proxy.telemetry.record import Record
 HELD_BYTES = 65536
 """Most that is held of a stream before its first event is classified."""
 AFTER_DONE_BYTES = 65536
+OFFLOAD_BYTES = 1048576
 LARGEST_WHOLE_BYTES = 33554432
 """Of an answer that has to be read whole."""
 NO_FIRST_EVENT = "The backend ended its stream before the first event."
@@ -33,7 +35,8 @@ class Ending:
     """How an answer ends.
 
     refused: the token was. failed: `error` says why. answer: with `status` and the JSON object `body`. events: with
-    the events `body`, not begun yet. complete: all has been given out.
+    the events `body`, not begun yet. done: the last event has gone out, the body goes on. complete: all has been given
+    out. large: what was gathered is to be translated in a worker thread.
     """
 
     error: MimicError | None = None
@@ -42,7 +45,10 @@ class Ending:
     shown: Shown | None = None
 
     def __init__(
-        self, kind: Literal["refused", "failed", "answer", "events", "complete"], *, reusable: bool = False
+        self,
+        kind: Literal["refused", "failed", "answer", "events", "done", "complete", "large"],
+        *,
+        reusable: bool = False,
     ) -> None:
         self.kind = kind
         self.reusable = reusable
@@ -87,7 +93,7 @@ class EventDelivery:
         self._gap = gap
         self._begin = begin
         self._held = b""
-        self._after_done_size = 0
+        self._after_done_size = -1
         self.released = False
         """The first event is classified, or could not be held any longer."""
 
@@ -182,9 +188,9 @@ class EventDelivery:
 
     def _after_done(self, size: int) -> Ending | None:
         """The answer is whole; its connection is read on for a moment, so that it can be kept."""
-        if not self._record.after_done:
-            self._record.after_done = self._record.upstream
-            return None
+        if self._after_done_size < 0:
+            self._after_done_size = 0
+            return Ending("done")
         self._after_done_size += size
         return Ending("complete") if self._after_done_size > AFTER_DONE_BYTES else None
 
@@ -201,28 +207,30 @@ class WholeDelivery:
         self._budget = budget
         self._stream = stream
         self._limit = HELD_BYTES if translation is None else LARGEST_WHOLE_BYTES
-        self._pieces: list[bytes] = []
-        self._size = 0
+        self._gathered = Buffer()
         self._reserved = 0
 
     def feed(self, piece: bytes, ended: bool) -> Ending | None:
         """One read of the backend; ended: the body is complete by its framing."""
-        self._size += len(piece)
-        if self._size > self._limit:
+        if self._gathered.size + len(piece) > self._limit:
             return Ending.failed(self._too_long())
         if not self._budget.take(len(piece)):
             message = "Mimic holds as many bytes as MAX_BUFFERED_BYTES allows. Try again shortly."
             return Ending.failed(BuffersFull(message, retry_after=1))
         self._reserved += len(piece)
-        self._pieces.append(piece)
+        self._gathered.append(piece)
         if not ended:
             return None
-        body = b"".join(self._pieces)
+        return Ending("large") if self._gathered.size > OFFLOAD_BYTES else self.translate()
+
+    def translate(self) -> Ending:
+        """What the gathered bytes are. Touches nothing else, so that a worker thread may do it."""
+        body = self._gathered.take()
         return self._late(body) if self._translation is None else self._translated(self._translation, body)
 
     def forget(self) -> None:
         """Give its memory and its share of the budget back."""
-        self._pieces = []
+        self._gathered.clear()
         self._budget.give(self._reserved)
         self._reserved = 0
 

@@ -1,25 +1,13 @@
-"""One exchange, sans I/O: what caller, upstream, tokens and timers tell comes in as method calls,
-what is to be done goes out as calls on the ports.
-
-    state      waits for                        left by
-    NEW        the request (JSON is read whole) caller_data, caller_end
-    QUEUED     a slot                           slot_granted
-    TOKEN      an access token                  token_ready
-    DIALLING   a connection                     connected, dial_failed
-    SENT       the backend's head               upstream_received
-    HEAD       the first event of a stream      upstream_received, the unclassified timer
-    STREAMING  the end of the answer            upstream_received, upstream_lost
-    DONE       (completed)  FAILED (an error was answered)  ABANDONED (the caller left)
+"""One exchange, sans I/O: what caller, backend, tokens and timers report comes in as method calls, what is to be done
+goes out as calls on the ports. `relay.states` has the table of states and the events that each allows.
 
 1. Only HEAD holds bytes back. What has gone to the caller is never replayed.
-2. A refused token is replaced and the request replayed once; so is a request that a kept connection lost before any
-   answer. Both need the request's body, which is held until the backend's answer is classified, and dropped then.
+2. A replay needs the request's body, which is held until the backend's response is classified, and dropped then.
 3. A caller who leaves ends the upstream in the same call, in whatever state.
-4. Every way out passes `_close`, once: slot and buffers are given back, one observation is made.
+4. Every way out passes `_close`, once: slot and buffers are given back, the record is complete.
 """
 
-from enum import Enum
-from typing import Literal
+import logging
 
 from mimic_proxy.dialects.base import Embedding, Stamp, StreamReader
 from mimic_proxy.errors import (
@@ -36,68 +24,49 @@ from mimic_proxy.http.body import ask_for_usage
 from mimic_proxy.http.framing import LARGE_BYTES
 from mimic_proxy.http.headers import ResponseFields
 from mimic_proxy.relay.answer import JSON_LINE, Answer
-from mimic_proxy.relay.deadlines import NEVER, Phase, Timer, next_deadline, timeout_error
+from mimic_proxy.relay.attempt import Attempt
+from mimic_proxy.relay.deadlines import NEVER, Timer, next_deadline, timeout_error
 from mimic_proxy.relay.delivery import Ending, EventDelivery, WholeDelivery
 from mimic_proxy.relay.inbound import RequestBody
 from mimic_proxy.relay.outgoing import outgoing_head, wants_usage
 from mimic_proxy.relay.ports import CallerPort, Cancellable, Composed, ConnectionPort, Request, Services
 from mimic_proxy.relay.routes import Route
+from mimic_proxy.relay.states import State
 from mimic_proxy.relay.understanding import NO_FIELDS, Understood, understand
 from mimic_proxy.telemetry.observation import NOTHING_SHOWN, Outcome, Shown
 from mimic_proxy.telemetry.propagation import trace_lines, unsampled
 from mimic_proxy.telemetry.record import Record, outcome_of_error, outcome_of_status
 from mimic_proxy.tokens.token import AccessToken
 
-REPLAY_WINDOW_SECONDS = 1.0
-"""A later loss on a kept connection may be a prompt that kills the backend: it is not replayed."""
 OFFLOAD_BYTES = 1048576
 OBSERVED_BODY_BYTES = 1048576
 JSON_TYPES = (b"application/json", b"text/json")
 NOTHING_ASKED = Understood(NO_FIELDS)
 REFUSED_LATE = "The access token was refused and is being replaced; the stream had begun already. Try again."
+REFUSED_UPLOAD = "The access token was refused and is being replaced; an upload cannot be replayed. Try again."
 
-
-class State(Enum):
-    NEW = Phase.REQUEST
-    QUEUED = Phase.QUEUE
-    TOKEN = Phase.TOKEN
-    DIALLING = Phase.DIAL
-    SENT = Phase.FIRST_BYTE
-    HEAD = Phase.FIRST_EVENT
-    STREAMING = Phase.ANSWER
-    DONE = "done"
-    FAILED = "failed"
-    ABANDONED = "abandoned"
-
-
-ENDED = frozenset({State.DONE, State.FAILED, State.ABANDONED})
+logger = logging.getLogger("mimic.relay")
 
 
 class Exchange:
     """See the module's text. Made by the caller's protocol for each request on a relay route."""
 
     # What most exchanges never change stands here: an instance is made for every request.
-    _parsing = False
     _slot = False
-    _breaker_asked = False
-    _token: AccessToken | None = None
-    _waits_for_token = 0.0
-    _dial: Cancellable | None = None
-    _connection: ConnectionPort | None = None
+    _owes_breaker = False
+    """The breaker has let this exchange pass and has not heard how the backend did."""
     _upstream: ResponseFields | None = None
     _composing: Cancellable | None = None
-    _composed: Composed | None = None
     _events: EventDelivery | None = None
     _whole: WholeDelivery | None = None
     _copy: list[bytes] | None = None
-    _refused: tuple[int, ...] = ()
-    """Generations of the tokens that the backend has refused for this call."""
-    _progress = 0
+    _unsent = 0
+    """Bytes that a caller who stalls had not taken when it was last looked at."""
 
     def __init__(self, services: Services, caller: CallerPort, request: Request, route: Route) -> None:
         fields = request.fields
         # These two are set here, since a compiled class has only literals for defaults.
-        self.state = State.NEW
+        self.state = State.RECEIVING
         self._asked = NOTHING_ASKED
         self._services = services
         self._caller = caller
@@ -105,21 +74,21 @@ class Exchange:
         self._route = route
         digits = services.new_trace()
         path = request.path.decode("ascii", "replace")
-        record = Record(request.started, route.operation, request.method.decode("ascii"), path)
+        self.record = record = Record(request.started, route.operation, request.method.decode("ascii"), path)
+        """What is known of this call."""
         if services.begin_trace is None:
-            self.trace = unsampled(fields.traceparent, digits)
+            record.trace = unsampled(fields.traceparent, digits)
         else:
-            self.trace = services.begin_trace(fields.traceparent or None, fields.tracestate, digits)
+            record.trace = services.begin_trace(fields.traceparent or None, fields.tracestate, digits)
             record.traced = True
-        record.trace = self.trace
         record.route = route.template
         record.caller = fields.caller
         record.client_retry = fields.client_retry
         if services.translates:
             record.mode = "buffered"
-        self.record = record
-        """What is known of this call."""
         self.answer = Answer(caller, request, record, b"req_" + digits[:32].encode("ascii"))
+        self._backend = services.backends[route.base]
+        self._attempt = Attempt(services, self._backend.pool, record, self)
         json = not fields.content_type or fields.content_type.startswith(JSON_TYPES)
         self._body = RequestBody(
             streamed=route.body == "stream" or not (json or route.first_class),
@@ -128,8 +97,9 @@ class Exchange:
             limit=services.limits.max_body_bytes,
             budget=services.budget,
         )
+        self._attempt.once = self._body.streamed
 
-    # ---- the caller
+    # ---- the request
 
     def start(self) -> None:
         """The head has been read; body events follow."""
@@ -144,11 +114,18 @@ class Exchange:
         elif self._request.fields.expect_continue and self._request.http11:
             self._invite()
 
+    def _invite(self) -> None:
+        """Ask for a body that its caller holds back. It gets no slot yet: slots belong to calls whose body is there."""
+        if self._services.slots.full:
+            self._fail_overloaded()
+        elif self._holds_token(self._attempt.obtain()):
+            self._caller.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
     def caller_data(self, data: bytes) -> None:
-        """A piece of the request's body; after an early answer nobody wants it."""
-        if self.state in ENDED or self.answer.committed:
+        """A piece of the request's body; after an early response nobody wants it."""
+        if self.state is State.ENDED or self.answer.committed:
             return
-        body = self._body
+        body, state = self._body, self.state
         refusal = body.count(len(data))
         if refusal is not None:
             self._fail(refusal)
@@ -156,49 +133,53 @@ class Exchange:
         self.record.body = self._services.clock()
         if not body.streamed:
             body.keep(data)
-        elif self.state is State.SENT and self._connection is not None:
+        elif state is State.UPLOADING:
             self._upload(data)
-        elif self.state not in (State.HEAD, State.STREAMING):
+        elif state not in (State.HEAD, State.GATHERING):
             body.keep(data)
             self._caller.pause(True)
             self.record.body = NEVER
-            if self.state is State.NEW:
-                self._advance()
+            if state is State.RECEIVING:
+                self._take_slot()
 
     def caller_end(self) -> None:
         """The request is complete."""
-        self._body.complete = True
-        if self.state in ENDED:
+        body = self._body
+        body.complete = True
+        if self.state is State.ENDED:
             return
-        if not self._body.streamed:
-            self.record.body_seconds = self.record.body - self.record.started
-        if self._body.streamed:
+        if body.streamed:
             # From here on nothing holds the caller back: a paused transport does not see it leave.
             self._caller.pause(False)
-            if self.state is State.SENT and self._connection is not None:
-                self._connection.send(self._body.framing.last)
-            elif self.state is State.NEW:
-                self._advance()
-        elif self._request.method != b"POST" or self._route.body != "json":
-            self._advance()
-        elif self._body.received > OFFLOAD_BYTES:
-            whole = self._body.take()
-            self._parsing = True
-            self._services.offload(lambda: self._understand(whole), self._understood_whole)
+            if self.state is State.UPLOADING:
+                self.state = State.SENT
+                self._end_upload()
+            elif self.state is State.RECEIVING:
+                self._take_slot()
+            return
+        self.record.body_seconds = self.record.body - self.record.started
+        if self._request.method != b"POST" or self._route.body != "json":
+            self._take_slot()
+        elif body.received > OFFLOAD_BYTES:
+            whole = body.take()
+            self.state = State.PARSING
+            self._services.offload(lambda: self._parse(whole), self.request_parsed)
         else:
-            self._understood_whole(self._understand(self._body.take()))
+            self._parsed(self._parse(body.take()))
 
-    def _understand(self, whole: bytes) -> Understood | MimicError:
-        services, dialect, stamp = self._services, None, None
+    def _parse(self, whole: bytes) -> Understood | MimicError:
+        services, dialect, stamp, trace = self._services, None, None, self.record.trace
         if services.translates:
             dialect = services.dialect
             stamp = Stamp(services.new_trace()[:32], int(services.wall()))
-        return understand(whole, self._route, dialect, stamp, parameters=self.trace.sampled)
+        return understand(whole, self._route, dialect, stamp, parameters=trace is not None and trace.sampled)
 
-    def _understood_whole(self, got: Understood | BaseException) -> None:
-        self._parsing = False
-        if self.state in ENDED:
-            return
+    def request_parsed(self, got: Understood | BaseException) -> None:
+        """A worker thread has read the body."""
+        if self.state is State.PARSING:
+            self._parsed(got)
+
+    def _parsed(self, got: Understood | BaseException) -> None:
         if isinstance(got, Understood):
             self._asked = got
             record, fields = self.record, got.fields
@@ -208,205 +189,126 @@ class Exchange:
             if got.translation is not None:
                 self._body.replace(got.translation.body)
                 got.translation.body = b""
-        elif isinstance(got, MimicError):
-            self._fail(got)
+            self._take_slot()
         else:
-            self._fail(MimicError("Mimic could not read the request's body."))
-        self._advance()
-
-    def caller_writable(self, writable: bool) -> None:
-        """The caller's socket takes bytes again, or takes no more."""
-        if self.state not in (State.SENT, State.HEAD, State.STREAMING):
-            return
-        if self._connection is not None:
-            self._connection.pause(not writable)
-        if writable:
-            self._stall_ends()
-            self.record.upstream = self._services.clock()
-        else:
-            self._caller_stalls()
-
-    def _caller_stalls(self) -> None:
-        self.record.caller_stalled = self._services.clock()
-        self._progress = self._caller.unsent()
-
-    def _stall_ends(self) -> None:
-        if self.record.caller_stalled:
-            self.record.send_blocked_seconds += self._services.clock() - self.record.caller_stalled
-            self.record.caller_stalled = 0.0
-
-    def caller_lost(self) -> None:
-        """The caller has left (or half-closed, which counts as leaving)."""
-        if self.state in ENDED:
-            return
-        if self.record.after_done:
-            # SDKs hang up at [DONE]: the upstream is read to its end, so that it can be kept.
-            self._stall_ends()
-            if self._connection is not None:
-                self._connection.pause(False)
-            return
-        self._leave_all()
-        self._close(State.ABANDONED, "client_disconnect")
-
-    def _upload(self, data: bytes) -> None:
-        connection = self._connection
-        assert connection is not None
-        connection.send(self._body.framing.data(data))
-        if not connection.writable:
-            self.upstream_writable(False)
+            self._fail(got if isinstance(got, MimicError) else MimicError("Mimic could not read the request's body."))
 
     # ---- slot, token, connection
 
-    def _advance(self) -> None:
-        """Go as far as what is there allows."""
-        body = self._body
-        ready = (body.complete or body.received > 0) if body.streamed else (body.complete and not self._parsing)
-        if self.state is State.NEW and not (ready and self._take_slot()):
-            return
-        if self.state is State.TOKEN and not self._waits_for_token:
-            if self._token is None and not self._token_got(self._obtain()):
-                return
-            if self._asked.embedding is not None:
-                self._compose(self._asked.embedding)
-            else:
-                self._connect()
-
-    def _invite(self) -> None:
-        """Ask for a body that its caller holds back. It gets no slot yet: slots belong to calls whose body is there."""
-        if self._services.slots.full:
-            self._fail_overloaded()
-        elif self._token_got(self._obtain()):
-            # When the body is there the token is asked for again: that may be long after.
-            self._token = None
-            self._caller.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-
-    def _take_slot(self) -> bool:
+    def _take_slot(self) -> None:
         got = self._services.slots.take(self.slot_granted)
         if got == "granted":
-            return self._slot_taken()
-        if got == "queued":
+            self._begin()
+        elif got == "queued":
             self.state = State.QUEUED
             self.record.queued = self._services.clock()
         else:
             self._fail_overloaded()
-        return False
 
     def _fail_overloaded(self) -> None:
         message = "Mimic is at MAX_CONCURRENCY and its queue is full. Try again shortly."
         self._fail(Overloaded(message, retry_after=0.5))
 
-    def _slot_taken(self) -> bool:
+    def slot_granted(self) -> None:
+        """A slot has become free for this exchange. A fault here is its own, not that of whoever gave the slot back."""
+        self.record.queue_seconds = self._services.clock() - self.record.queued
+        try:
+            self._begin()
+        except Exception:
+            logger.exception("A fault in a call that got a slot; the call ends.")
+            self._fail(MimicError("Mimic could not serve this request; its log says why."))
+
+    def _begin(self) -> None:
         self._slot = True
-        self._token = None
         self.state = State.TOKEN
         wait = self._services.breaker.allow(self._services.clock())
         if wait is not None:
             self._fail(CircuitOpen("The backend failed repeatedly and is given a pause.", retry_after=wait))
-            return False
-        self._breaker_asked = True
-        return True
+            return
+        self._owes_breaker = True
+        # A token from before the body was invited is not used: that may be long ago.
+        if not self._attempt.waits and self._holds_token(self._attempt.obtain()):
+            self._connect()
 
-    def slot_granted(self) -> None:
-        """A slot has become free for this exchange."""
-        self.record.queue_seconds = self._services.clock() - self.record.queued
-        if self._slot_taken():
-            self._advance()
-
-    def _token_got(self, got: AccessToken | MimicError | None) -> bool:
-        if got is None:
-            self._waits_for_token = self._services.clock()
-            return False
+    def _holds_token(self, got: AccessToken | MimicError | None) -> bool:
         if isinstance(got, MimicError):
             self._fail(got)
-            return False
-        self._token = got
-        return True
+        return isinstance(got, AccessToken)
 
-    def token_ready(self, got: AccessToken | MimicError) -> None:
-        """The token that this exchange waited for, or why there is none."""
-        if self.state in ENDED:
-            return
-        refresh = got.refresh if isinstance(got, AccessToken) else None
-        self.record.token_waited(self._waits_for_token, self._services.clock(), refresh)
-        self._waits_for_token = 0.0
-        if not self._token_got(got):
-            return
-        if self.state is State.NEW and not self._body.received:
+    def token_ready(self, error: MimicError | None) -> None:
+        """The token that this exchange waited for has come, or never will."""
+        if error is not None:
+            self._fail(error)
+        elif self.state is State.TOKEN:
+            self._connect()
+        elif self.state is State.RECEIVING and not self._body.received:
             self._invite()
+
+    def _connect(self) -> None:
+        if self._asked.embedding is not None:
+            self._compose(self._asked.embedding)
+            return
+        connection = self._attempt.connect()
+        if connection is None:
+            self.state = State.DIALLING
         else:
-            self._advance()
+            self.connected(connection)
 
-    def _obtain(self) -> AccessToken | MimicError | None:
-        return self._services.tokens.obtain(self.token_ready, self.trace, self._body.streamed)
-
-    def _connect(self, *, fresh: bool = False) -> None:
-        pool = self._services.backends[self._route.base].pool
-        kept = None if fresh else pool.take()
-        if kept is not None:
-            self._send(kept)
-            return
-        self.state = State.DIALLING
-        self.record.dialled = self._services.clock()
-        self._dial = pool.dial(self)
-
-    def connected(self, connection: ConnectionPort) -> None:
-        """The dialled connection is there. The token may have lapsed meanwhile: it is asked for again."""
-        self._dial = None
-        self.record.backend_seconds += self._services.clock() - self.record.dialled
-        got = self._obtain()
-        if isinstance(got, AccessToken):
-            self._token = got
-            self._send(connection)
-            return
-        connection.keep_alive = True
-        connection.release(reusable=True)
-        self._token = None
+    def token_lapsed(self, error: MimicError | None) -> None:
+        """The connection is there, and the token has expired meanwhile."""
         self.state = State.TOKEN
-        self._token_got(got)
+        if error is not None:
+            self._fail(error)
 
-    def dial_failed(self, error: MimicError) -> None:
-        """No connection could be had."""
-        self._dial = None
-        self.record.no_connection(self._services.clock())
+    def not_connected(self, error: MimicError) -> None:
+        """No connection could be opened."""
         self._backend_failed()
         self._fail(error)
 
-    def _send(self, connection: ConnectionPort) -> None:
-        self._connection = connection
+    def connected(self, connection: ConnectionPort) -> None:
+        """A connection is there: the request is sent on it."""
         connection.attach(self)
-        self.record.backend_stalled = self.record.caller_stalled = 0.0
+        body, record = self._body, self.record
+        record.backend_stalled = record.caller_stalled = 0.0
         if not self._caller.writable:
             connection.pause(True)
             self._caller_stalls()
-        body = self._body
         whole = b"" if body.streamed else body.take()
         if self._asks_for_usage:
             whole = ask_for_usage(whole)
         head = self._upstream_head(len(whole))
-        self.record.attempt_sent(self._services.clock())
         self.state = State.SENT
+        self._attempt.send(head, whole)
         if self._services.debug is not None:
             way = "a kept" if connection.reused else "a new"
-            self._debug("attempt %d on %s connection: %d + %d bytes", self.record.attempts, way, len(head), len(whole))
-        if len(whole) < LARGE_BYTES:
-            connection.send(head + whole)
-        else:
-            connection.send(head)
-            connection.send(whole)
+            self._debug("attempt %d on %s connection: %d + %d bytes", record.attempts, way, len(head), len(whole))
         if body.streamed:
             self._begin_upload(connection)
 
     def _begin_upload(self, connection: ConnectionPort) -> None:
-        body = self._body
-        self.record.body = self.record.sent
+        body, record = self._body, self.record
+        record.body = record.sent
         come = body.take()
         body.forget()
         if come:
             connection.send(body.framing.data(come))
         if body.complete:
-            connection.send(body.framing.last)
+            self._end_upload()
         else:
+            self.state = State.UPLOADING
             self.upstream_writable(connection.writable)
+
+    def _upload(self, data: bytes) -> None:
+        connection = self._attempt.connection
+        assert connection is not None
+        connection.send(self._body.framing.data(data))
+        if not connection.writable:
+            self.upstream_writable(False)
+
+    def _end_upload(self) -> None:
+        last, connection = self._body.framing.last, self._attempt.connection
+        if last and connection is not None:
+            connection.send(last)
 
     @property
     def _asks_for_usage(self) -> bool:
@@ -414,60 +316,63 @@ class Exchange:
         return services.include_usage and not services.translates and wants_usage(self._route, self._asked.fields)
 
     def _upstream_head(self, size: int) -> bytes:
-        token = self._token
+        token, trace = self._attempt.token, self.record.trace
         assert token is not None
-        base = self._services.backends[self._route.base].base
-        services, fields = self._services, self._request.fields
-        trace = b""
-        if services.trace_upstream:
-            traced = services.begin_trace is not None
-            trace = trace_lines(self.trace, fields.traceparent, fields.tracestate, traced=traced)
+        fields, lines = self._request.fields, b""
+        if self._services.trace_upstream and trace is not None:
+            lines = trace_lines(trace, fields.traceparent, fields.tracestate, traced=self.record.traced)
         length = self._request.content_length if self._body.streamed else size
         identity = self._asked.fields.stream or self._asked.translation is not None
-        return outgoing_head(self._request, self._route, base, token, trace, length=length, identity=identity)
+        base = self._backend.base
+        return outgoing_head(self._request, self._route, base, token, lines, length=length, identity=identity)
 
-    # ---- the upstream
+    # ---- the backend's response
 
     def upstream_writable(self, writable: bool) -> None:
         """The backend's socket takes bytes again, or takes no more: an upload's caller is held back meanwhile."""
-        if self.state is not State.SENT:
+        if self.state not in (State.UPLOADING, State.SENT):
             return
         now = self._services.clock()
         self.record.backend_stalled = 0.0 if writable else now
-        if self._body.streamed and not self._body.complete:
+        if self.state is State.UPLOADING:
             self._caller.pause(not writable)
             self.record.body = now
 
     def upstream_received(self, fields: ResponseFields | None, body: bytes, ended: bool) -> None:
-        """One read of the backend: its head if that ended here, body bytes, whether the answer ended."""
+        """One read of the backend: its head if that ended here, body bytes, whether the response ended."""
         self.record.upstream = self._services.clock()
-        if fields is not None and not self._head_received(fields, ended):
+        if fields is not None and not self._head_came(fields, ended):
             return
+        ending: Ending | None = None
         if self._events is not None:
             ending = self._events.feed(body, ended)
-            if ending is not None:
-                self._end_as(ending)
         elif self._whole is not None:
             ending = self._whole.feed(body, ended)
-            if ending is not None:
-                self._end_as(ending)
         elif self._upstream is not None:
             self._relay_bytes(self._upstream, body, ended)
+        if ending is not None:
+            self._end_as(ending)
 
-    def _head_received(self, fields: ResponseFields, ended: bool) -> bool:
-        """Decide what to do with the answer. False: it is not relayed."""
-        now, status = self.record.upstream, fields.status
-        if status == 408 and fields.close and self._replays_loss(self._connection):
-            self._release(reusable=False)
+    def _head_came(self, fields: ResponseFields, ended: bool) -> bool:
+        """Decide what to do with the response. False: it is not relayed."""
+        status, record = fields.status, self.record
+        if status == 408 and fields.close and self._may_replay and self._attempt.replays_loss(timed_out=True):
+            lost = self._attempt.connection
+            assert lost is not None
+            lost.release(reusable=False)
             self._replay_loss()
             return False
-        self.record.head_came(now, status, fields.request_id)
-        self.record.backend_stalled = 0.0
+        record.head_came(record.upstream, status, fields.request_id)
+        record.backend_stalled = 0.0
         self._upstream = fields
         if self._services.debug is not None:
             names = b", ".join(line.partition(b":")[0].lower() for line in fields.lines)
-            self._debug("the backend answers %d after %.3f s: %s", status, now - self.record.sent, names)
-        self._note_health(status)
+            self._debug("the backend answers %d after %.3f s: %s", status, record.head - record.sent, names)
+        if status >= 500:
+            self._backend_failed()
+        elif self._owes_breaker:
+            self._owes_breaker = False
+            self._services.breaker.responded()
         if status == 401:
             self._token_refused(ended)
             return False
@@ -475,27 +380,17 @@ class Exchange:
             message = f"The backend answered with a redirect ({status}), which is not followed. Check its base URL."
             self._fail(UpstreamBadResponse(message, error_type="other"))
             return False
-        self._stop_upload()
-        self._open_answer(fields)
+        if self.state is State.UPLOADING and self._attempt.connection is not None:
+            # No more of the request is sent, and the connection is not kept.
+            self._attempt.connection.keep_alive = False
+            self._caller.pause(False)
+        self._open_response(fields)
         return True
 
-    def _token_accepted(self) -> None:
-        """The backend has answered to the token: a stream only with its first event, since that may refuse it."""
-        upstream, token = self._upstream, self._token
-        if token is not None and upstream is not None and upstream.status < 300:
-            self._services.tokens.accepted(token, self.record.sent)
-
-    def _stop_upload(self) -> None:
-        """An answer before the request was complete: no more of it is sent, and the connection is not kept."""
-        if self._body.streamed and not self._body.complete and self._connection is not None:
-            self._connection.keep_alive = False
-            self._caller.pause(False)
-
-    def _open_answer(self, fields: ResponseFields) -> None:
-        reader = self._reader_for(fields)
+    def _open_response(self, fields: ResponseFields) -> None:
+        reader, record, translation = self._reader_for(fields), self.record, self._asked.translation
         if reader is not None:
             reader.facts.framed = fields.chunked or fields.content_length is not None
-            record = self.record
             record.stream = True
             record.max_gap_seconds = record.max_gap_seconds or 0.0
             if self._services.translates:
@@ -503,19 +398,19 @@ class Exchange:
             gap = self._services.gaps(record.operation, record.model)
             self._events = EventDelivery(self.answer, reader, record, gap, self._begin_events)
             self.state = State.HEAD
-        elif self._asked.translation is not None or self.answer.committed:
-            stream = self._asked.fields.stream
-            self._whole = WholeDelivery(fields, self._asked.translation, self._services.budget, stream=stream)
+        elif translation is not None or self.answer.committed:
+            self._whole = WholeDelivery(fields, translation, self._services.budget, stream=self._asked.fields.stream)
+            self.state = State.GATHERING
         else:
             self.state = State.STREAMING
-            self._token_accepted()
+            self._attempt.accepted()
             self._body.forget()
             self.answer.open(fields, self._keep_alive)
             if self._route.first_class and not fields.encoded and fields.content_type.startswith(JSON_TYPES):
                 self._copy = []
 
     def _reader_for(self, fields: ResponseFields) -> StreamReader | None:
-        """Of the stream that the backend's answer is; None if it is none."""
+        """Of the stream that the backend's response is; None if it is none."""
         translation = self._asked.translation
         if translation is None:
             if not fields.event_stream:
@@ -530,73 +425,67 @@ class Exchange:
         return self._request.keep_alive and self._body.complete and not self._services.draining
 
     def _relay_bytes(self, fields: ResponseFields, body: bytes, ended: bool) -> None:
-        answer = self.answer
-        self.record.written = self.record.upstream
-        answer.write(body, last=ended)
+        record = self.record
+        record.written = record.upstream
+        self.answer.write(body, last=ended)
         if self._copy is not None:
             self._copy.append(body)
-            if self.record.response_bytes > OBSERVED_BODY_BYTES:
+            if record.response_bytes > OBSERVED_BODY_BYTES:
                 self._copy = None
         if ended:
             self._complete(outcome_of_status(fields.status), reusable=True)
 
-    # ---- answers that are composed of several calls
-
-    def _compose(self, embedding: Embedding) -> None:
-        """The calls are made elsewhere; here they look like one."""
-        composer = self._services.composer
-        assert composer is not None, "a dialect that translates comes with a composer"
-        self.state = State.SENT
-        self.record.sent = self.record.upstream = self._services.clock()
-        if not self._caller.writable:
-            self._caller_stalls()
-        self._composing = composer.compose(
-            embedding, self._request, self.record, self._composing_progressed, self._composed_whole
-        )
-
-    def _composing_progressed(self) -> None:
-        self.record.upstream = self._services.clock()
-
-    def _composed_whole(self, got: Composed) -> None:
-        self._composing = None
-        if self.state in ENDED:
-            return
-        answer = got.answer
-        self.record.absorb(got.calls)
-        self._upstream = got.upstream
-        if isinstance(answer, MimicError):
-            if isinstance(answer, UpstreamError):
-                self._backend_failed()
-            self._fail(answer)
-            return
-        self._note_health(answer.status)
-        self._answer_whole(answer.status, answer.body, answer.shown, reusable=False)
-
-    def _note_health(self, status: int) -> None:
-        if status >= 500:
-            self._backend_failed()
-        else:
-            self._breaker_asked = False
-            self._services.breaker.succeeded()
-
-    # ---- answers that do not pass as they are
-
     def _begin_events(self) -> None:
         """The head goes out: nothing is replayed any more."""
         self.state = State.STREAMING
-        self._token_accepted()
+        self._attempt.accepted()
         self._body.forget()
         if not self.answer.committed:
             self.answer.open_events(self._upstream, self._keep_alive)
 
+    # ---- responses that are composed of several calls
+
+    def _compose(self, embedding: Embedding) -> None:
+        """The calls are made elsewhere; here they look like one."""
+        composer, record = self._services.composer, self.record
+        assert composer is not None, "a dialect that translates comes with a composer"
+        self.state = State.COMPOSING
+        record.sent = record.upstream = self._services.clock()
+        if not self._caller.writable:
+            self._caller_stalls()
+        self._composing = composer.compose(embedding, self._request, record, self.composing_progressed, self.composed)
+
+    def composing_progressed(self) -> None:
+        """One of the calls was answered."""
+        self.record.upstream = self._services.clock()
+
+    def composed(self, got: Composed) -> None:
+        """The calls have ended."""
+        self._composing = None
+        self.record.absorb(got.calls)
+        self._upstream = got.upstream
+        answer = got.answer
+        if not isinstance(answer, MimicError):
+            self._respond_whole(answer.status, answer.body, answer.shown, reusable=False)
+            return
+        if isinstance(answer, UpstreamError):
+            self._backend_failed()
+        self._fail(answer)
+
+    # ---- ends of a response
+
     def _end_as(self, ending: Ending) -> None:
         """Act on an end that a delivery has found."""
         match ending.kind:
+            case "done":
+                self.state = State.AFTER_DONE
+                self.record.after_done = self.record.upstream
+            case "large":
+                self._translate_elsewhere()
             case "refused":
                 self._token_refused(ending.reusable)
             case "answer":
-                self._note_health(ending.status)
-                self._answer_whole(ending.status, ending.body, ending.shown, reusable=ending.reusable)
+                self._respond_whole(ending.status, ending.body, ending.shown, reusable=ending.reusable)
             case "events":
                 self.record.shown = ending.shown or NOTHING_SHOWN
                 self.record.events_came(ending.body.count(b"\n\n") - 1, content=True)
@@ -611,16 +500,34 @@ class Exchange:
                     self._backend_failed()
                 self._fail(ending.error)
 
-    def _end_events(self, *, reusable: bool) -> None:
-        assert self._events is not None
-        self.answer.write(b"", last=True)
-        self._complete("upstream_error" if self._events.facts.error_frame else "completed", reusable=reusable)
+    def _translate_elsewhere(self) -> None:
+        """All other streams would wait for it here."""
+        whole = self._whole
+        assert whole is not None
+        self.state = State.TRANSLATING
+        self._attempt.release(reusable=self._body.complete)
+        self._services.offload(whole.translate, self.response_translated)
 
-    def _answer_whole(self, status: int, body: bytes, shown: Shown | None, *, reusable: bool) -> None:
+    def response_translated(self, got: Ending | BaseException) -> None:
+        """A worker thread has translated a large response."""
+        if self.state is not State.TRANSLATING:
+            return
+        if isinstance(got, Ending):
+            self._end_as(got)
+        else:
+            self._fail(MimicError("Mimic could not translate the backend's response; its log says why."))
+
+    def _end_events(self, *, reusable: bool) -> None:
+        self.answer.write(b"", last=True)
+        self._complete("upstream_error" if self.record.error_frame else "completed", reusable=reusable)
+
+    def _respond_whole(self, status: int, body: bytes, shown: Shown | None, *, reusable: bool) -> None:
         """One JSON object that is not the backend's own bytes; an error, where a heartbeat has begun a stream."""
+        if status >= 500:
+            self._backend_failed()
         self.record.shown = shown or NOTHING_SHOWN
         if status < 300:
-            self._token_accepted()
+            self._attempt.accepted()
         self._body.forget()
         if self.answer.committed:
             self.answer.frame(b" ".join(body.splitlines()))
@@ -634,81 +541,93 @@ class Exchange:
 
     # ---- losses, refusals
 
+    @property
+    def _may_replay(self) -> bool:
+        return self.state is State.SENT and not self.answer.committed and not self._body.streamed
+
     def upstream_lost(self, error: MimicError) -> None:
         """The connection to the backend has gone, or what came on it cannot be read."""
-        connection, self._connection = self._connection, None
-        if self.state in ENDED or connection is None:
-            return
         self.record.upstream = self._services.clock()
-        if not connection.answered and self._replays_loss(connection):
+        if self._may_replay and self._attempt.replays_loss():
             self._replay_loss()
             return
+        self._attempt.connection = None
         if self._events is not None:
             self._end_as(self._events.end(error, whole=False))
         else:
             self._backend_failed()
             self._fail(error)
 
-    def _replays_loss(self, lost: ConnectionPort | None) -> bool:
-        if lost is None or not lost.reused or self.answer.committed or self._body.streamed:
-            return False
-        in_time = self._services.clock() - self.record.sent <= REPLAY_WINDOW_SECONDS
-        first = all(attempt.retry != "connect" for attempt in self.record.earlier)
-        return self.state is State.SENT and in_time and first and self._services.retry_dead_connection
-
     def _replay_loss(self) -> None:
-        self.record.repeat("connect", "reset")
+        self.state = State.DIALLING
+        self._attempt.replay_loss()
         if self._services.debug is not None:
             self._debug("the kept connection was dead: once more on a new one")
-        self._connect(fresh=True)
 
     def _token_refused(self, ended: bool) -> None:
         """The backend does not take the token: replace it and replay, once."""
-        token, self._token = self._token, None
-        assert token is not None
-        self._release(reusable=ended)
         self._events = None
         self._forget_whole()
-        subject = self._asked.fields.model or self._route.template
-        got = self._services.tokens.replace(
-            token, self.record.sent, self.token_ready, self.trace, subject, self._refused
-        )
-        self._refused += (token.generation,)
+        instead: MimicError | None = None
+        if self.answer.committed:
+            instead = UpstreamAuthFailed(REFUSED_LATE, error_type="unauthorized")
+        elif self._body.streamed:
+            instead = TokenUnavailable(REFUSED_UPLOAD, retry_after=1, should_retry=True, error_type="unauthorized")
         if self._services.debug is not None:
-            self._debug("access token %d was refused", token.generation)
-        if self._body.streamed or self.answer.committed:
-            self._ask_to_repeat(got)
-            return
-        if isinstance(got, MimicError):
-            self._fail(got)
-            return
-        self.record.repeat("unauthorized", "unauthorized")
-        self._upstream = None
+            self._debug("access token %d was refused", self._attempt.token.generation if self._attempt.token else 0)
         self.state = State.TOKEN
-        if self._token_got(got):
-            self._advance()
-
-    def _ask_to_repeat(self, got: AccessToken | MimicError | None) -> None:
-        """Neither a streamed body nor a begun answer can be replayed: the caller tries again, with the new token."""
-        if got is None:
-            self._services.tokens.leave(self.token_ready)
-        if isinstance(got, MimicError):
-            self._fail(got)
-        elif self.answer.committed:
-            self._fail(UpstreamAuthFailed(REFUSED_LATE, error_type="unauthorized"))
-        else:
-            message = "The access token was refused and is being replaced; an upload cannot be replayed. Try again."
-            self._fail(TokenUnavailable(message, retry_after=1, should_retry=True, error_type="unauthorized"))
+        subject = self._asked.fields.model or self._route.template
+        got = self._attempt.refused(subject, reusable=ended and self._body.complete, instead=instead)
+        if not isinstance(got, MimicError):
+            self._upstream = None
+        if self._holds_token(got):
+            self._connect()
 
     def _backend_failed(self) -> None:
-        self._breaker_asked = False
+        self._owes_breaker = False
         self._services.breaker.failed(self._services.clock())
+
+    # ---- the caller
+
+    def caller_writable(self, writable: bool) -> None:
+        """The caller's socket takes bytes again, or takes no more."""
+        connection = self._attempt.connection
+        if connection is None and self.state is not State.COMPOSING:
+            return
+        if connection is not None:
+            connection.pause(not writable)
+        if writable:
+            self._stall_ends()
+            self.record.upstream = self._services.clock()
+        else:
+            self._caller_stalls()
+
+    def _caller_stalls(self) -> None:
+        self.record.caller_stalled = self._services.clock()
+        self._unsent = self._caller.unsent()
+
+    def _stall_ends(self) -> None:
+        record = self.record
+        if record.caller_stalled:
+            record.send_blocked_seconds += self._services.clock() - record.caller_stalled
+            record.caller_stalled = 0.0
+
+    def caller_lost(self) -> None:
+        """The caller has left (or half-closed, which counts as leaving)."""
+        if self.state is State.AFTER_DONE:
+            # SDKs hang up at [DONE]: the upstream is read to its end, so that it can be kept.
+            self._stall_ends()
+            if self._attempt.connection is not None:
+                self._attempt.connection.pause(False)
+        elif self.state is not State.ENDED:
+            self._leave_all()
+            self._close("client_disconnect")
 
     # ---- timers
 
     def tick(self) -> None:
         """The pulse: act on the deadline that has passed, if one has."""
-        if self.state in ENDED:
+        if self.state is State.ENDED:
             return
         when, name = self._deadline()
         if when <= self._services.clock():
@@ -716,15 +635,15 @@ class Exchange:
 
     def _deadline(self) -> tuple[float, Timer]:
         limits = self._services.limits
-        phase: Phase = self.state.value
         may_beat = bool(limits.heartbeat_after) and self._may_beat()
         body_open = not self._body.complete and not self.answer.committed
-        return next_deadline(self.record, phase, limits, body_open=body_open, may_beat=may_beat)
+        return next_deadline(self.record, self.state, limits, body_open=body_open, may_beat=may_beat)
 
     def _may_beat(self) -> bool:
         if self._events is not None:
             return self._events.interruptible
-        return self.state is State.SENT and self._asked.fields.stream
+        waiting = (State.SENT, State.GATHERING, State.TRANSLATING, State.COMPOSING)
+        return self.state in waiting and self._asked.fields.stream
 
     def _expired(self, name: Timer) -> None:
         match name:
@@ -755,17 +674,18 @@ class Exchange:
 
     def _check_stall(self) -> None:
         """Nothing was taken for a whole send timer: that side counts as gone."""
-        if self.record.backend_stalled:
+        record = self.record
+        if record.backend_stalled:
             self._fail(timeout_error("send", self._services.limits))
             return
         unsent = self._caller.unsent()
-        if unsent != self._progress:
-            self._progress, self.record.caller_stalled = unsent, self._services.clock()
+        if unsent != self._unsent:
+            self._unsent, record.caller_stalled = unsent, self._services.clock()
             return
-        self.record.timer = "send"
+        record.timer = "send"
         self._leave_all()
         self._caller.drop()
-        self._close(State.ABANDONED, "client_disconnect")
+        self._close("client_disconnect")
 
     def reject(self, error: MimicError) -> None:
         """The rest of the request cannot be read."""
@@ -778,10 +698,10 @@ class Exchange:
     # ---- ends
 
     def _fail(self, error: MimicError) -> None:
-        """End with an error of ours, in the form that the state of the answer allows."""
-        if self.state in ENDED:
+        """End with an error of ours, in the form that the state of the response allows."""
+        if self.state is State.ENDED:
             return
-        if self.record.after_done:
+        if self.state is State.AFTER_DONE:
             self._end_events(reusable=False)
             return
         self.record.failed(error)
@@ -789,77 +709,66 @@ class Exchange:
         answer, facts = self.answer, self._events.facts if self._events is not None else None
         if not answer.committed:
             answer.error(error, self._keep_alive)
-            self._finish_caller()
+            self._caller.finish(answer.keep_alive)
         elif answer.stream and (facts is None or not facts.in_partial):
             if facts is None or not facts.error_frame:
                 answer.frame(error.body())
             answer.write(b"", last=True)
-            self._finish_caller()
+            self._caller.finish(answer.keep_alive)
         else:
             answer.write(b"")
             self._caller.cut()
-        self._close(State.FAILED, outcome_of_error(error))
+        self._close(outcome_of_error(error))
 
     def _complete(self, outcome: Outcome, *, reusable: bool) -> None:
-        self._release(reusable=reusable)
-        self._finish_caller()
-        self._close(State.DONE, outcome)
-
-    def _finish_caller(self) -> None:
+        if outcome != "upstream_error":
+            self._services.breaker.succeeded()
+        self._attempt.release(reusable=reusable and self._body.complete)
         self._caller.finish(self.answer.keep_alive)
-
-    def _release(self, *, reusable: bool) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.release(reusable and self._body.complete)
+        self._close(outcome, waited_until=self.record.upstream)
 
     def _leave_all(self) -> None:
         """Give up whatever this exchange waits for or holds open upstream."""
-        if self._waits_for_token:
-            self._services.tokens.leave(self.token_ready)
-        dial, self._dial = self._dial, None
-        if dial is not None:
-            dial.cancel()
+        self._attempt.leave()
         composing, self._composing = self._composing, None
         if composing is not None:
             composing.cancel()
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.abort()
 
-    def _close(self, state: Literal[State.DONE, State.FAILED, State.ABANDONED], outcome: Outcome) -> None:
-        """The one way out."""
-        services = self._services
+    def _close(self, outcome: Outcome, *, waited_until: float = 0.0) -> None:
+        """The one way out. waited_until: the moment from which the backend was not waited for any more; 0.0: now."""
+        services, record, body = self._services, self.record, self._body
         now = services.clock()
         if self.state is State.QUEUED:
             services.slots.leave(self.slot_granted)
-            self.record.queue_seconds = now - self.record.queued
-        if self._waits_for_token:
-            self.record.token_waited(self._waits_for_token, now, None)
-        if self.state is State.DIALLING:
-            self.record.backend_seconds += now - self.record.dialled
-        if self.record.caller_stalled:
+            record.queue_seconds = now - record.queued
+        if record.caller_stalled:
             self._stall_ends()
-        record, body = self.record, self._body
+        if self.state is State.AFTER_DONE:
+            waited_until = now
+        self.state = State.ENDED
         record.request_bytes = body.received
         if not (body.streamed or body.complete):
             record.body_seconds = now - record.started
         record.end(outcome, now)
-        record.settle_overhead(record.upstream if state is State.DONE and not record.after_done else now)
-        self.state = state
+        record.settle_overhead(waited_until or now)
         services.pulse.discard(self)
         if services.debug is not None:
             self._debug("ends as %s, %d bytes answered", outcome, record.response_bytes)
         body.forget()
         self._forget_whole()
-        if self._breaker_asked:
+        if self._owes_breaker:
             services.breaker.abandoned()
         if self._slot:
             self._slot = False
             services.slots.give()
-        services.defer(self._tell, outcome != "completed" or record.response_bytes > LARGE_BYTES)
+        services.defer(self._report, outcome != "completed" or record.response_bytes > LARGE_BYTES)
 
-    def _tell(self) -> None:
+    def _forget_whole(self) -> None:
+        whole, self._whole = self._whole, None
+        if whole is not None:
+            whole.forget()
+
+    def _report(self) -> None:
         """What the response says of itself is read when nobody waits for it."""
         record = self.record
         if self._events is not None:
@@ -868,13 +777,8 @@ class Exchange:
             record.shown = self._services.dialect.shown(b"".join(self._copy)) or NOTHING_SHOWN
         self._services.observe(record)
 
-    def _forget_whole(self) -> None:
-        whole, self._whole = self._whole, None
-        if whole is not None:
-            whole.forget()
-
     def _debug(self, message: str, *values: object) -> None:
         debug = self._services.debug
         if debug is not None:
             shown = (value.decode("ascii", "replace") if isinstance(value, bytes) else value for value in values)
-            debug(f"%s: {message}", self.answer.request_id.decode("ascii"), *shown)
+            debug(f"%s: {message}", self.record.request_id, *shown)

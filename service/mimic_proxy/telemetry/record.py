@@ -211,6 +211,12 @@ class Record:
         self.attempts = 0
         self.earlier = ()
 
+    def part(self) -> "Record":
+        """For one of several calls of which one response is composed."""
+        part = Record(self.started, self.operation, self.method, self.path)
+        part.trace, part.traced = self.trace, self.traced
+        return part
+
     def absorb(self, parts: "Sequence[Record]") -> None:
         """The calls of which one response was composed, made side by side: all their attempts, and the head of one that
         failed, else of the last."""

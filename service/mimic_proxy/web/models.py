@@ -22,8 +22,7 @@ from mimic_proxy.errors import MimicError, ModelNotFound, UpstreamBadResponse, U
 from mimic_proxy.http.body import UNREADABLE
 from mimic_proxy.http.headers import RequestFields, ResponseFields
 from mimic_proxy.relay.answer import JSON_LINE
-from mimic_proxy.relay.authorised import Authorised, as_it_came
-from mimic_proxy.relay.call import Answer
+from mimic_proxy.relay.client import BackendResponse, Client, as_it_came
 from mimic_proxy.relay.ports import Services
 from mimic_proxy.telemetry.propagation import unsampled
 from mimic_proxy.telemetry.record import Record
@@ -35,7 +34,7 @@ MOST_LISTS = 8
 """Callers choose the fields that tell lists apart: so many lists are kept, LONGEST_LIST_BYTES in all."""
 ALONE = frozenset({b"range", b"if-range", b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since"})
 """Fields with which a caller gets an answer of its own (RFC 9110, 13.1 and 14.2)."""
-WITHOUT_CALL = Answer(ResponseFields(404), b"")
+WITHOUT_CALL = BackendResponse(ResponseFields(404), b"")
 
 Variant = tuple[bytes, ...]
 
@@ -67,7 +66,7 @@ class ModelsAnswer:
 class _Kept:
     """A list of the backend's, and when it was asked for."""
 
-    answer: Answer
+    answer: BackendResponse
     since: float
 
 
@@ -75,7 +74,7 @@ class Models:
     """One for the process."""
 
     def __init__(
-        self, services: Services, backend: Authorised | None, *, fixed: Sequence[str], cache_seconds: float
+        self, services: Services, backend: Client | None, *, fixed: Sequence[str], cache_seconds: float
     ) -> None:
         """backend: None where no place is known to ask."""
         self.worked: dict[str, None] = {}
@@ -83,9 +82,7 @@ class Models:
         """Called before the models that worked are told: makes known what has ended but was not noted yet."""
         self.follow(services, backend, fixed=fixed, cache_seconds=cache_seconds)
 
-    def follow(
-        self, services: Services, backend: Authorised | None, *, fixed: Sequence[str], cache_seconds: float
-    ) -> None:
+    def follow(self, services: Services, backend: Client | None, *, fixed: Sequence[str], cache_seconds: float) -> None:
         """Other settings from now on: what was kept of another backend's list is none of this one's."""
         self.services = services
         self.backend = backend
@@ -126,7 +123,7 @@ class Models:
         # Nobody's leaving ends the call for the others.
         return await asyncio.shield(flight)
 
-    def _keep(self, variant: Variant, answer: Answer, since: float) -> None:
+    def _keep(self, variant: Variant, answer: BackendResponse, since: float) -> None:
         self.kept.pop(variant, None)
         self.kept[variant] = _Kept(answer, since)
         while len(self.kept) > MOST_LISTS or self._kept_bytes() > LONGEST_LIST_BYTES:
@@ -209,11 +206,11 @@ class Models:
                 why = "ENVELOPE_MODELS_URL is not set"
             logger.warning("%s. Mimic lists the ids that have worked since it started; MODELS sets a fixed list.", why)
 
-    async def ask(self, suffix: bytes, fields: RequestFields, query: bytes, record: Record) -> Answer:
+    async def ask(self, suffix: bytes, fields: RequestFields, query: bytes, record: Record) -> BackendResponse:
         """One authorised GET, its answer as OpenAI's."""
         record.begin_call()
         if self.backend is None:
-            return Answer(ResponseFields(404), b"")
+            return BackendResponse(ResponseFields(404), b"")
         read = self._translated if self.services.translates else as_it_came
         answer, translated = await self.backend.ask(
             b"GET", suffix, fields, query, record, limit=LONGEST_LIST_BYTES, read=read
@@ -226,9 +223,9 @@ class Models:
         shown = ResponseFields(translated.status)
         shown.request_id = answer.fields.request_id
         shown.lines = [JSON_LINE, *answer.fields.lines_beside_body]
-        return Answer(shown, translated.body)
+        return BackendResponse(shown, translated.body)
 
-    def _translated(self, answer: Answer) -> Translated | None:
+    def _translated(self, answer: BackendResponse) -> Translated | None:
         return self.services.dialect.models(answer.fields.status, answer.plain(LONGEST_LIST_BYTES))
 
 
@@ -263,7 +260,7 @@ def _is_named(entry: msgspec.Raw, name: str) -> bool:
         return False
 
 
-def _passed(answer: Answer) -> ModelsAnswer:
+def _passed(answer: BackendResponse) -> ModelsAnswer:
     return ModelsAnswer(answer.fields.status, answer.body, tuple(answer.fields.lines))
 
 

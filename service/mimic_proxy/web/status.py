@@ -10,8 +10,9 @@ from typing import Any
 import msgspec
 
 from mimic_proxy.http.target import parse_base
-from mimic_proxy.relay.exchange import Exchange, State
+from mimic_proxy.relay.exchange import Exchange
 from mimic_proxy.relay.ports import Services
+from mimic_proxy.relay.states import State
 from mimic_proxy.settings.fields import Settings
 from mimic_proxy.telemetry.history import BUCKET_SECONDS, LONGEST_TEXT, EndedExchange, History, Point, Tally
 from mimic_proxy.telemetry.observation import RefreshObservation
@@ -21,13 +22,19 @@ from mimic_proxy.web.verdict import QUIET_SECONDS, SILENT_SECONDS, WINDOW_SECOND
 OLDEST_SHOWN = 10
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,99}")
 WAITS_FOR = {
-    State.NEW: "the request",
+    State.RECEIVING: "the request",
+    State.PARSING: "the request to be read",
     State.QUEUED: "a slot",
     State.TOKEN: "the access token",
     State.DIALLING: "a connection",
+    State.UPLOADING: "the rest of the upload",
     State.SENT: "the backend",
+    State.GATHERING: "the rest of the response",
+    State.TRANSLATING: "the response to be translated",
+    State.COMPOSING: "the calls it is composed of",
     State.HEAD: "the first event",
-    State.STREAMING: "the end of the answer",
+    State.STREAMING: "the end of the response",
+    State.AFTER_DONE: "the end of the connection's response",
 }
 """What an exchange waits for in each state, as a person says it."""
 

@@ -34,7 +34,26 @@ def test_lets_one_probe_through_after_the_cooldown() -> None:
 
     assert breaker.allow(130.0) is None
     assert breaker.state == "half_open"
-    assert [breaker.allow(130.0), breaker.allow(500.0)] == [1.0, 1.0]
+    assert [breaker.allow(130.0), breaker.allow(159.5)] == [1.0, 0.5]
+
+
+def test_a_probe_that_lasts_keeps_no_others_out_for_longer_than_the_cooldown() -> None:
+    breaker = opened(at=100.0)
+    assert breaker.allow(130.0) is None, "a long unstreamed call"
+    assert breaker.allow(160.0) is None, "the next probe"
+    breaker.responded()
+    assert (breaker.allow(160.5), breaker.state) == (None, "closed")
+
+
+def test_the_head_of_a_response_ends_the_probing_and_takes_no_failure_back() -> None:
+    breaker = opened(failures=2)
+    breaker.allow(130.0)
+    breaker.responded()
+    assert breaker.state == "closed"
+    for now in (140.0, 150.0):
+        breaker.responded()
+        breaker.failed(now)
+    assert breaker.state == "open", "a backend that hangs within its streams begins each of them well"
 
 
 def test_a_probe_that_succeeds_closes_it_with_a_fresh_count() -> None:

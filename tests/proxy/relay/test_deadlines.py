@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mimic_proxy.relay.deadlines import NEVER, Phase, next_deadline
+from mimic_proxy.relay.deadlines import NEVER, next_deadline
 from mimic_proxy.relay.ports import Limits
+from mimic_proxy.relay.states import State
 from mimic_proxy.telemetry.record import Record
 
 LIMITS = Limits(first_byte=60.0, idle=30.0, send=20.0, total=500.0, queue=10.0, heartbeat_after=7.0)
@@ -23,51 +24,51 @@ def at(**moments: float) -> Record:
 
 
 @pytest.mark.parametrize(
-    ("phase", "moments", "flags", "expected"),
+    ("state", "moments", "flags", "expected"),
     [
-        (Phase.REQUEST, {}, OPEN, (120.0, "body")),
-        (Phase.REQUEST, {"body": 115.0}, OPEN, (135.0, "body")),
-        (Phase.REQUEST, {}, WHOLE, (600.0, "total")),
-        (Phase.QUEUE, {"queued": 105.0}, OPEN, (115.0, "queue")),
-        (Phase.QUEUE, {"queued": 105.0}, WHOLE, (115.0, "queue")),
-        (Phase.TOKEN, {}, WHOLE, (600.0, "total")),
-        (Phase.DIAL, {}, WHOLE, (600.0, "total")),
-        (Phase.FIRST_BYTE, {"sent": 110.0, "upstream": 110.0}, WHOLE, (170.0, "first_byte")),
-        (Phase.FIRST_BYTE, {"sent": 110.0, "upstream": 110.0, "body": 120.0}, WHOLE, (180.0, "first_byte")),
-        (Phase.FIRST_BYTE, {"sent": 110.0, "upstream": 110.0}, BEATING, (117.0, "heartbeat")),
-        (Phase.FIRST_BYTE, {"sent": 110.0, "upstream": 110.0, "body": 115.0}, OPEN, (135.0, "body")),
-        (Phase.FIRST_BYTE, {"sent": 110.0, "backend_stalled": 112.0}, OPEN, (132.0, "send")),
-        (Phase.FIRST_BYTE, {"sent": 110.0, "caller_stalled": 112.0}, WHOLE, (132.0, "send")),
-        (Phase.FIRST_EVENT, {"sent": 110.0, "head": 120.0}, WHOLE, (135.0, "unclassified")),
-        (Phase.FIRST_EVENT, {"sent": 110.0, "head": 160.0}, WHOLE, (170.0, "first_byte")),
-        (Phase.FIRST_EVENT, {"sent": 110.0, "head": 120.0}, BEATING, (117.0, "heartbeat")),
-        (Phase.ANSWER, {"sent": 110.0, "upstream": 120.0}, WHOLE, (150.0, "idle")),
-        (Phase.ANSWER, {"sent": 110.0, "upstream": 120.0, "written": 140.0}, BEATING, (147.0, "heartbeat")),
-        (Phase.ANSWER, {"upstream": 120.0, "caller_stalled": 121.0}, BEATING, (141.0, "send")),
-        (Phase.ANSWER, {"upstream": 120.0, "after_done": 121.0}, BEATING, (122.0, "after_done")),
-        (Phase.ANSWER, {"upstream": 590.0}, WHOLE, (600.0, "total")),
-        (Phase.ANSWER, {"upstream": 599.5, "after_done": 599.5}, WHOLE, (600.0, "total")),
+        (State.RECEIVING, {}, OPEN, (120.0, "body")),
+        (State.RECEIVING, {"body": 115.0}, OPEN, (135.0, "body")),
+        (State.RECEIVING, {}, WHOLE, (600.0, "total")),
+        (State.QUEUED, {"queued": 105.0}, OPEN, (115.0, "queue")),
+        (State.QUEUED, {"queued": 105.0}, WHOLE, (115.0, "queue")),
+        (State.TOKEN, {}, WHOLE, (600.0, "total")),
+        (State.DIALLING, {}, WHOLE, (600.0, "total")),
+        (State.SENT, {"sent": 110.0, "upstream": 110.0}, WHOLE, (170.0, "first_byte")),
+        (State.SENT, {"sent": 110.0, "upstream": 110.0, "body": 120.0}, WHOLE, (180.0, "first_byte")),
+        (State.SENT, {"sent": 110.0, "upstream": 110.0}, BEATING, (117.0, "heartbeat")),
+        (State.SENT, {"sent": 110.0, "upstream": 110.0, "body": 115.0}, OPEN, (135.0, "body")),
+        (State.SENT, {"sent": 110.0, "backend_stalled": 112.0}, OPEN, (132.0, "send")),
+        (State.SENT, {"sent": 110.0, "caller_stalled": 112.0}, WHOLE, (132.0, "send")),
+        (State.HEAD, {"sent": 110.0, "head": 120.0}, WHOLE, (135.0, "unclassified")),
+        (State.HEAD, {"sent": 110.0, "head": 160.0}, WHOLE, (170.0, "first_byte")),
+        (State.HEAD, {"sent": 110.0, "head": 120.0}, BEATING, (117.0, "heartbeat")),
+        (State.STREAMING, {"sent": 110.0, "upstream": 120.0}, WHOLE, (150.0, "idle")),
+        (State.STREAMING, {"sent": 110.0, "upstream": 120.0, "written": 140.0}, BEATING, (147.0, "heartbeat")),
+        (State.STREAMING, {"upstream": 120.0, "caller_stalled": 121.0}, BEATING, (141.0, "send")),
+        (State.AFTER_DONE, {"upstream": 120.0, "after_done": 121.0}, BEATING, (122.0, "after_done")),
+        (State.STREAMING, {"upstream": 590.0}, WHOLE, (600.0, "total")),
+        (State.AFTER_DONE, {"upstream": 599.5, "after_done": 599.5}, WHOLE, (600.0, "total")),
     ],
 )
 def test_the_next_timer(
-    phase: Phase, moments: dict[str, float], flags: dict[str, bool], expected: tuple[float, str]
+    state: State, moments: dict[str, float], flags: dict[str, bool], expected: tuple[float, str]
 ) -> None:
-    assert next_deadline(at(**moments), phase, LIMITS, **flags) == expected
+    assert next_deadline(at(**moments), state, LIMITS, **flags) == expected
 
 
-@pytest.mark.parametrize("phase", [phase for phase in Phase if phase is not Phase.FIRST_EVENT])
+@pytest.mark.parametrize("state", [state for state in State if state not in (State.HEAD, State.AFTER_DONE)])
 @pytest.mark.parametrize("flags", [OPEN, WHOLE, BEATING])
-def test_limits_of_zero_are_none(phase: Phase, flags: dict[str, bool]) -> None:
+def test_limits_of_zero_are_none(state: State, flags: dict[str, bool]) -> None:
     moments = at(sent=110.0, upstream=110.0, queued=110.0, caller_stalled=110.0)
-    assert next_deadline(moments, phase, NONE, **flags) == (NEVER, "none")
+    assert next_deadline(moments, state, NONE, **flags) == (NEVER, "none")
 
 
 def test_a_stream_is_classified_or_released_whatever_the_limits() -> None:
-    assert next_deadline(at(head=110.0), Phase.FIRST_EVENT, NONE, **WHOLE) == (125.0, "unclassified")
+    assert next_deadline(at(head=110.0), State.HEAD, NONE, **WHOLE) == (125.0, "unclassified")
 
 
 @given(
-    st.sampled_from(Phase),
+    st.sampled_from(State),
     st.fixed_dictionaries(
         {},
         optional={
@@ -89,8 +90,8 @@ def test_a_stream_is_classified_or_released_whatever_the_limits() -> None:
     st.booleans(),
 )
 def test_no_exchange_outlives_its_total(
-    phase: Phase, moments: dict[str, float], body_open: bool, may_beat: bool
+    state: State, moments: dict[str, float], body_open: bool, may_beat: bool
 ) -> None:
-    when, name = next_deadline(at(**moments), phase, LIMITS, body_open=body_open, may_beat=may_beat)
+    when, name = next_deadline(at(**moments), state, LIMITS, body_open=body_open, may_beat=may_beat)
     assert when <= 600.0
     assert name != "none"

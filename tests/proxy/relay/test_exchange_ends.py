@@ -8,7 +8,7 @@ from fakes.replies import COMPLETION
 from fakes.stages import BEFORE_THE_HEAD, EVERY_STAGE, IN_AN_EVENT_STREAM, INSIDE_A_BODY, Stage
 from fakes.world import Call, World
 from mimic_proxy.errors import TokenRejected, TokenUnavailable
-from mimic_proxy.relay.exchange import State
+from mimic_proxy.relay.states import State
 
 
 def name(stage: Stage) -> str:
@@ -35,7 +35,7 @@ def test_a_caller_who_leaves_ends_the_upstream_in_the_same_call(stage: Stage) ->
     call.leave()
     give_the_other_slot_back(world, stage)
 
-    assert call.state is State.ABANDONED
+    assert call.state is State.ENDED
     call.ended("client_disconnect", status)
     assert len([kept for kept in world.pool.connections if not kept.gone]) == len(world.pool.idle)
 
@@ -87,7 +87,7 @@ def test_a_caller_who_leaves_after_done_aborts_nothing() -> None:
     world, call = begun(stages.after_done)
     connection = call.connection
     call.leave()
-    assert (call.state, connection.listener) == (State.STREAMING, call.exchange)
+    assert (call.state, connection.listener) == (State.AFTER_DONE, call.exchange)
     connection.end()
     assert world.pool.idle == [connection]
     call.ended("completed", 200)

@@ -16,8 +16,8 @@ from fakes.world import FORM, UPLOAD_PATH, Call, World
 from mimic_proxy.dialects.base import Translated
 from mimic_proxy.errors import TokenUnavailable, UpstreamAuthFailed, UpstreamBadResponse
 from mimic_proxy.relay.breaker import Breaker
-from mimic_proxy.relay.exchange import State
 from mimic_proxy.relay.slots import Budget, Slots
+from mimic_proxy.relay.states import State
 
 LARGE_BODY = b'{"model":"m","stream":true}' + b" " * (1 << 20)
 ASKING = (b"expect", b"100-continue")
@@ -59,6 +59,17 @@ FRAMINGS: list[list[tuple[bytes, bytes]]] = [
     [],
     [(b"connection", b"close"), (b"content-length", b"1000000")],
 ]
+
+
+ANSWERING = {
+    State.UPLOADING,
+    State.SENT,
+    State.GATHERING,
+    State.COMPOSING,
+    State.HEAD,
+    State.STREAMING,
+    State.AFTER_DONE,
+}
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -226,7 +237,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @invariant()
     def who_holds_a_slot_is_counted(self) -> None:
-        waiting = {State.NEW, State.QUEUED}
+        waiting = {State.RECEIVING, State.PARSING, State.QUEUED}
         running = [call for call in self.world.calls if not call.over]
         assert self.world.services.slots.in_use == sum(call.state not in waiting for call in running)
         assert self.world.services.slots.waiting == sum(call.state is State.QUEUED for call in running)
@@ -243,22 +254,23 @@ class AnyOrder(RuleBasedStateMachine):
     def nobody_is_timed_for_a_stall_that_is_none(self) -> None:
         for call in self.world.calls:
             at = call.exchange.record
-            if call.state in (State.SENT, State.HEAD, State.STREAMING) and not call.caller.left:
+            if call.state in ANSWERING and not call.caller.left:
                 assert bool(at.caller_stalled) is not call.caller.writable
             # A backend that has answered need not take the rest of the request.
-            if call.state is State.SENT and not at.head and not self.composing:
+            if call.state in (State.UPLOADING, State.SENT):
                 assert bool(at.backend_stalled) is not call.connection.writable
 
     @invariant()
     def everyone_waits_for_something(self) -> None:
         tokens, dials = len(self.world.tokens.waiting), len(self.world.pool.wanted)
         running = [call for call in self.world.calls if not call.over]
-        answering = {State.SENT, State.HEAD, State.STREAMING}
         held = [one for one in self.world.pool.connections if one.listener is not None]
-        assert len(held) + len(self.composing) == sum(call.state in answering for call in running)
+        assert len(held) + len(self.composing) == sum(call.state in ANSWERING for call in running)
         assert dials == sum(call.state is State.DIALLING for call in running)
         # A body that is asked for waits for its token before it has a slot.
-        assert tokens <= sum(call.state in (State.NEW, State.QUEUED, State.TOKEN) for call in running)
+        assert tokens <= sum(
+            call.state in (State.RECEIVING, State.PARSING, State.QUEUED, State.TOKEN) for call in running
+        )
 
     @invariant()
     def what_callers_got_is_http(self) -> None:

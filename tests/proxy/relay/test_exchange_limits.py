@@ -9,8 +9,8 @@ from fakes.replies import COMPLETION, JSON_FIELDS, Fields, delta
 from fakes.world import FORM, UPLOAD_PATH, Call, World
 from mimic_proxy.errors import TokenUnavailable
 from mimic_proxy.relay.breaker import Breaker
-from mimic_proxy.relay.exchange import State
 from mimic_proxy.relay.slots import Budget, Slots
+from mimic_proxy.relay.states import State
 
 ASKING = [*JSON_FIELDS, (b"expect", b"100-continue")]
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -24,7 +24,7 @@ def test_who_finds_all_slots_taken_waits_in_order() -> None:
     first, second, third = world.call(), world.call(), world.call()
     assert [call.state for call in world.calls] == [State.SENT, State.QUEUED, State.QUEUED]
     first.connection.answer(200, COMPLETION)
-    assert [call.state for call in world.calls] == [State.DONE, State.SENT, State.QUEUED]
+    assert [call.state for call in world.calls] == [State.ENDED, State.SENT, State.QUEUED]
     second.leave()
     assert third.state is State.SENT
     third.connection.answer(200, COMPLETION)
@@ -57,7 +57,54 @@ def test_a_whole_queue_that_finds_an_open_breaker_is_answered_at_once() -> None:
         call.ended("circuit_open", 503)
 
 
+def test_a_fault_in_a_call_that_gets_a_slot_is_that_call_s_alone() -> None:
+    world = World(kept=2, services={"slots": Slots(1, 5)})
+    first, second = world.call(), world.call()
+    world.tokens.held = None
+    world.tokens.waiting = None  # type: ignore[assignment]
+    first.connection.answer(200, COMPLETION)
+    first.ended("completed", 200, alone=False)
+    assert second.response.status == 500
+    assert (second.ended("internal_error", 500, alone=False).attempts, world.services.slots.in_use) == (0, 0)
+
+
 # ---- breaker
+
+
+def test_a_backend_that_hangs_within_its_streams_opens_it() -> None:
+    world = World(kept=4, idle=30.0, services={"breaker": Breaker(3, 60.0)})
+    calls = [world.streaming(delta("one")) for _ in range(3)]
+    assert world.services.breaker.state == "closed"
+    world.advance(30.0)
+    for call in calls:
+        call.ended("idle_timeout", 200, alone=False)
+    assert world.services.breaker.state == "open"
+    assert world.call().response.error()["code"] == "circuit_open"
+
+
+def test_one_stream_after_another_that_hangs_opens_it_too() -> None:
+    world = World(kept=1, idle=30.0, services={"breaker": Breaker(3, 60.0)})
+    for _ in range(3):
+        assert world.services.breaker.state == "closed"
+        world.pool.keep()
+        world.streaming(delta("one"))
+        world.advance(30.0)
+    assert world.services.breaker.state == "open"
+
+
+def test_a_long_probe_keeps_no_others_out() -> None:
+    world = World(kept=3, services={"breaker": Breaker(1, 60.0)})
+    world.call().connection.answer(500, b"{}")
+    world.pool.keep()
+    world.clock.now += 60.0
+    probe = world.call()
+    assert world.services.breaker.state == "half_open"
+    assert world.call().response.error()["code"] == "circuit_open"
+    world.clock.now += 60.0
+    call = world.call()
+    call.connection.answer(200, COMPLETION)
+    call.ended("completed", 200, alone=False)
+    assert (world.services.breaker.state, probe.state) == ("closed", State.SENT)
 
 
 def opened(world: World) -> None:
@@ -221,7 +268,7 @@ def test_no_limit_takes_any_body() -> None:
     world = World(max_body_bytes=0)
     call = world.arrive(length=10_000)
     call.send(b" " * 10_000)
-    assert call.state is State.NEW
+    assert call.state is State.RECEIVING
 
 
 # ---- expect: 100-continue
@@ -257,7 +304,7 @@ def test_an_upload_takes_its_slot_with_the_first_piece(asks: Fields) -> None:
 
 def test_an_old_caller_is_not_told_anything(world: World) -> None:
     call = world.arrive(length=len(CHAT_BODY), fields=ASKING, http11=False, keep_alive=False)
-    assert (call.state, call.caller.written) == (State.NEW, b"")
+    assert (call.state, call.caller.written) == (State.RECEIVING, b"")
 
 
 def full_queue(world: World) -> None:
@@ -316,7 +363,7 @@ def test_a_large_body_that_comes_uninvited_is_sent_when_it_was_read_and_the_toke
     call.send(body)
     call.end()
     world.tokens.deliver()
-    assert (call.state, call.caller.written) == (State.NEW, b"")
+    assert (call.state, call.caller.written) == (State.PARSING, b"")
     world.run_offloaded()
     assert call.connection.request.body == body
 

@@ -6,7 +6,7 @@ from fakes import stages
 from fakes.caller import CHAT_BODY
 from fakes.replies import COMPLETION, DONE, delta
 from fakes.world import World
-from mimic_proxy.relay.exchange import State
+from mimic_proxy.relay.states import State
 
 
 @pytest.mark.parametrize("stage", [stages.sent, stages.head_of_a_stream, stages.streaming, stages.body_of_an_answer])
@@ -85,7 +85,7 @@ def test_the_caller_s_socket_says_nothing_of_an_upload_that_the_backend_holds_ba
     call = stages.upload_held_back(world)
     call.take_no_more(not writable)
     world.advance(30.0)
-    assert (call.state, call.caller.paused) == (State.SENT, True)
+    assert (call.state, call.caller.paused) == (State.UPLOADING, True)
 
 
 def test_an_upload_stays_timed_when_its_caller_s_socket_says_it_is_writable() -> None:

@@ -8,8 +8,8 @@ from fakes.ports import access_token
 from fakes.replies import COMPLETION, DONE, delta
 from fakes.world import World
 from mimic_proxy.errors import TokenUnavailable, UpstreamAuthFailed
-from mimic_proxy.relay.exchange import State
 from mimic_proxy.relay.slots import Budget
+from mimic_proxy.relay.states import State
 
 REFUSAL = b'{"error":{"message":"invalid token"}}'
 REFUSED_EVENT = b'data: {"error":{"message":"invalid token","code":401}}\n\n'

@@ -7,14 +7,14 @@ from fakes.ports import access_token
 from fakes.replies import COMPLETION, DONE, delta
 from fakes.world import World
 from mimic_proxy.errors import TokenUnavailable
-from mimic_proxy.relay.exchange import State
 from mimic_proxy.relay.slots import Slots
+from mimic_proxy.relay.states import State
 
 
 def test_a_call_with_all_at_hand_is_sent_within_the_callback_that_completes_it(world: World) -> None:
     call = world.arrive(length=len(CHAT_BODY))
     call.send(CHAT_BODY)
-    assert (call.state, world.pool.connections[0].listener) == (State.NEW, None)
+    assert (call.state, world.pool.connections[0].listener) == (State.RECEIVING, None)
 
     call.end()
 
@@ -34,7 +34,7 @@ def test_an_answer_goes_to_the_caller_and_its_connection_back_to_the_pool(world:
     call = world.call()
     call.connection.answer(200, COMPLETION)
 
-    assert call.state is State.DONE
+    assert call.state is State.ENDED
     assert (call.response.body, call.caller.finished) == (COMPLETION, True)
     assert len(world.pool.idle) == 1
     seen = call.ended("completed", 200)
@@ -87,14 +87,14 @@ def test_every_state_is_passed_on_the_longest_way() -> None:
     states.append(call.state)
 
     assert states == [
-        State.NEW,
+        State.RECEIVING,
         State.QUEUED,
         State.TOKEN,
         State.DIALLING,
         State.SENT,
         State.HEAD,
         State.STREAMING,
-        State.DONE,
+        State.ENDED,
     ]
     call.ended("completed", 200)
     first.ended("client_disconnect", 499)
@@ -168,7 +168,7 @@ def test_a_token_that_is_not_to_be_had_after_the_dial_is_answered_with_its_error
 def test_a_large_body_is_read_outside_of_the_event_loop(world: World) -> None:
     body = b'{"model":"m","stream":true,"input":"' + b"x" * (1 << 20) + b'"}'
     call = world.call(body)
-    assert (call.state, len(world.offloaded)) == (State.NEW, 1)
+    assert (call.state, len(world.offloaded)) == (State.PARSING, 1)
 
     world.run_offloaded()
 

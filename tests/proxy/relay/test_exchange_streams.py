@@ -11,7 +11,7 @@ from fakes import stages
 from fakes.caller import STREAM_BODY, error_frame
 from fakes.replies import DONE, SSE_FIELDS, STORY, delta, event
 from fakes.world import Call, World
-from mimic_proxy.relay.exchange import State
+from mimic_proxy.relay.states import State
 
 
 def whole(call: Call, body: bytes) -> None:

@@ -7,8 +7,8 @@ from fakes.caller import CHAT_BODY, STREAM_BODY, error_frame
 from fakes.replies import COMPLETION, DONE, delta
 from fakes.stages import Stage
 from fakes.world import Call, World
-from mimic_proxy.relay.exchange import State
 from mimic_proxy.relay.slots import Slots
+from mimic_proxy.relay.states import State
 
 NEARLY = 0.25
 
@@ -130,7 +130,7 @@ def test_a_backend_that_takes_no_more_of_an_upload_times_out() -> None:
     world = World(send=60.0)
     call = stages.upload_held_back(world)
     world.advance(60.0 - NEARLY)
-    assert call.state is State.SENT
+    assert call.state is State.UPLOADING
     world.advance(NEARLY)
     timed_out(call, "send", retry=None)
     assert call.ended("timeout", 504).timer == "send"

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from fakes import stages
 from fakes.replies import COMPLETION
 from fakes.world import FORM, UPLOAD_PATH, World
-from mimic_proxy.relay.exchange import State
 from mimic_proxy.relay.slots import Budget, Slots
+from mimic_proxy.relay.states import State
 
 PARTS = [b"--b\r\n", b"content-disposition: form-data; name=file\r\n\r\n", b"\x00\xff" * 500, b"\r\n--b--\r\n"]
 
@@ -21,10 +21,10 @@ PARTS = [b"--b\r\n", b"content-disposition: form-data; name=file\r\n\r\n", b"\x0
 def test_a_body_passes_as_it_comes_framed_as_it_came(world: World, length: int | None, coding: bytes) -> None:
     fields = [*FORM] if length else [*FORM, (b"transfer-encoding", b"chunked")]
     call = world.arrive(UPLOAD_PATH, length=length, fields=fields)
-    assert call.state is State.NEW, "a body that may never come takes no slot and no connection"
+    assert call.state is State.RECEIVING, "a body that may never come takes no slot and no connection"
     for part in PARTS:
         call.send(part)
-        assert call.state is State.SENT, "the head goes out with the first piece"
+        assert call.state is State.UPLOADING, "the head goes out with the first piece"
         assert call.connection.sent.count(part) == 1
     call.end()
 
@@ -127,7 +127,7 @@ def test_an_upload_that_stalled_and_went_on_is_not_timed_by_what_was_before() ->
     world.advance(50.0)
     call.connection.take_no_more(False)
     world.advance(50.0)
-    assert call.state is State.SENT
+    assert call.state is State.UPLOADING
     world.advance(10.0)
     call.ended("client_error", 408)
 
@@ -219,7 +219,7 @@ def test_an_upload_waits_for_its_slot_held_back() -> None:
     call.send(b"--b\r\n")
     assert (call.state, call.caller.paused) == (State.QUEUED, True)
     first.leave()
-    assert (call.state, call.caller.paused) == (State.SENT, False)
+    assert (call.state, call.caller.paused) == (State.UPLOADING, False)
     call.send(b"--b--")
     call.end()
     assert call.connection.request.body == b"--b\r\n--b--"
@@ -237,4 +237,4 @@ def test_a_caller_held_back_by_us_is_not_blamed_for_being_slow() -> None:
     world.advance(1.0)
     assert (call.state, call.over) == (State.TOKEN, False)
     world.tokens.deliver()
-    assert call.state is State.SENT
+    assert call.state is State.UPLOADING

@@ -21,7 +21,7 @@ from mimic_proxy.errors import (
     UpstreamTimeout,
 )
 from mimic_proxy.http.headers import RequestFields, read_request
-from mimic_proxy.relay.authorised import Authorised
+from mimic_proxy.relay.client import Client
 from mimic_proxy.relay.pool import Pool
 from mimic_proxy.relay.ports import Backend as Target
 from mimic_proxy.telemetry.observation import Trace
@@ -44,7 +44,7 @@ class Desk:
         base = dataclasses.replace(pool.base, path=b"/api/v1", query=b"api-version=2")
         self.world.services.backends = {"chat": Target(base, pool), "embeddings": Target(base, pool)}
         settings = {"fixed": (), "cache_seconds": 10.0, **how}
-        asks = Authorised(self.world.services, pool, base, name="CHAT_API_URL", timeout=settings.pop("timeout", 5.0))
+        asks = Client(self.world.services, pool, base, name="CHAT_API_URL", timeout=settings.pop("timeout", 5.0))
         self.models = Models(self.world.services, asks, **settings)
 
     def caller(self, *pairs: tuple[bytes, bytes]) -> RequestFields:

@@ -137,7 +137,7 @@ def test_what_runs_is_counted_and_the_oldest_told():
     assert len(oldest) == OLDEST_SHOWN
     assert oldest[0]["request_id"] == stream.exchange.answer.request_id.decode()
     assert (oldest[0]["model"], oldest[0]["stream"], oldest[0]["age_seconds"]) == ("m", True, 2)
-    assert (oldest[0]["waits_for"], oldest[1]["waits_for"]) == ("the end of the answer", "the backend")
+    assert (oldest[0]["waits_for"], oldest[1]["waits_for"]) == ("the end of the response", "the backend")
     for call in (stream, *waiting, embedding):
         call.leave()
     assert process.status()["live"]["exchanges"] == 0

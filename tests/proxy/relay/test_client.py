@@ -1,15 +1,18 @@
-"""One whole call: what it returns, raises and leaves behind."""
+"""Mimic's own calls: what one returns, raises and leaves behind, and when it is sent again."""
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from fakes.backend import Backend, Request
-from fakes.listener import REQUEST, Pools, answered, closed, dialled
+from fakes.listener import Pools, answered, closed, dialled
 from fakes.replies import answer, chunk, cut, hang, head, in_turn, reply, stream_head
+from fakes.world import World
 from mimic_proxy.errors import UpstreamBadResponse, UpstreamTimeout, UpstreamUnreachable
-from mimic_proxy.relay.call import Answer, call
+from mimic_proxy.http.headers import RequestFields
+from mimic_proxy.relay.client import BackendResponse, Client
 from mimic_proxy.relay.pool import Pool
 from mimic_proxy.telemetry.record import Record
 
@@ -23,12 +26,18 @@ async def backend() -> AsyncIterator[Backend]:
         server.reset()
 
 
-def record_of() -> Record:
-    return Record(0.0, "models", "GET", "/v1/models")
+def client_of(pool: Pool, *, timeout: float = 5.0, **services: Any) -> Client:
+    world = World(services=services)
+    return Client(world.services, pool, pool.base, name="CHAT_API_URL", timeout=timeout)
 
 
-async def ask(pool: Pool, *, timeout: float = 5.0, limit: int = 1000) -> Answer:
-    return await call(pool, REQUEST, timeout=timeout, limit=limit, record=record_of())
+async def ask(
+    pool: Pool, *, timeout: float = 5.0, limit: int = 1000, suffix: bytes = b"/x", **services: Any
+) -> BackendResponse:
+    client = client_of(pool, timeout=timeout, **services)
+    record = Record(0.0, "models", "POST", "/v1/x")
+    response, _ = await client.ask(b"POST", suffix, RequestFields(), b"", record, body=b"{}", limit=limit)
+    return response
 
 
 async def one_kept(pool: Pool) -> None:
@@ -71,7 +80,7 @@ async def test_where_dead_connections_are_not_retried_the_loss_is_told(backend: 
     await one_kept(pool)
     backend.script = in_turn(cut(), reply(OK))
     with pytest.raises(UpstreamBadResponse, match="before it answered"):
-        await call(pool, REQUEST, timeout=5.0, limit=1 << 20, record=record_of(), repeat=False)
+        await ask(pool, retry_dead_connection=False)
     assert len(backend.connections) == 1
 
 
@@ -89,6 +98,24 @@ async def test_an_answer_that_was_begun_is_not_asked_for_again(backend: Backend,
     with pytest.raises(UpstreamBadResponse, match="before its answer was complete"):
         await ask(pool)
     assert len(backend.requests) == 2
+
+
+async def test_a_loss_after_a_second_is_not_repeated(backend: Backend, pools: Pools) -> None:
+    """It may be an input that kills the backend."""
+    pool = pools(backend.url)
+    await one_kept(pool)
+    world = World()
+
+    async def late(request: Request) -> None:
+        world.clock.now += 1.1
+        request.connection.close()
+
+    backend.script = late
+    client = Client(world.services, pool, pool.base, name="EMBEDDING_API_URL", timeout=5.0)
+    record = Record(0.0, "embeddings", "POST", "/v1/embeddings")
+    with pytest.raises(UpstreamBadResponse, match="before it answered"):
+        await client.ask(b"POST", b"/x", RequestFields(), b"", record, body=b"{}", limit=1000)
+    assert (len(backend.requests), record.attempts, record.earlier) == (2, 1, ())
 
 
 async def test_two_dead_connections_in_a_row_are_an_error(backend: Backend, pools: Pools) -> None:
@@ -175,8 +202,7 @@ async def test_many_calls_at_once_each_get_their_own_answer(backend: Backend, po
 
     backend.script = play
     pool = pools(backend.url)
-    requests = [REQUEST.replace(b"/v1/x", b"/v1/%d" % number) for number in range(20)]
     for _ in range(2):
-        got = await asyncio.gather(*(call(pool, one, timeout=5.0, limit=100, record=record_of()) for one in requests))
-        assert [one.body for one in got] == [b"/v1/%d" % number for number in range(20)]
+        got = await asyncio.gather(*(ask(pool, suffix=b"/%d" % number) for number in range(20)))
+        assert [one.body for one in got] == [b"/%d" % number for number in range(20)]
     assert len(backend.connections) == 20
