@@ -150,7 +150,10 @@ class Mimic:
         self.services.draining = self.draining
         self.before = [ref for ref in (*self.before, weakref.ref(before)) if ref() is not None]
         self.shared.heads.forget()
-        before.successor = self.services
+        for ref in self.before:
+            # All point to the newest, since the first is held for the life of the process: those between are freed.
+            if (known := ref()) is not None:
+                known.successor = self.services
         self.models.follow(
             self.services,
             self.models_backend(settings.total_timeout),

@@ -21,18 +21,23 @@ IDLE_MARGIN_SECONDS = 4.0
 RETIRE_SECONDS = 300.0
 RETIRE_SPREAD = 0.1
 SWEEP_SECONDS = 2.0
+MOST_GIVEN_UP = 16
+"""So many connections may be on their way with nobody waiting: if packets were lost, a new one is quicker."""
 
 Dialler = Callable[[Base, Callable[[], asyncio.Protocol]], "asyncio.Future[asyncio.Protocol]"]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Dial:
-    """A connection on its way; `cancel` gives up on it, and it is pooled unused when it comes."""
+    """A connection on its way; `cancel` gives up on it: the next who wants one gets it, or it is pooled unused."""
 
     listener: "Dialling | None"
+    given_up: "list[Dial]"
 
     def cancel(self) -> None:
-        self.listener = None
+        if self.listener is not None:
+            self.listener = None
+            self.given_up.append(self)
 
 
 class Dialling(Protocol):
@@ -65,6 +70,8 @@ class Pool:
         self.idle: deque[Connection] = deque()
         self.connections: set[Connection] = set()
         self.dials: set[asyncio.Future[asyncio.Protocol]] = set()
+        self.given_up: list[Dial] = []
+        """Connections on their way that nobody waits for any more, the newest last."""
         self.closed = False
 
     def take(self) -> Connection | None:
@@ -83,8 +90,16 @@ class Pool:
         return None
 
     def dial(self, listener: Dialling) -> Dial:
-        """Open a new connection; `listener` hears later how it ended, never within this call."""
-        dial = Dial(listener)
+        """Open a new connection; `listener` hears later how it ended, never within this call.
+
+        Callers who leave while a backend accepts nothing give up a connection each, thousands within the connect timer:
+        beyond MOST_GIVEN_UP, who wants one waits for the newest of those and opens no other.
+        """
+        if len(self.given_up) > MOST_GIVEN_UP:
+            dial = self.given_up.pop()
+            dial.listener = listener
+            return dial
+        dial = Dial(listener, self.given_up)
         future = self.dialler(self.base, self._new_connection)
         self.dials.add(future)
         future.add_done_callback(lambda done: self._dialled(done, dial))
@@ -97,6 +112,8 @@ class Pool:
     def _dialled(self, done: "asyncio.Future[asyncio.Protocol]", dial: Dial) -> None:
         self.dials.discard(done)
         listener = dial.listener
+        if listener is None and dial in self.given_up:
+            self.given_up.remove(dial)
         if done.cancelled():
             if listener is not None:
                 listener.dial_failed(UpstreamUnreachable("The connection was given up: Mimic is stopping."))

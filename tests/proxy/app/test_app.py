@@ -350,6 +350,20 @@ async def test_it_is_ready_with_a_token_and_says_why_it_is_not(
     await mimic.close()
 
 
+async def test_settings_that_were_replaced_are_freed(seen: Seen) -> None:
+    mimic = seen.mimic({**NOWHERE, "IDLE_TIMEOUT": "10"})
+    factory = mimic.protocol_factory()
+    for seconds in range(11, 21):
+        mimic.reread = lambda seconds=seconds: load({**NOWHERE, "IDLE_TIMEOUT": str(seconds)})
+        mimic.configuration_changed()
+    gc.collect()
+    alive = [known for ref in mimic.before if (known := ref()) is not None]
+    assert len(alive) == 1, "that which new connections begin with"
+    assert alive[0].successor is mimic.services
+    assert factory is not None
+    await mimic.close()
+
+
 async def test_changed_certificates_retire_connections_and_unusable_ones_do_not(
     seen: Seen, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -135,6 +135,29 @@ async def test_a_dial_that_nobody_waits_for_is_pooled_unused(backend: Backend, p
     connection.abort()
 
 
+async def test_callers_who_leave_while_nothing_is_accepted_open_no_socket_each(pools: Pools) -> None:
+    pool = pools("http://backend.test")
+    never: list[asyncio.Future[asyncio.Protocol]] = []
+
+    def black_hole(base: object, factory: object) -> "asyncio.Future[asyncio.Protocol]":
+        never.append(asyncio.get_running_loop().create_future())
+        return never[-1]
+
+    pool.dialler = black_hole
+    for _ in range(50):
+        dials = [pool.dial(Listener()) for _ in range(10)]
+        for dial in dials:
+            dial.cancel()
+    assert len(never) == 26, "ten at once, and sixteen that nobody waits for"
+    last = Listener()
+    waiting = [pool.dial(Listener()) for _ in range(25)] + [pool.dial(last)]
+    assert len(waiting) == 26
+    for future in never:
+        future.set_exception(UpstreamUnreachable("It cannot be reached.", error_type="connect"))
+    await last.until(lambda: last.error)
+    assert (pool.dials, pool.given_up) == (set(), [])
+
+
 async def test_a_dial_that_fails_tells_why(pools: Pools) -> None:
     server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
