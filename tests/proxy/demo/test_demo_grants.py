@@ -1,6 +1,7 @@
 """Each grant of the demo's token service: what it takes, and what a wrong client is told. And Mimic as the client."""
 
 import base64
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ from mimic_proxy.demo.options import DemoOptions
 from mimic_proxy.settings.fields import Settings, load
 from mimic_proxy.tokens.grants import GRANTS as PROXY_GRANTS
 from mimic_proxy.tokens.grants import choose
-from mimic_proxy.tokens.refresh import Refresher, TokenPolicy
+from mimic_proxy.tokens.refresh import Attempt, Refresher, TokenPolicy
 from mimic_proxy.tokens.response import Failure
 from mimic_proxy.tokens.service import TokenService
 from mimic_proxy.tokens.token import AccessToken
@@ -164,12 +165,20 @@ def refresher(found: Settings) -> Refresher:
 
     service = TokenService(timeout=30, verify=lambda: pytest.fail("http needs no TLS"))
     post = never if found.grant in ("static", "none") else service
-    clocks: dict[str, Any] = {"clock": time.monotonic, "wall": time.time, "chance": lambda: 0.0}
+    clocks: dict[str, Any] = {"clock": time.monotonic, "wall": time.time, "jitter": lambda: 0.0}
     return Refresher(choose(found), TokenPolicy.of(found), post=post, **clocks)
 
 
-async def token_of(made: Refresher) -> AccessToken:
-    attempt = made.mint(1) if made.recipe is None else await made.fetch(made.recipe, 1)
+async def tried(made: Refresher, found: Settings, generation: int = 1) -> Attempt:
+    """One attempt with files that were written long ago."""
+    for secret in (found.subject_token, found.private_key):
+        if secret is not None and secret.file is not None:
+            os.utime(secret.file, (0, 0))
+    return await made.fetch(generation)
+
+
+async def token_of(made: Refresher, found: Settings) -> AccessToken:
+    attempt = await tried(made, found)
     assert isinstance(attempt.outcome, AccessToken), attempt.outcome
     return attempt.outcome
 
@@ -179,31 +188,32 @@ async def test_mimic_gets_a_token_that_opens_the_backend_again_and_again(
     play: Play, tmp_path: Path, grant: str
 ) -> None:
     demo = play(grant)
-    made = refresher(settings(demo, tmp_path))
+    found = settings(demo, tmp_path)
+    made = refresher(found)
     for _ in range(3):
-        assert demo.opens((await token_of(made)).value or "any")
+        assert demo.opens((await token_of(made, found)).value or "any")
     made.close()
 
 
 async def test_mimic_sends_its_secret_in_the_body_where_that_is_asked(play: Play, tmp_path: Path) -> None:
     demo = play("client_credentials")
-    assert demo.opens((await token_of(refresher(settings(demo, tmp_path, TOKEN_SECRET_IN="body")))).value)
+    found = settings(demo, tmp_path, TOKEN_SECRET_IN="body")
+    assert demo.opens((await token_of(refresher(found), found)).value)
 
 
 async def test_a_subject_token_is_read_again_for_each_refresh(play: Play, tmp_path: Path) -> None:
     demo = play("token_exchange")
     found = settings(demo, tmp_path)
     made = refresher(found)
-    await token_of(made)
+    await token_of(made, found)
     assert found.subject_token is not None
     file = found.subject_token.file
     assert file is not None
     file.write_text(demo.subject(exp=int(time.time()) - 60)["subject_token"])
-    assert made.recipe is not None
-    attempt = await made.fetch(made.recipe, 2)
+    attempt = await tried(made, found, 2)
     assert attempt.result == "rejected"
     file.write_text(demo.subject()["subject_token"])
-    await token_of(made)
+    await token_of(made, found)
 
 
 async def test_a_key_that_is_replaced_is_used_for_the_next_assertion(play: Play, tmp_path: Path) -> None:
@@ -215,10 +225,9 @@ async def test_a_key_that_is_replaced_is_used_for_the_next_assertion(play: Play,
     assert file is not None
     right = file.read_text()
     file.write_text("no key")
-    assert made.recipe is not None
-    attempt = await made.fetch(made.recipe, 1)
+    attempt = await tried(made, found)
     assert attempt.result is None, "nothing was sent"
     assert "PRIVATE_KEY_FILE holds no private key" in str(attempt.outcome)
     assert "no key" not in str(attempt.outcome).replace("holds no private key", "")
     file.write_text(right)
-    await token_of(made)
+    await token_of(made, found)

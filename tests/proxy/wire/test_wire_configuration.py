@@ -11,7 +11,7 @@ import yaml
 from fakes.backend import Backend, Request
 from fakes.caller import STREAM_BODY, Caller, ask, chat, request
 from fakes.mimic import Mimic, eventually, running, secrets_of
-from fakes.replies import COMPLETION, DONE, LAST_CHUNK, answer, chunk, delta, ok, stream_head
+from fakes.replies import COMPLETION, DONE, LAST_CHUNK, answer, chunk, delta, hang, ok, stream_head
 from fakes.scrape import Scrape, key
 from fakes.token_service import TokenService
 
@@ -101,8 +101,8 @@ async def test_another_token_service_is_asked_at_once(tmp_path: Path, backend: B
         async with configured(tmp_path, backend, tokens) as (mimic, file):
             assert (await ask(mimic.port, chat())).status == 200
             file.write(token_url=other.url)
-            await eventually(lambda: other.calls == 1)
-            await mimic.until(mimic.is_ready)
+            await eventually(lambda: "access token 2 (config)" in mimic.log)
+            assert other.calls == 1
             assert (await ask(mimic.port, chat())).status == 200
             assert backend.requests[-1].value(b"authorization") == f"Bearer {other.issued[-1]}".encode()
             for token in other.issued:
@@ -173,3 +173,33 @@ async def test_what_needs_a_restart_is_told_and_stays(tmp_path: Path, backend: B
         shown = (await mimic.admin("/config")).body
         assert b'"ALLOWED_HOSTS":[]' in shown
         assert b'"MODELS":["m"]' in shown
+
+
+async def test_a_token_service_that_does_not_answer_costs_no_call_and_a_corrected_url_is_the_only_one_asked(
+    tmp_path: Path, backend: Backend, tokens: TokenService
+) -> None:
+    backend.script = tokens.guard(ok())
+    async with configured(tmp_path, backend, tokens) as (mimic, file), TokenService() as wrong:
+        wrong.script = hang()
+        file.write(token_url=wrong.url, token_timeout=30)
+        await wrong.server.request()
+        for _ in range(50):
+            assert (await ask(mimic.port, chat())).status == 200
+        file.write(token_url=tokens.url)
+        await eventually(lambda: "access token 2 (config)" in mimic.log)
+        assert (await ask(mimic.port, chat())).status == 200
+        assert (wrong.calls, tokens.calls) == (1, 2)
+
+
+async def test_other_ways_to_reach_the_token_service_and_other_formats_keep_the_token(
+    tmp_path: Path, backend: Backend, tokens: TokenService
+) -> None:
+    backend.script = ok()
+    async with configured(tmp_path, backend, tokens) as (mimic, file):
+        assert (await ask(mimic.port, chat())).status == 200
+        tokens.script = hang()
+        file.write(token_timeout=3, connect_timeout=2, token_default_lifetime=60, token_format="Key {token}")
+        await eventually(lambda: HOLD in mimic.log)
+        assert (await ask(mimic.port, chat())).status == 200
+        assert backend.requests[-1].value(b"authorization") == f"Key {tokens.issued[0]}".encode()
+        assert tokens.calls == 1

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -140,5 +141,21 @@ async def test_a_signal_while_no_token_was_ever_held_ends_it_too(tokens: TokenSe
         await tokens.server.request()
         async with await Caller.connect(mimic.port) as waiting:
             await waiting.send(request(b"POST", b"/v1/embeddings", b"{}"))
+            started = time.monotonic()
             mimic.signal(signal.SIGTERM)
             assert await mimic.ended() == 0
+            # DRAIN_TIMEOUT is 1 s here, TOKEN_TIMEOUT 10 s: no stop waits for a token request that can be sent again.
+            assert time.monotonic() - started < 6
+
+
+async def test_a_stop_waits_for_a_refresh_token_no_longer_than_the_drain(
+    tokens: TokenService, start: Start, tmp_path: Path
+) -> None:
+    tokens.script = hang()
+    more = {"GRANT": "refresh_token", "REFRESH_TOKEN": "r", "TOKEN_STORE": str(tmp_path / "store.json")}
+    async with start(ready=False, AUTH_CODE="", DRAIN_TIMEOUT="1", **more) as mimic:
+        await tokens.server.request()
+        started = time.monotonic()
+        mimic.signal(signal.SIGTERM)
+        assert await mimic.ended() == 0
+        assert 0.9 < time.monotonic() - started < 6
