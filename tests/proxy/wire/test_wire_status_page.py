@@ -51,7 +51,7 @@ async def test_it_tells_of_calls_and_shows_hostile_names_as_text(
     browser: Browser, backend: Backend, tokens: TokenService, start: Start
 ) -> None:
     async with opened(browser, tokens, start) as (mimic, visit):
-        await visit.shows("#party-token_service", re.compile(r"Works\s*Last asked at .*: granted"))
+        await visit.shows("#party-token_service", re.compile(r"Works\s*127\.0\.0\.1:\d+\. Last asked at .*: granted"))
         await visit.shows("#token-left", re.compile(r"(1 h|59 min \d+ s) left"))
         await visit.shows("#snippet", f'base_url="http://localhost:{mimic.port}/v1"')
         await visit.shows("#snippet", 'model="your-model"')
