@@ -69,7 +69,7 @@ def run(environ: Mapping[str, str]) -> bool:
     """The command; DEMO_DIALECT and so on are its options."""
     # Imported here: who serves a real backend carries no demo along.
     from mimic_proxy.demo.backend import create_app
-    from mimic_proxy.demo.credentials import Credentials
+    from mimic_proxy.demo.oauth import Credentials
     from mimic_proxy.demo.options import DemoOptions
 
     try:

@@ -3,8 +3,7 @@
     POST /token                          a code, or what another grant shows, for a short-lived access token
     POST /demo/revoke                    revokes all tokens
     GET  /demo/stats                     what has come so far
-    /v1/...                              chat completions, embeddings, models, completions, responses, moderations,
-                                         audio, files; each call needs a token
+    /v1/...                              chat completions, embeddings, models; each call needs a token
     /gateway/...                         chat, embeddings and models in the form of an in-house gateway
 
 Answers are deterministic. Faults are scripted per request: the table stands in `faults`.
@@ -20,30 +19,20 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mimic_proxy.demo.audio import audio_router
 from mimic_proxy.demo.chat import chat_router
-from mimic_proxy.demo.completions import completion_router
-from mimic_proxy.demo.credentials import Credentials
 from mimic_proxy.demo.desk import Desk
 from mimic_proxy.demo.embeddings import embedding_router
-from mimic_proxy.demo.files import file_router
 from mimic_proxy.demo.gateway import gateway_router
 from mimic_proxy.demo.models import model_router
-from mimic_proxy.demo.moderations import moderation_router
+from mimic_proxy.demo.oauth import Credentials
 from mimic_proxy.demo.options import DemoOptions
 from mimic_proxy.demo.refusals import Refusal, answer_http_error, answer_refusal
-from mimic_proxy.demo.responses import response_router
 from mimic_proxy.demo.token_service import TokenService, token_router
 
 _ROUTERS = (
     chat_router,
     embedding_router,
     model_router,
-    completion_router,
-    response_router,
-    moderation_router,
-    audio_router,
-    file_router,
 )
 
 
@@ -75,7 +64,7 @@ def create_app(
     clock: Callable[[], float] = time.time,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> FastAPI:
-    """The app with its own tokens, files and stored responses.
+    """The app with its own tokens.
 
     credentials: what clients have to show to get a token; only whoever has made them knows them.
     clock: wall time in seconds since 1970, shown in answers. monotonic: seconds, for the life of tokens.

@@ -4,10 +4,9 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from mimic_proxy.demo.assistant import Asked, ToolResult
+from mimic_proxy.demo.assistant import Asked, ToolResult, tokens
 from mimic_proxy.demo.refusals import Refusal
 from mimic_proxy.demo.tools import Choice, Tool, choice
-from mimic_proxy.demo.wording import tokens
 
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
 Count = Annotated[int, Meta(ge=0)]
@@ -42,7 +41,6 @@ class Message(Struct):
     name: str | None = None
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
-    function_call: CalledFunction | None = None
 
     def text(self) -> str:
         if self.content is None or isinstance(self.content, str):
@@ -94,14 +92,10 @@ class ChatRequest(Struct):
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     frequency_penalty: Penalty | None = None
     presence_penalty: Penalty | None = None
-    logprobs: bool | None = None
-    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     response_format: ResponseFormat | None = None
     tools: list[ToolDefinition] | None = None
     tool_choice: str | dict[str, Any] | None = None
     parallel_tool_calls: bool | None = None
-    functions: list[Function] | None = None
-    function_call: str | dict[str, Any] | None = None
 
     def include_usage(self) -> bool:
         return bool(self.stream_options and self.stream_options.include_usage)
@@ -156,10 +150,7 @@ def conversation(asked: ChatRequest) -> Asked:
 
 
 def offered(asked: ChatRequest) -> tuple[list[Tool], Choice]:
-    """The tools of the request, the deprecated `functions` too, and how they may be used. Raises Refusal (400)."""
-    if asked.functions and not asked.tools:
-        tools = [Tool(function.name, function.parameters or {}) for function in asked.functions]
-        return tools, choice(asked.function_call, tools, parallel=False)
+    """The tools of the request, and how they may be used. Raises Refusal (400)."""
     definitions = [tool.function for tool in asked.tools or () if tool.function]
     tools = [Tool(function.name, function.parameters or {}) for function in definitions]
     return tools, choice(asked.tool_choice, tools, parallel=asked.parallel_tool_calls is not False)

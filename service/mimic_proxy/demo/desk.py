@@ -10,11 +10,10 @@ import msgspec
 from fastapi import Request
 from starlette.responses import Response
 
-from mimic_proxy.demo.delivery import Delivery, Stats
+from mimic_proxy.demo.delivery import Delivery, Stats, Step, Stream, body_steps, compressed, stream_steps
 from mimic_proxy.demo.faults import HEADER, Faults, for_streams_only, parse
 from mimic_proxy.demo.options import DemoOptions
 from mimic_proxy.demo.refusals import Refusal, server_error
-from mimic_proxy.demo.steps import Step, Stream, body_steps, compressed, stream_steps
 from mimic_proxy.demo.token_service import TokenService, refused_token
 
 _PAGE: Final = b"<!doctype html><title>Maintenance</title><h1>Please come back later</h1>\n"

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Request, Response
 from msgspec import Meta, Struct
 
+from mimic_proxy.demo.assistant import tokens
 from mimic_proxy.demo.desk import Desk
 from mimic_proxy.demo.refusals import Refusal, model_name, read
-from mimic_proxy.demo.wording import tokens
 
 DEFAULT_DIMENSIONS: Final = {
     "demo/embed-small": 256,

@@ -16,13 +16,9 @@ IDS: Final = (
     "gpt-6-astra",
     "gpt-4o",
     "gpt-4o-mini",
-    "gpt-3.5-turbo-instruct",
     "text-embedding-3-small",
     "text-embedding-3-large",
     "text-embedding-ada-002",
-    "omni-moderation-latest",
-    "whisper-1",
-    "tts-1",
 )
 """What is listed: the demo's own names, and names that applications of OpenAI ask for. Any other name works too."""
 

@@ -71,10 +71,6 @@ def model_not_found(model: str) -> Refusal:
     return Refusal(message, status=404, param="model", code="model_not_found")
 
 
-def not_found(what: str, identity: str) -> Refusal:
-    return Refusal(f"No such {what}: '{identity}'.", status=404, param="id")
-
-
 def server_error(status: int, message: str, *, headers: Mapping[str, str] | None = None) -> Refusal:
     """An answer of `status` with the type and code OpenAI gives it."""
     kinds: dict[int, tuple[str, str | None]] = {

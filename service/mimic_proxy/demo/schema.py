@@ -1,54 +1,57 @@
-"""An instance that satisfies a JSON schema: the arguments of a tool call, the answer in a structured format.
+"""An instance of a JSON schema: the arguments of a tool call, the answer in a structured format.
 
-Obeyed are type, properties, required, items, prefixItems, enum, const, $ref, anyOf, oneOf, allOf and the limits of
-strings, numbers, arrays and objects. Not obeyed: not, contains, if/then/else, dependentRequired, patternProperties.
-The same schema and text give the same instance.
+Obeyed are type, properties, required, items, enum, const, $ref, allOf, anyOf, oneOf, and the limits of numbers, lengths
+of texts and of arrays. What the user has said is used where it fits. A schema that asks for more is refused.
 """
 
+import math
 import re
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mimic_proxy.demo.hints import Hints
-from mimic_proxy.demo.pattern import example
 from mimic_proxy.demo.refusals import Refusal
 
 Schema = dict[str, Any]
 
 _OPTIONAL_DEPTH: Final = 4
-"""How deep optional properties and unasked array items are filled in; a recursive schema ends there."""
+"""How deep optional properties and items are filled in; a recursive schema ends there."""
 _DEEPEST: Final = 60
-_LONGEST_STRETCH: Final = 1000
-_LONGEST_TEXT: Final = 1_000_000
-_MOST_ITEMS: Final = 10_000
-_NO_LIMIT: Final = float("inf")
-
+_MOST: Final = 10_000
 _FORMATS: Final = {
-    "date-time": "2025-01-{day:02d}T12:00:00Z",
-    "date": "2025-01-{day:02d}",
-    "time": "12:00:{day:02d}Z",
-    "duration": "P{n}D",
-    "email": "user{n}@example.com",
-    "hostname": "host{n}.example.com",
-    "uri": "https://example.com/{n}",
-    "ipv4": "192.0.2.{n}",
-    "ipv6": "2001:db8::{n}",
-    "uuid": "00000000-0000-4000-8000-{n:012d}",
+    "date-time": "2025-01-01T12:00:00Z",
+    "date": "2025-01-01",
+    "time": "12:00:00Z",
+    "email": "user@example.com",
+    "uri": "https://example.com/",
+    "uuid": "00000000-0000-4000-8000-000000000001",
 }
+_QUOTED = re.compile(r"\"([^\"]{1,200})\"|'([^'\s][^']{0,200})'(?!\w)|\u201c([^\u201d]{1,200})\u201d")
+_NAMES = re.compile(r"(?<!^)(?<![.!?]\s)\b[^\W\d_a-z]\w+(?:\s+[^\W\d_a-z]\w+)*")
+_NUMBERS = re.compile(r"(?<![\w.])-?\d{1,15}(?:\.\d{1,15})?(?![\w])")
+_MOST_CHARACTERS: Final = 10_000
+
+
+class Hints:
+    """What a text says that can fill arguments: names, quoted texts, numbers. Each is used once, in their order."""
+
+    def __init__(self, text: str) -> None:
+        text = text[:_MOST_CHARACTERS]
+        self.texts = ["".join(found) for found in _QUOTED.findall(text)] or _NAMES.findall(text)
+        self.numbers = list(map(float, _NUMBERS.findall(text)))
+        self._said = text.lower()
+
+    def mentioned(self, values: list[Any]) -> Any:
+        """The first of `values` that the text names as a word, else the first."""
+        words = (value for value in values if isinstance(value, str) and value)
+        return next((word for word in words if re.search(rf"(?<!\w){re.escape(word.lower())}(?!\w)", self._said)), None)
 
 
 def instance(schema: object, hints: Hints) -> Any:
-    """A value that satisfies `schema`, with the texts and numbers of `hints` where they fit.
-
-    Raises Refusal (400) if the schema cannot be satisfied or uses a pattern that is not understood.
-    """
+    """A value that satisfies `schema`. Raises Refusal (400) if none is found."""
     try:
-        return _Builder(schema if isinstance(schema, dict) else {}, hints).value(schema, "value", 0, 0)
-    except (TypeError, ValueError, AttributeError, ArithmeticError):
-        raise Refusal(
-            "Invalid schema: one of its keywords has a value of the wrong type.", code="invalid_schema"
-        ) from None
+        return _Builder(schema if isinstance(schema, dict) else {}, hints).value(schema, "value", 0)
+    except (TypeError, ValueError, AttributeError, KeyError, ArithmeticError, re.error):
+        raise _invalid("one of its keywords has a value that cannot be used") from None
 
 
 @dataclass(slots=True)
@@ -56,100 +59,99 @@ class _Builder:
     root: Schema
     hints: Hints
 
-    def value(self, schema: object, name: str, depth: int, nth: int) -> Any:
+    def value(self, schema: object, name: str, depth: int) -> Any:
         if depth > _DEEPEST:
-            raise Refusal("Invalid schema: it is nested without an end.", code="invalid_schema")
+            raise _invalid("it is nested without an end")
         flat = self.flat(schema, depth)
         if "const" in flat:
             return flat["const"]
         if choices := flat.get("enum"):
-            said = self.hints.mentioned(choices) if nth == 0 else None
-            return choices[nth % len(choices)] if said is None else said
-        match _kind(flat):
+            said = self.hints.mentioned(choices)
+            return choices[0] if said is None else said
+        kind = flat.get("type") or ("object" if "properties" in flat else "array" if "items" in flat else "string")
+        if isinstance(kind, list):
+            kind = next((one for one in kind if one != "null"), "null")
+        match kind:
             case "object":
-                return self.object(flat, depth, nth)
+                return self.object(flat, depth)
             case "array":
-                return self.array(flat, name, depth, nth)
-            case "integer":
-                return self.integer(flat, nth)
-            case "number":
-                return self.number(flat, nth)
+                return self.array(flat, name, depth)
+            case "integer" | "number":
+                return self.number(flat, whole=kind == "integer")
             case "boolean":
-                return nth % 2 == 0
+                return True
             case "null":
                 return None
             case _:
-                return self.string(flat, name, nth)
+                return self.text(flat, name)
 
     def flat(self, schema: object, depth: int) -> Schema:
         """The schema with its references, allOf and the chosen branch of anyOf or oneOf merged into it."""
         flat = dict(schema) if isinstance(schema, dict) else {}
         for _ in range(_DEEPEST):
             if "$ref" in flat:
-                flat = _merged(self.resolve(flat.pop("$ref")), flat)
+                found: Any = self.root
+                for part in str(flat.pop("$ref")).removeprefix("#").split("/")[1:]:
+                    found = found[part.replace("~1", "/").replace("~0", "~")]
+                flat = _merged(found, flat)
             elif "allOf" in flat:
                 for part in flat.pop("allOf"):
                     flat = _merged(flat, self.flat(part, depth))
             elif branches := flat.pop("anyOf", None) or flat.pop("oneOf", None):
-                flat = _merged(flat, _branch(branches, depth))
+                ends = [branch for branch in branches if branch.get("type") == "null"]
+                others = [branch for branch in branches if branch.get("type") != "null"]
+                flat = _merged(flat, (ends or others if depth >= _OPTIONAL_DEPTH else others or ends)[0])
             else:
                 return flat
-        raise Refusal("Invalid schema: a reference that leads to itself.", code="invalid_schema")
+        raise _invalid("a reference that leads to itself")
 
-    def resolve(self, reference: object) -> Schema:
-        """What a pointer into this document stands for (RFC 6901)."""
-        found: Any = self.root
-        for part in str(reference).removeprefix("#").split("/")[1:]:
-            key = part.replace("~1", "/").replace("~0", "~")
-            if not isinstance(found, dict) or key not in found:
-                raise Refusal(f"Invalid schema: '{reference}' stands for nothing.", code="invalid_schema")
-            found = found[key]
-        return found if isinstance(found, dict) else {}
+    def object(self, flat: Schema, depth: int) -> Schema:
+        properties = flat.get("properties") or {}
+        names = list(flat.get("required") or (properties if depth < _OPTIONAL_DEPTH else ()))
+        return {key: self.value(properties.get(key, {}), key, depth + 1) for key in names}
 
-    def object(self, flat: Schema, depth: int, nth: int) -> dict[str, Any]:
-        properties = flat.get("properties")
-        properties = properties if isinstance(properties, dict) else {}
-        names = list(flat.get("required") or ())
-        if not all(isinstance(key, str) for key in names):
-            raise TypeError("required names no property")
-        if not names and depth < _OPTIONAL_DEPTH:
-            names = list(properties)
-        built = {key: self.value(properties.get(key, {}), key, depth + 1, nth) for key in names}
-        others = flat.get("additionalProperties")
-        while len(built) < flat.get("minProperties", 0):
-            key = next((key for key in properties if key not in built), f"key{len(built) + 1}")
-            built[key] = self.value(properties.get(key, others), key, depth + 1, len(built))
-        return built
+    def array(self, flat: Schema, name: str, depth: int) -> list[Any]:
+        count = max(flat.get("minItems", 0), 1 if depth < _OPTIONAL_DEPTH else 0)
+        count = min(count, flat.get("maxItems", count))
+        if count > _MOST:
+            raise _invalid(f"more than {_MOST} items")
+        return [self.value(flat.get("items"), name.removesuffix("s") or name, depth + 1) for _ in range(count)]
 
-    def array(self, flat: Schema, name: str, depth: int, nth: int) -> list[Any]:
-        first = flat.get("prefixItems") or []
-        wanted = len(first) or (1 if depth < _OPTIONAL_DEPTH else 0)
-        count = min(max(flat.get("minItems", 0), wanted), flat.get("maxItems", _NO_LIMIT))
-        if count > _MOST_ITEMS:
-            raise Refusal(f"Invalid schema: more than {_MOST_ITEMS} items.", code="invalid_schema")
-        items = flat.get("items")
-        single = name.removesuffix("s") or name
-        return [
-            self.value(first[at] if at < len(first) else items, single, depth + 1, nth + at) for at in range(int(count))
-        ]
+    def number(self, flat: Schema, *, whole: bool) -> float:
+        low, high = flat.get("minimum", -math.inf), flat.get("maximum", math.inf)
+        stepped = "multipleOf" in flat
+        step = flat["multipleOf"] if stepped else 1 if whole else 0.5
+        above, below = flat.get("exclusiveMinimum", -math.inf), flat.get("exclusiveMaximum", math.inf)
 
-    def integer(self, flat: Schema, nth: int) -> int:
-        fits = _number_fits(flat)
-        said = self.hints.integer(fits)
-        return said if said is not None else int(_nth(_integers(flat), fits, nth))
+        def fits(value: float) -> bool:
+            inside = low <= value <= high and above < value < below
+            return inside and (value / step).is_integer() if stepped else inside and (not whole or value == int(value))
 
-    def number(self, flat: Schema, nth: int) -> float:
-        fits = _number_fits(flat)
-        said = self.hints.number(fits)
-        return said if said is not None else _nth(_numbers(flat), fits, nth)
+        least, most = max(low, above), min(high, below)
+        near = 0.0 if least == -math.inf else math.ceil(least / step) * step
+        middle = (least + most) / 2 if math.isfinite(least) and math.isfinite(most) else near
+        candidates = (*self.hints.numbers, 1.0, near, near + step, middle)
+        found = next((value for value in candidates if fits(value)), None)
+        if found is None and math.isfinite(most):
+            found = next((value for value in (math.floor(most / step) * step, most - step) if fits(value)), None)
+        if found is None:
+            raise _invalid("no number can satisfy it here")
+        if found in self.hints.numbers:
+            self.hints.numbers.remove(found)
+        return int(found) if whole else found
 
-    def string(self, flat: Schema, name: str, nth: int) -> str:
-        shape = _FORMATS.get(str(flat.get("format")))
-        if shape:
-            return shape.format(n=1 + nth, day=1 + nth % 28)
-        fits = _text_fits(flat)
-        said = self.hints.text(fits)
-        return said if said is not None else _nth(_texts(flat, name, nth), fits, 0)
+    def text(self, flat: Schema, name: str) -> str:
+        if flat.get("format") in _FORMATS:
+            return str(_FORMATS[flat["format"]])
+        shortest, longest = flat.get("minLength", 0), flat.get("maxLength", _MOST)
+        pattern = re.compile(flat.get("pattern") or "")
+        made = f"example {name}".ljust(min(shortest, _MOST), ".")[:longest]
+        for text in (*self.hints.texts, made):
+            if shortest <= len(text) <= longest and pattern.search(text):
+                if text in self.hints.texts:
+                    self.hints.texts.remove(text)
+                return str(text)
+        raise _invalid("no text can satisfy it here")
 
 
 def _merged(one: Schema, other: Schema) -> Schema:
@@ -161,103 +163,5 @@ def _merged(one: Schema, other: Schema) -> Schema:
     return both
 
 
-def _branch(branches: list[Schema], depth: int) -> Schema:
-    nulls = [branch for branch in branches if isinstance(branch, dict) and branch.get("type") == "null"]
-    others = [branch for branch in branches if isinstance(branch, dict) and branch.get("type") != "null"]
-    if depth >= _OPTIONAL_DEPTH:
-        others.sort(key=lambda branch: "$ref" in branch)
-        return (nulls or others or [{}])[0]
-    return (others or nulls or [{}])[0]
-
-
-def _kind(flat: Schema) -> str:
-    kind = flat.get("type")
-    if isinstance(kind, list):
-        kind = next((one for one in kind if one != "null"), "null")
-    if kind is None:
-        telling = {"properties": "object", "required": "object", "items": "array", "prefixItems": "array"}
-        telling |= {"minimum": "number", "maximum": "number", "multipleOf": "number"}
-        kind = next((telling[key] for key in telling if key in flat), "string")
-    return str(kind)
-
-
-def _nth(candidates: Iterator[Any], fits: Callable[[Any], bool], nth: int) -> Any:
-    """The nth fitting candidate, the last one if there are fewer."""
-    found: list[Any] = []
-    for candidate in candidates:
-        if candidate not in found and fits(candidate):
-            found.append(candidate)
-            if len(found) > nth:
-                break
-    if not found:
-        raise Refusal("Invalid schema: no value can satisfy it here.", code="invalid_schema")
-    return found[-1]
-
-
-def _bounds(flat: Schema) -> tuple[float, float, bool, bool]:
-    """Lowest and highest value, and whether each of them is itself excluded (draft 4 says so with a boolean)."""
-    low, high = flat.get("minimum", -_NO_LIMIT), flat.get("maximum", _NO_LIMIT)
-    above, below = flat.get("exclusiveMinimum", False), flat.get("exclusiveMaximum", False)
-    if not isinstance(above, bool):
-        low, above = (above, True) if above >= low else (low, False)
-    if not isinstance(below, bool):
-        high, below = (below, True) if below <= high else (high, False)
-    return low, high, above, below
-
-
-def _number_fits(flat: Schema) -> Callable[[float], bool]:
-    low, high, above, below = _bounds(flat)
-    step = flat.get("multipleOf")
-
-    def fits(value: float) -> bool:
-        inside = (low < value if above else low <= value) and (value < high if below else value <= high)
-        return inside and (not step or abs(value / step - round(value / step)) < 1e-9)
-
-    return fits
-
-
-def _integers(flat: Schema) -> Iterator[int]:
-    low, high, _, _ = _bounds(flat)
-    step = max(1, int(flat.get("multipleOf", 1)))
-    yield from range(1, 100)
-    if low > -_NO_LIMIT:
-        first = -(-int(low) // step) * step
-        yield from range(first, first + 100 * step, step)
-    if high < _NO_LIMIT:
-        last = int(high) // step * step
-        yield from range(last, last - 100 * step, -step)
-    yield from (at * step for at in range(100))
-
-
-def _numbers(flat: Schema) -> Iterator[float]:
-    low, high, _, _ = _bounds(flat)
-    step = flat.get("multipleOf")
-    yield from (at + 0.5 for at in range(1, 100))
-    yield from map(float, _integers(flat))
-    if step:
-        first = 0 if low == -_NO_LIMIT else int(low // step)
-        yield from ((first + at) * step for at in range(100))
-        yield from (-at * step for at in range(100))
-    if low > -_NO_LIMIT and high < _NO_LIMIT:
-        yield from (low + (high - low) * at / 101 for at in range(1, 101))
-
-
-def _text_fits(flat: Schema) -> Callable[[str], bool]:
-    shortest, longest = flat.get("minLength", 0), flat.get("maxLength", _NO_LIMIT)
-    if shortest > _LONGEST_TEXT:
-        raise Refusal(f"Invalid schema: a text of more than {_LONGEST_TEXT} characters.", code="invalid_schema")
-    try:
-        pattern = re.compile(flat.get("pattern") or "")
-    except re.error:
-        raise Refusal("Invalid schema: its pattern is no regular expression.", code="invalid_schema") from None
-    return lambda text: shortest <= len(text) <= longest and pattern.search(text) is not None
-
-
-def _texts(flat: Schema, name: str, nth: int) -> Iterator[str]:
-    text = f"example {name}" + (f" {nth + 1}" if nth else "")
-    shortest, longest = flat.get("minLength", 0), flat.get("maxLength")
-    yield text.ljust(shortest, ".")[:longest]
-    yield str(nth + 1).rjust(shortest, "x")[:longest]
-    if pattern := flat.get("pattern"):
-        for stretch in range(min(shortest, _LONGEST_STRETCH) + 2):
-            yield example(pattern, stretch=stretch, nth=nth) or ""
+def _invalid(why: str) -> Refusal:
+    return Refusal(f"Invalid schema, or one that the demo does not understand: {why}.", code="invalid_schema")

@@ -13,8 +13,7 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from mimic_proxy.demo.credentials import Credentials
-from mimic_proxy.demo.oauth import GRANT_TYPES, OAuth, OAuthError
+from mimic_proxy.demo.oauth import GRANT_TYPES, Credentials, OAuth, OAuthError
 from mimic_proxy.demo.options import DemoOptions
 from mimic_proxy.demo.refusals import Refusal
 

@@ -8,9 +8,8 @@ from typing import Any, Final
 import msgspec
 
 from mimic_proxy.demo.assistant import Asked
-from mimic_proxy.demo.hints import Hints
 from mimic_proxy.demo.refusals import Refusal
-from mimic_proxy.demo.schema import instance
+from mimic_proxy.demo.schema import Hints, instance
 
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+|\d+")
 _SHORTEST_TELLING_WORD: Final = 4

@@ -11,7 +11,7 @@ import uvicorn
 from openai import OpenAI
 
 from mimic_proxy.demo.backend import create_app
-from mimic_proxy.demo.credentials import Credentials
+from mimic_proxy.demo.oauth import Credentials
 from mimic_proxy.demo.options import DemoOptions
 
 Start = Callable[..., str]

@@ -98,15 +98,6 @@ def test_limits_end_the_answer(http: httpx2.Client, fields: dict[str, Any], text
     assert text.startswith(choice["message"]["content"])
 
 
-def test_log_probabilities_have_the_shape_of_openai(sdk: OpenAI) -> None:
-    answer = sdk.chat.completions.create(model=MODEL, messages=HELLO, logprobs=True, top_logprobs=2)
-    logprobs = answer.choices[0].logprobs
-    assert logprobs is not None
-    assert logprobs.content is not None
-    assert "".join(entry.token for entry in logprobs.content) == answer.choices[0].message.content
-    assert all(len(entry.top_logprobs) == 2 and entry.logprob < 0 for entry in logprobs.content)
-
-
 def test_a_tool_is_called_and_its_result_is_told(sdk: OpenAI) -> None:
     answer = sdk.chat.completions.create(model=MODEL, messages=ASK, tools=[CLOCK, WEATHER])
     choice = answer.choices[0]
@@ -191,20 +182,6 @@ def test_a_new_question_after_a_result_calls_again(http: httpx2.Client) -> None:
     body = {"model": MODEL, "messages": messages, "tools": [WEATHER]}
     message = http.post("/v1/chat/completions", json=body).json()["choices"][0]["message"]
     assert json.loads(message["tool_calls"][0]["function"]["arguments"])["city"] == "Oslo"
-
-
-@pytest.mark.parametrize("stream", [False, True])
-def test_the_deprecated_functions_are_called_too(http: httpx2.Client, stream: bool) -> None:
-    body = {"model": MODEL, "messages": ASK, "functions": [WEATHER["function"]]}
-    if stream:
-        chunks = events(http, **body)
-        text = "".join(chunk["choices"][0]["delta"].get("function_call", {}).get("arguments", "") for chunk in chunks)
-        finish = chunks[-1]["choices"][0]["finish_reason"]
-    else:
-        choice = http.post("/v1/chat/completions", json=body).json()["choices"][0]
-        text, finish = choice["message"]["function_call"]["arguments"], choice["finish_reason"]
-    assert finish == "function_call"
-    assert json.loads(text)["city"] == "Paris"
 
 
 class Recipe(BaseModel):

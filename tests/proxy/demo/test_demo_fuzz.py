@@ -23,22 +23,7 @@ BODIES: dict[str, dict[str, Any]] = {
         "tool_choice": {"type": "function", "function": {"name": "f"}},
         "response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": SCHEMA}},
     },
-    "/v1/responses": {
-        "model": "m",
-        "input": [
-            {"role": "user", "content": [{"type": "input_text", "text": "x"}]},
-            {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
-            {"type": "function_call_output", "call_id": "c", "output": "y"},
-            {"role": "user", "content": "z"},
-        ],
-        "tools": [{"type": "function", "name": "f", "parameters": SCHEMA}],
-        "tool_choice": {"type": "function", "name": "f"},
-        "text": {"format": {"type": "json_schema", "name": "s", "schema": SCHEMA}},
-    },
     "/v1/embeddings": {"model": "m", "input": ["a", [1]], "dimensions": 3},
-    "/v1/completions": {"model": "m", "prompt": ["a", [1]], "suffix": "s", "echo": True},
-    "/v1/moderations": {"model": "m", "input": [{"type": "text", "text": "x"}]},
-    "/v1/audio/speech": {"model": "m", "input": "hello", "voice": "alloy"},
 }
 scalars = st.one_of(st.none(), st.booleans(), st.integers(-3, 10**20), st.floats(allow_nan=False), st.text(max_size=5))
 values = st.recursive(

@@ -12,8 +12,16 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from mimic_proxy.demo.credentials import GRANTS, KEY_ID, SUBJECT_AUDIENCE, SUBJECT_ISSUER, Credentials
-from mimic_proxy.demo.oauth import CLIENT_ASSERTION, GRANT_TYPES, JWT_TYPE
+from mimic_proxy.demo.oauth import (
+    CLIENT_ASSERTION,
+    GRANT_TYPES,
+    GRANTS,
+    JWT_TYPE,
+    KEY_ID,
+    SUBJECT_AUDIENCE,
+    SUBJECT_ISSUER,
+    Credentials,
+)
 from mimic_proxy.demo.options import DemoOptions
 from mimic_proxy.settings.fields import Settings, load
 from mimic_proxy.tokens.grants import GRANTS as PROXY_GRANTS

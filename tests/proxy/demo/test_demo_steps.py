@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mimic_proxy.demo import faults as fault_module
+from mimic_proxy.demo.delivery import Cut, Frame, Pause, Stream, body_steps, compressed, stream_steps
 from mimic_proxy.demo.faults import NONE, Faults, parse, swollen
 from mimic_proxy.demo.refusals import Refusal
-from mimic_proxy.demo.steps import Cut, Frame, Pause, Stream, body_steps, compressed, stream_steps
 
 FRAMES = [
     Frame("open", b"o\n\n"),

@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mimic_proxy.demo.assistant import Asked, ToolResult, answer
-from mimic_proxy.demo.wording import limited, tokens
+from mimic_proxy.demo.assistant import Asked, ToolResult, answer, limited, tokens
 
 
 @given(st.text())
