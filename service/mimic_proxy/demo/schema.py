@@ -108,6 +108,8 @@ class _Builder:
     def object(self, flat: Schema, depth: int) -> Schema:
         properties = flat.get("properties") or {}
         names = list(flat.get("required") or (properties if depth < _OPTIONAL_DEPTH else ()))
+        if not all(isinstance(key, str) for key in names):
+            raise TypeError("required names no property")
         return {key: self.value(properties.get(key, {}), key, depth + 1) for key in names}
 
     def array(self, flat: Schema, name: str, depth: int) -> list[Any]:

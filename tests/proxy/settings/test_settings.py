@@ -159,7 +159,7 @@ def test_a_port_that_others_reach_without_client_keys_warns(host: str, keys: dic
 
 @pytest.mark.parametrize("networks", ["10.0.0.0/33", "somewhere", "10.0.0.1/8", "10.0.0.0/8;::1"])
 def test_networks_are_addresses_with_their_length(networks: str):
-    with pytest.raises(SettingsError, match=r"STATUS_NETWORKS must be IP addresses or networks|STATUS_NETWORKS: must"):
+    with pytest.raises(SettingsError, match="STATUS_NETWORKS: must be IP addresses or networks"):
         settings(STATUS_NETWORKS=networks)
     assert settings(STATUS_NETWORKS="10.0.0.0/8, ::1").status_networks == ("10.0.0.0/8", "::1/128")
 
