@@ -7,6 +7,7 @@ from mimic_operator.catalogue import (
     FAILING,
     HALTED,
     LEADER,
+    NOT_READY,
     PODS,
     QUEUE_AGE,
     REVIEW_DURATION,
@@ -159,6 +160,31 @@ def _halted() -> Alert:
     )
 
 
+def _not_ready() -> Alert:
+    return _alert(
+        "MimicBackendNotReady",
+        "warning",
+        f'sum by (namespace, job, reason) ({NOT_READY.name}{{reason!="Suspended"}}) > 0',
+        "15m",
+        f"{{{{ $value }}}} MimicBackends are not ready, reports the operator {WHERE}: {{{{ $labels.reason }}}}",
+        "{{ $value }} MimicBackends are not ready for 15 minutes ({{ $labels.reason }}). Their conditions name the "
+        "Secret, the quota, the field or the pods that are the cause.",
+    )
+
+
+def _degraded() -> Alert:
+    return _alert(
+        "MimicBackendDegraded",
+        "warning",
+        f"sum by (namespace, job, reason) ({DEGRADED.name}{{{one_of('reason', ('Refused', 'Contended'))}}}) > 0",
+        "15m",
+        f"Workloads of {{{{ $value }}}} MimicBackends cannot be written, reports the operator {WHERE}: "
+        "{{ $labels.reason }}",
+        "The API server refuses to write workloads of {{ $value }} MimicBackends, or another writer takes the "
+        "sidecar's fields off again ({{ $labels.reason }}). They keep what they have. Condition Degraded names them.",
+    )
+
+
 def _missing() -> Alert:
     return _alert(
         "MimicPodsWithoutSidecar",
@@ -188,6 +214,8 @@ def group() -> Group:
             _queue(),
             _watch(),
             _halted(),
+            _not_ready(),
+            _degraded(),
             _missing(),
         ),
     )

@@ -97,6 +97,9 @@ CERTIFICATE = Metric(
     "When the certificate ends that the operator makes for the webhook, Unix time; 0 where it makes none.",
 )
 MANAGED = Metric("mimic_operator_managed", "gauge", "MimicBackends by mode and readiness.", ("mode", "ready"))
+NOT_READY = Metric(
+    "mimic_operator_not_ready", "gauge", "MimicBackends whose condition Ready is not True, by its reason.", ("reason",)
+)
 DEGRADED = Metric(
     "mimic_operator_degraded", "gauge", "MimicBackends with condition Degraded, by its reason.", ("reason",)
 )
@@ -123,6 +126,7 @@ RECONCILER = (
     LEADER,
     CERTIFICATE,
     MANAGED,
+    NOT_READY,
     DEGRADED,
     PODS,
 )
@@ -131,6 +135,10 @@ CATALOGUE = {metric.name: metric for metric in (*BOTH, *WEBHOOK, *RECONCILER)}
 
 FAULTS: tuple[Reason, ...] = get_args(Reason)
 DEGRADATIONS = ("ProgressTimeout", "ReplicaFailure", "Refused", "Contended", "SingleUseCredential")
+UNREADY = (
+    *("Invalid", "Suspended", "NoRevision", "Conflict", "QuotaOrLimits"),
+    *("NoDeployment", "Unavailable", "SecretMissing", "SecretUnreadable"),
+)
 HALTED = ("ProgressTimeout", "ReplicaFailure")
 """Of these: the rollout stands still."""
 CLOSED: dict[str, tuple[str, ...]] = {
@@ -146,6 +154,7 @@ CLOSED: dict[str, tuple[str, ...]] = {
 REASONS: dict[str, tuple[str, ...]] = {
     RECONCILES.name: ("", *FAULTS),
     FAILING.name: FAULTS,
+    NOT_READY.name: UNREADY,
     DEGRADED.name: DEGRADATIONS,
 }
 """Values of `reason`, by the metric; those of admissions are the outcomes of injection."""

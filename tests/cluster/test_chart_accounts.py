@@ -36,7 +36,7 @@ EVERYWHERE = {
         "autoscaling/horizontalpodautoscalers": OWNED,
         "networking.k8s.io/networkpolicies": OWNED,
         "monitoring.coreos.com/podmonitors": OWNED,
-        "core/events": ("create", "list"),
+        "core/events": (*READ, "create"),
     },
 }
 """Verbs by resource, in any namespace. What is not here is forbidden."""

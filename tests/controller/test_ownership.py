@@ -4,13 +4,22 @@ from dataclasses import replace
 
 import pytest
 
-from mimic_operator.reconcile.workload import Claim, Counts, Fields, Ref, Workload, owner_of
+from mimic_operator.reconcile.workload import Counts, Fields, Ref, Workload, owner_of
+from mimic_operator.resource.selection import Candidate
 from mimic_operator.resource.spec import LabelSelector
 
 ALL = LabelSelector(match_labels={"ai": "yes"})
-OLDER = Claim("older", "2026-01-01T00:00:00Z", ALL)
-YOUNGER = Claim("a-younger", "2026-02-01T00:00:00Z", ALL)
-ELSE = Claim("else", "2025-01-01T00:00:00Z", LabelSelector(match_labels={"ai": "no"}))
+
+
+def backend(name: str, created: str, selector: LabelSelector | None = ALL, problem: str = "") -> Candidate:
+    return Candidate(
+        namespace="team", name=name, mode="Sidecar", default=False, created=created, selector=selector, problem=problem
+    )
+
+
+OLDER = backend("older", "2026-01-01T00:00:00Z")
+YOUNGER = backend("a-younger", "2026-02-01T00:00:00Z")
+ELSE = backend("else", "2025-01-01T00:00:00Z", LabelSelector(match_labels={"ai": "no"}))
 WEB = Workload(
     ref=Ref("team", "Deployment", "web"),
     uid="u",
@@ -30,7 +39,7 @@ def written_by(name: str) -> Workload:
 
 
 @pytest.mark.parametrize(
-    ("workload", "claims", "owner"),
+    ("workload", "candidates", "owner"),
     [
         (WEB, [YOUNGER, OLDER, ELSE], "older"),
         (WEB, [YOUNGER], "a-younger"),
@@ -43,8 +52,8 @@ def written_by(name: str) -> Workload:
         (written_by("a-younger"), [OLDER, YOUNGER], "a-younger"),
         (written_by("gone"), [OLDER], "older"),
         (written_by("gone"), [ELSE], None),
-        (written_by("broken"), [OLDER, Claim("broken", "2026-03-01T00:00:00Z", None, valid=False)], "broken"),
+        (written_by("broken"), [OLDER, backend("broken", "2026-03-01T00:00:00Z", None, "spec")], "broken"),
     ],
 )
-def test_has_one_owner(workload: Workload, claims: list[Claim], owner: str | None):
-    assert owner_of(workload, claims) == owner
+def test_has_one_owner(workload: Workload, candidates: list[Candidate], owner: str | None):
+    assert owner_of(workload, candidates) == owner

@@ -10,10 +10,10 @@ from mimic_operator.reconcile.plan import Target, target_of
 from mimic_operator.reconcile.state import Memory, State
 from mimic_operator.reconcile.status import NOT_ASKED
 from mimic_operator.reconcile.store import Entry
-from mimic_operator.reconcile.workload import Claim
 from mimic_operator.resource.backend import Backend, parse
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.revision import StoredRevision, revision_of
+from mimic_operator.resource.selection import Candidate
 from mimic_operator.runtime.kinds import Key
 
 OLD, NEW = ProxyDefaults(image="mimic:0.1.0"), ProxyDefaults(image="mimic:0.2.0")
@@ -30,7 +30,16 @@ def target(now: Backend, stored: StoredRevision | None, *, unchanged: bool, on_u
     """What the operator of NEW makes of a revision that the operator of OLD has written into the status."""
     name = stored.revision.name if stored is not None else "mimic-corp-older"
     status = {"updateRevision": name, "observedGeneration": now.generation - (0 if unchanged else 1)}
-    entry = Entry("u", "1", now.generation, now.mode, status, now, (), Claim("corp", "", None))
+    entry = Entry(
+        "u",
+        "1",
+        now.generation,
+        now.mode,
+        status,
+        now,
+        (),
+        Candidate(namespace="team", name="corp", mode=now.mode, default=False),
+    )
     state = State(
         key=Key("team", "corp"),
         now=0.0,

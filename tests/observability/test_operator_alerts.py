@@ -135,6 +135,16 @@ TROUBLES: dict[str, tuple[dict[str, Series], int, Firing]] = {
         16,
         {("MimicRolloutHalted", "warning")},
     ),
+    "a secret that is missing": (
+        {"reconciler_1": {'mimic_operator_not_ready{reason="SecretMissing"}': while_wrong(1)}},
+        26,
+        {("MimicBackendNotReady", "warning")},
+    ),
+    "workloads that another writer changes back": (
+        {"reconciler_1": {'mimic_operator_degraded{reason="Contended"}': while_wrong(1)}},
+        26,
+        {("MimicBackendDegraded", "warning")},
+    ),
     "pods without the sidecar": (
         {"reconciler_1": {'mimic_operator_pods{state="missing"}': while_wrong(3)}},
         26,
@@ -148,6 +158,7 @@ FINE: dict[str, dict[str, Series]] = {
         "reconciler_1": {'mimic_operator_failing{reason="conflict"}': steps({0: 0, 10: 1, 12: 0, 30: 1, 31: 0})}
     },
     "four denials": {"webhook_1": {admissions("NotReconciled", "denied"): growing({0: 0, 10: 4, 11: 0})}},
+    "a backend that was suspended": {"reconciler_1": {'mimic_operator_not_ready{reason="Suspended"}': steady(1)}},
     "a credential that is for one pod": {
         "reconciler_1": {'mimic_operator_degraded{reason="SingleUseCredential"}': steady(1)}
     },

@@ -68,7 +68,7 @@
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [""]
   resources: [events]
-  verbs: [create, list]
+  verbs: [create, get, list, watch]
 {{- end -}}
 
 {{/* What is cluster-wide by nature, each object by its name where there is one. */}}
@@ -87,6 +87,12 @@
   resources: [customresourcedefinitions]
   verbs: [get]
   resourceNames: [mimicbackends.mimic.dev]
+{{- if not .Values.watchNamespaces }}
+# Whether another operator, which a MimicBackend's status names, is still there.
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [get]
+{{- end }}
 {{- if eq .Values.certificates.mode "self" }}
 # Their caBundle. Lists and watches have to ask for the one name.
 - apiGroups: [admissionregistration.k8s.io]

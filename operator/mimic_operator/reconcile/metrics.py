@@ -53,6 +53,7 @@ class ReconcileMetrics:
         self.read(catalogue.WATCH_AGE, informers.ages)
         self.read(catalogue.SKIPPED, lambda: {(): float(len(informers.away))})
         self.read(catalogue.MANAGED, lambda: _managed(store, status))
+        self.read(catalogue.NOT_READY, lambda: _not_ready(store, status))
         self.read(catalogue.DEGRADED, lambda: _degraded(store, status))
         self.read(catalogue.PODS, lambda: _pods(store, status))
 
@@ -102,6 +103,12 @@ def _managed(store: Store, status: Callable[[Key], Status]) -> Mapping[tuple[str
     every = [(mode, value) for mode in ("Sidecar", "Deployment") for value in ("True", "False")]
     tally = Tally(ready)
     return {label: float(tally[label]) for label in every}
+
+
+def _not_ready(store: Store, status: Callable[[Key], Status]) -> Mapping[tuple[str, ...], float]:
+    ready = (each for key in store.entries for each in _conditions(status(key)) if each.get("type") == "Ready")
+    tally = Tally(str(each.get("reason")) for each in ready if each.get("status") != "True")
+    return {(reason,): float(tally[reason]) for reason in {*catalogue.UNREADY, *tally}}
 
 
 def _degraded(store: Store, status: Callable[[Key], Status]) -> Mapping[tuple[str, ...], float]:

@@ -1,7 +1,7 @@
 """Observes what matters to one backend: workloads are fetched where they have changed, older revisions read once."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from mimic_operator.reconcile.plan import defaults_of
@@ -23,7 +23,10 @@ AT_ONCE = 8
 
 @dataclass(slots=True)
 class Observer:
-    """clock: monotonic seconds. wall: Unix time. secret: the condition SecretResolved."""
+    """clock: monotonic seconds. wall: Unix time. secret: the condition SecretResolved.
+
+    refused: what a quota said of pods, by workload.
+    """
 
     cluster: Cluster
     store: Store
@@ -32,6 +35,7 @@ class Observer:
     clock: Callable[[], float]
     wall: Callable[[], float]
     secret: Callable[[Entry], Verdict]
+    refused: Callable[[Key], Mapping[Ref, str]]
 
     async def observe(self, key: Key, memory: Memory) -> State:
         """Raises Fault."""
@@ -47,11 +51,12 @@ class Observer:
             on_upgrade=self.on_upgrade,
             entry=entry,
             secret=self.secret(entry) if entry is not None else NOT_ASKED,
-            claims=tuple(store.claims.get(key.namespace, {}).values()),
+            candidates=tuple(store.candidates.get(key.namespace, {}).values()),
             near=tuple(details[ref] for ref in store.near(key) if ref in details),
             released=tuple(details[ref] for ref in memory.released if ref in details),
             pods=tuple(store.pods_of(key)),
             children=dict(store.children.get(key, {})),
+            refused=self.refused(key),
             deployments={ref.name: seen.version for ref, seen in store.deployments_of(key).items()},
         )
         if entry is None or entry.backend is None:

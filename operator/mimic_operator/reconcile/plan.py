@@ -63,7 +63,7 @@ class Plan:
     lost: tuple[tuple[Ref, str | None], ...] = ()
     """Workloads that the backend selects and another one has, with its name."""
     quota: str = ""
-    """What a quota or a limit range said of pods of a workload that was written."""
+    """What a quota or a limit range said of pods with the sidecar, and of which workload."""
     injected: Injected = field(default_factory=Injected)
     wake: tuple[Key, ...] = ()
     """Backends that are gone, and whose workloads were found."""
@@ -123,7 +123,7 @@ def _with(state: State, entry: Entry, backend: Backend) -> Plan:
         frozen=frozen,
         released=released,
         lost=_lost(state),
-        quota=next((w.failure for w in state.near if _written(w, state) and of_quota(w.failure)), ""),
+        quota=_quota(state),
         injected=pods,
         again=min((seconds for seconds in again if seconds is not None), default=None),
     )
@@ -150,7 +150,7 @@ def _without(state: State) -> Plan:
     return Plan(
         rollout=planned,
         released=released,
-        wake=tuple(sorted(others - {state.key} - {Key(state.key.namespace, claim.name) for claim in state.claims})),
+        wake=tuple(sorted(others - {state.key} - {Key(state.key.namespace, each.name) for each in state.candidates})),
         again=None if ended else RELEASE_SECONDS,
         ended=ended,
     )
@@ -161,7 +161,7 @@ def _without(state: State) -> Plan:
 
 def _situation(state: State, entry: Entry, backend: Backend, target: str, leaving: tuple[Workload, ...]) -> Situation:
     """All that the rollout depends on. target: name of the revision that workloads are to carry."""
-    owned = [workload for workload in state.near if owner_of(workload, state.claims) == state.key.name]
+    owned = [workload for workload in state.near if owner_of(workload, state.candidates) == state.key.name]
     status, wanted, memory = state.status, backend.rollout, state.memory
     stored = state.children.get(("ControllerRevision", target))
     counts: dict[tuple[str, str], int] = {}
@@ -199,7 +199,7 @@ def _leaving(state: State) -> tuple[tuple[Workload, ...], Mapping[Ref, str]]:
         for workload in state.near
         if workload.applied
         and (workload.fields.backend or "") == state.key.name
-        and owner_of(workload, state.claims) is None
+        and owner_of(workload, state.candidates) is None
     ]
     unsettled = [
         workload
@@ -211,15 +211,21 @@ def _leaving(state: State) -> tuple[tuple[Workload, ...], Mapping[Ref, str]]:
 
 
 def _lost(state: State) -> tuple[tuple[Ref, str | None], ...]:
-    own = next((claim for claim in state.claims if claim.name == state.key.name), None)
+    own = next((each for each in state.candidates if each.name == state.key.name), None)
     if own is None or own.selector is None:
         return ()
-    owners = [(w.ref, owner_of(w, state.claims)) for w in state.near if own.selector.matches(w.labels)]
+    owners = [(w.ref, owner_of(w, state.candidates)) for w in state.near if own.selector.matches(w.labels)]
     return tuple((ref, owner) for ref, owner in owners if owner not in (None, state.key.name))
 
 
-def _written(workload: Workload, state: State) -> bool:
-    return workload.applied and workload.fields.backend == state.key.name
+def _quota(state: State) -> str:
+    """What a quota or a limit range said of the sidecar's pods: of written workloads, and of those that ask for it."""
+    said = {
+        workload.ref: workload.failure
+        for workload in state.near
+        if workload.applied and workload.fields.backend == state.key.name and of_quota(workload.failure)
+    }
+    return next((f"{ref}: {sentence}" for ref, sentence in sorted({**state.refused, **said}.items())), "")
 
 
 def injected(state: State, target: str) -> Injected:

@@ -20,14 +20,15 @@ from mimic_operator.errors import OperatorError
 from mimic_operator.reconcile.apply import Applier
 from mimic_operator.reconcile.certificates import Trust
 from mimic_operator.reconcile.definition import Definition
-from mimic_operator.reconcile.denied import Denied
 from mimic_operator.reconcile.metrics import ReconcileMetrics, ReconcileSpans
 from mimic_operator.reconcile.missing import Missing
 from mimic_operator.reconcile.observe import Observer
 from mimic_operator.reconcile.reconciler import Reconciler, Slots
+from mimic_operator.reconcile.refused import Refused
 from mimic_operator.reconcile.report import Reporter
 from mimic_operator.reconcile.secrets import Asking
 from mimic_operator.reconcile.store import Store
+from mimic_operator.reconcile.tenure import Identity, Tenure
 from mimic_operator.reconcile.watches import informers_for
 from mimic_operator.resource.container import proxy_defaults
 from mimic_operator.resource.kinds import BACKEND
@@ -94,6 +95,8 @@ class Process:
         retry = Backoff(machine.random, most=settings.watch_retry_seconds)
         self.queue = WorkQueue(self._work, machine.clock, Backoff(machine.random), self._done)
         self.store = Store(self.queue.add)
+        self.refused = Refused(cluster, self.store, machine.wall, self.queue.add)
+        self.store.failed_create = self.refused.event_seen
         self.slots = Slots(settings.max_concurrent_rollouts, self.queue.add)
         self.informers = Informers(
             informers_for(
@@ -127,10 +130,14 @@ class Process:
             machine.clock,
             machine.wall,
             self.asking.verdict,
+            self.refused.of,
         )
-        reporter = Reporter(cluster, machine.clock, machine.wall, self._rollout_ended)
+        own = Identity(not settings.watch_namespaces, settings.mimic_namespace, settings.lease_name)
+        tenure = Tenure(cluster, own, machine.clock, machine.wall)
+        reporter = Reporter(cluster, own, machine.clock, machine.wall, self._rollout_ended)
+        self.store.misnamed = reporter.misnamed
         applier = Applier(cluster, self.store, machine.clock, machine.wall)
-        self.reconciler = Reconciler(cluster, observer, applier, reporter, self.slots, self.queue.add)
+        self.reconciler = Reconciler(cluster, observer, applier, reporter, tenure, self.slots, self.queue.add)
         self.metrics = ReconcileMetrics(telemetry.registry)
         self.metrics.states(self.queue, self.informers, self.store, self._status)
 
@@ -154,11 +161,10 @@ class Process:
         raise LostLease("the Lease is lost")
 
     def _leading(self) -> Iterable[Coroutine[Any, Any, None]]:
-        namespaces, wall = self._settings.watch_namespaces, self._machine.wall
         yield self.definition.run()
         yield self.informers.run()
         yield self._synced(self._reconcile)
-        yield self._synced(Denied(self._cluster, self.store, namespaces, wall).run)
+        yield self._synced(self.refused.run)
         missing = Missing(self._cluster, self.store, self._machine.clock, self._settings.evict_missing)
         yield self._synced(missing.run)
         if self._settings.cert_mode == "self":

@@ -8,12 +8,15 @@ from mimic_operator.reconcile.observe import Observer
 from mimic_operator.reconcile.plan import plan
 from mimic_operator.reconcile.report import Reporter
 from mimic_operator.reconcile.state import Memory
+from mimic_operator.reconcile.tenure import Tenure
 from mimic_operator.resource.kinds import BACKEND
 from mimic_operator.runtime.client import Cluster
 from mimic_operator.runtime.kinds import Key
 
 COMING_SECONDS = 1.0
 """The event of a backend that was just made is on its way."""
+ELSEWHERE_SECONDS = 60.0
+"""After which the other operator may have gone."""
 
 
 @dataclass(slots=True)
@@ -63,6 +66,7 @@ class Reconciler:
     observer: Observer
     applier: Applier
     reporter: Reporter
+    tenure: Tenure
     slots: Slots
     add: Callable[[Key], None]
     memories: dict[Key, Memory] = field(default_factory=dict)
@@ -70,14 +74,19 @@ class Reconciler:
     async def reconcile(self, key: Key) -> float | None:
         """One pass; the seconds after which to observe again. May raise Fault, and is tried again then."""
         state = await self.observer.observe(key, self._memory(key))
-        if state.entry is None and await self._exists(key):
-            return COMING_SECONDS
+        if state.entry is None:
+            if await self._exists(key):
+                return COMING_SECONDS
+        elif (other := await self.tenure.elsewhere(state.status_there.get("operator"))) is not None:
+            self.reporter.elsewhere(state, state.entry, other)
+            self.slots.hold(key, 0, waits=False)
+            return ELSEWHERE_SECONDS
         # Between the plan and the hold nothing is awaited: no two backends take the same slot.
         planned = plan(replace(state, free=self.slots.free()))
         if planned.rollout is not None:
             self.slots.hold(key, len(planned.rollout.begun), waits=planned.rollout.waits)
-        for other in planned.wake:
-            self.add(other)
+        for gone in planned.wake:
+            self.add(gone)
         await self.applier.apply(state, planned)
         again = [planned.again, await self.reporter.report(state, planned)]
         if planned.ended:

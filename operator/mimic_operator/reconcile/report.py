@@ -11,8 +11,17 @@ from mimic_operator.reconcile.plan import Plan
 from mimic_operator.reconcile.state import State
 from mimic_operator.reconcile.status import Observed, due, status_of
 from mimic_operator.reconcile.store import Entry
+from mimic_operator.reconcile.tenure import Identity
 from mimic_operator.resource.kinds import BACKEND
-from mimic_operator.resource.naming import API_VERSION, KIND, MANAGER, MANAGER_STATUS, selector_of, short_hash
+from mimic_operator.resource.naming import (
+    ANNOTATION_BACKEND,
+    API_VERSION,
+    KIND,
+    MANAGER,
+    MANAGER_STATUS,
+    selector_of,
+    short_hash,
+)
 from mimic_operator.runtime.client import Cluster
 from mimic_operator.runtime.faults import Fault
 from mimic_operator.runtime.kinds import EVENT, Key
@@ -23,9 +32,10 @@ LONGEST_NOTE = 1000
 
 @dataclass(slots=True)
 class Reporter:
-    """clock: monotonic seconds. ended: called with each rollout that ended, `complete` or `halted`."""
+    """own: this operator. clock: monotonic seconds. ended: called with how a rollout ended: `complete` or `halted`."""
 
     cluster: Cluster
+    own: Identity
     clock: Callable[[], float]
     wall: Callable[[], float]
     ended: Callable[[str], None]
@@ -38,9 +48,10 @@ class Reporter:
         if entry is None:
             return None
         self._events(state, entry, planned)
-        before = memory.current(entry.status, entry.version)
+        memory.elsewhere = ""
+        before = state.status_there
         now = datetime.fromtimestamp(self.wall(), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        wanted = status_of(observed(state, entry, planned), before, now)
+        wanted = status_of(observed(state, entry, planned), before, now) | {"operator": str(self.own)}
         wait = due(wanted, before, self.clock() - memory.reported_at)
         if wait is None or wait > 0:
             return wait
@@ -50,6 +61,15 @@ class Reporter:
         memory.reported, memory.reported_at = wanted, self.clock()
         memory.reported_version = made["metadata"]["resourceVersion"]
         return None
+
+    def elsewhere(self, state: State, entry: Entry, other: Identity) -> None:
+        """Another operator has the backend: this one leaves all of it alone, and says so once."""
+        if state.memory.elsewhere == str(other):
+            return
+        state.memory.elsewhere, state.memory.reported = str(other), None
+        note = f"The operator {self.own} leaves it to {other}, which watches the namespace too: one of both is enough."
+        logger.warning("MimicBackend %s: %s", state.key, note, extra={"key": str(state.key)})
+        self.backend_event(state.key, entry.uid, "ManagedElsewhere", note, "Warning")
 
     def forget(self, key: Key) -> None:
         self._running.discard(key)
@@ -78,9 +98,11 @@ class Reporter:
         about = {"apiVersion": API_VERSION, "kind": KIND, "namespace": key.namespace, "name": key.name, "uid": uid}
         self._post(about, reason, note, level)
 
-    def pod_event(self, namespace: str, name: str, reason: str, note: str) -> None:
-        """The same about a pod, as a warning."""
-        self._post({"apiVersion": "v1", "kind": "Pod", "namespace": namespace, "name": name}, reason, note, "Warning")
+    def misnamed(self, namespace: str, name: str) -> None:
+        """Posts an Event about a pod whose annotation is no name; its text is not repeated."""
+        note = f"The annotation {ANNOTATION_BACKEND} is not understood: it holds NAME or NAMESPACE/NAME of a {KIND}."
+        about = {"apiVersion": "v1", "kind": "Pod", "namespace": namespace, "name": name}
+        self._post(about, "BadAnnotation", note, "Warning")
 
     def _post(self, about: Mapping[str, str], reason: str, note: str, level: str) -> None:
         task = asyncio.create_task(self._create(about, reason, note[:LONGEST_NOTE], level))

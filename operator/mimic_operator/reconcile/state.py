@@ -7,9 +7,10 @@ from typing import Any
 from mimic_operator.reconcile.rollout import Trail
 from mimic_operator.reconcile.status import Verdict
 from mimic_operator.reconcile.store import ChildSeen, Entry, PodSeen
-from mimic_operator.reconcile.workload import Claim, Counts, Ref, Workload
+from mimic_operator.reconcile.workload import Counts, Ref, Workload
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.revision import Revision, StoredRevision
+from mimic_operator.resource.selection import Candidate
 from mimic_operator.runtime.kinds import Key
 
 REFUSED_SECONDS = 60.0
@@ -52,6 +53,8 @@ class Memory:
     """Since when no one needs a revision, monotonic."""
     frozen: frozenset[str] = frozenset()
     """Revisions whose pods keep their configuration, which was logged of them."""
+    elsewhere: str = ""
+    """The other operator that has the backend, of which an Event told."""
     reported: Mapping[str, Any] | None = None
     """The status as it was written last."""
     reported_version: str = ""
@@ -105,7 +108,7 @@ class State:
     entry: Entry | None
     """None: there is no such backend."""
     secret: Verdict
-    claims: Sequence[Claim] = ()
+    candidates: Sequence[Candidate] = ()
     """Of all backends of the namespace."""
     near: Sequence[Workload] = ()
     """Workloads that the backend selects or that bear its fields."""
@@ -115,6 +118,8 @@ class State:
     children: Mapping[Name, ChildSeen] = field(default_factory=dict)
     deployments: Mapping[str, str] = field(default_factory=dict)
     """The Deployments that it owns, by name, with their resourceVersion."""
+    refused: Mapping[Ref, str] = field(default_factory=dict)
+    """What a quota or a limit range said of pods with the sidecar, by workload."""
     shared: Counts | None = None
     """Pods of its Deployment."""
     newest: Revision | None = None
@@ -135,6 +140,11 @@ class State:
     def status(self) -> Mapping[str, Any]:
         """The status as the operator means it."""
         return self.memory.intended(self.entry.status) if self.entry is not None else {}
+
+    @property
+    def status_there(self) -> Mapping[str, Any]:
+        """The status in the cluster, whoever wrote it."""
+        return self.memory.current(self.entry.status, self.entry.version) if self.entry is not None else {}
 
     @property
     def names(self) -> tuple[str, str]:

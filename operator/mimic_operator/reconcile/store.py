@@ -5,13 +5,13 @@ Every change says which backends it may concern; those are reconciled anew.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import msgspec
 
 from mimic_operator.errors import InvalidBackend, Problem
-from mimic_operator.reconcile.workload import Claim, Ref, Workload
+from mimic_operator.reconcile.workload import Ref, Workload
 from mimic_operator.resource.backend import Backend, parse
 from mimic_operator.resource.naming import (
     ANNOTATION_BACKEND,
@@ -23,7 +23,7 @@ from mimic_operator.resource.naming import (
     MANAGER_WORKLOADS,
     POINTED,
 )
-from mimic_operator.resource.spec.common import backend_reference
+from mimic_operator.resource.selection import Candidate, candidate_of, default_of, named_key
 from mimic_operator.runtime.informer import Change, Metadata
 from mimic_operator.runtime.kinds import Key
 
@@ -49,33 +49,29 @@ class Entry:
     status: Mapping[str, Any]
     backend: Backend | None
     problems: tuple[Problem, ...]
-    claim: Claim
-    default: bool = False
-    """Whether pods of its namespace that name no backend get it."""
+    candidate: Candidate
 
 
 def entry_of(manifest: Mapping[str, Any]) -> Entry:
-    """Read what a watch has shown."""
-    metadata, spec = manifest["metadata"], manifest.get("spec") or {}
-    name, created = metadata["name"], str(metadata.get("creationTimestamp") or "")
+    """Reads what a watch has shown."""
+    metadata = manifest["metadata"]
     backend: Backend | None = None
     problems: tuple[Problem, ...] = ()
     try:
         backend = parse(manifest)
     except InvalidBackend as invalid:
         problems = invalid.problems
-    workloads = backend.injection.workloads if backend is not None else None
-    selector = workloads.selector if workloads is not None else None
+    candidate = candidate_of(manifest, backend, problems[0].path if problems else "")
     return Entry(
         uid=metadata["uid"],
         version=metadata["resourceVersion"],
         generation=int(metadata.get("generation") or 0),
-        mode=backend.mode if backend is not None else str(spec.get("mode") or "Sidecar"),
+        mode=candidate.mode,
         status=manifest.get("status") or {},
         backend=backend,
         problems=problems,
-        claim=Claim(name, created, selector, valid=backend is not None),
-        default=backend is not None and backend.injection.default,
+        # What changes with each status is of no use here.
+        candidate=replace(candidate, revision=""),
     )
 
 
@@ -153,12 +149,16 @@ def keep_pod(metadata: Metadata) -> PodSeen:
 
 
 def _named(text: str | None, namespace: str) -> Key | None:
-    if text is None:
-        return Key(namespace, UNNAMED)
     try:
-        return Key(*backend_reference(text, namespace))
+        named = named_key(text, namespace)
     except ValueError:
         return None
+    return Key(namespace, UNNAMED) if named is None else named
+
+
+def keep_version(metadata: Metadata) -> str:
+    """Of an Event: it is read where it has changed."""
+    return metadata.resource_version
 
 
 def keep_child(metadata: Metadata) -> ChildSeen | None:
@@ -176,8 +176,10 @@ class Store:
 
     concern: Callable[[Key], None]
     misnamed: Callable[[str, str], None] = lambda namespace, name: None
+    failed_create: Callable[[Change[str]], None] = lambda change: None
+    """Called with Events of reason FailedCreate."""
     entries: dict[Key, Entry] = field(default_factory=dict)
-    claims: dict[str, dict[str, Claim]] = field(default_factory=lambda: defaultdict(dict))
+    candidates: dict[str, dict[str, Candidate]] = field(default_factory=lambda: defaultdict(dict))
     workloads: dict[str, dict[Ref, WorkloadSeen]] = field(default_factory=lambda: defaultdict(dict))
     details: dict[Ref, Workload] = field(default_factory=dict)
     """Workloads that were fetched, since they are selected or bear our fields."""
@@ -198,28 +200,24 @@ class Store:
         """A MimicBackend, or that there is none of this name any more."""
         if entry is None:
             before = self.entries.pop(key, None)
-            self.claims[key.namespace].pop(key.name, None)
-            claim_changed = before is not None
+            self.candidates[key.namespace].pop(key.name, None)
+            changed = before is not None
         else:
             before = self.entries.get(key)
-            claim_changed = before is None or (before.claim, before.default, before.mode) != (
-                entry.claim,
-                entry.default,
-                entry.mode,
-            )
+            changed = before is None or before.candidate != entry.candidate
             self.entries[key] = entry
-            self.claims[key.namespace][key.name] = entry.claim
+            self.candidates[key.namespace][key.name] = entry.candidate
         self.concern(key)
-        if claim_changed:
+        if changed:
             self._select(key)
-            for other in self.claims[key.namespace]:
+            for other in self.candidates[key.namespace]:
                 self.concern(Key(key.namespace, other))
 
     def _select(self, key: Key) -> None:
-        claim = self.claims[key.namespace].get(key.name)
+        candidate = self.candidates[key.namespace].get(key.name)
         self.selected.pop(key, None)
-        if claim is not None and claim.selector is not None:
-            matches = claim.selector.matches
+        if candidate is not None and candidate.selector is not None:
+            matches = candidate.selector.matches
             workloads = self.workloads.get(key.namespace, {})
             found = {ref for ref, seen in workloads.items() if seen.child_of is None and matches(seen.labels or {})}
             if found:
@@ -241,9 +239,9 @@ class Store:
                 self._keep(self.owned[Key(ref.namespace, child.child_of)], ref, there=child is change.found)
         there = change.found is not None and change.found.child_of is None
         self._keep(self.applied[ref.namespace], ref, there=there and bool(seen.applied))
-        for claim in self.claims.get(ref.namespace, {}).values():
-            matches = claim.selector is not None and claim.selector.matches(seen.labels or {})
-            key = Key(ref.namespace, claim.name)
+        for candidate in self.candidates.get(ref.namespace, {}).values():
+            matches = candidate.selector is not None and candidate.selector.matches(seen.labels or {})
+            key = Key(ref.namespace, candidate.name)
             if matches or key in self.selected:
                 self._keep(self.selected[key], ref, there=there and matches)
 
@@ -259,9 +257,9 @@ class Store:
             yield Key(ref.namespace, detail.fields.backend or "")
         elif seen.applied:
             yield Key(ref.namespace, "")
-        for claim in self.claims.get(ref.namespace, {}).values():
-            if claim.selector is not None and claim.selector.matches(seen.labels or {}):
-                yield Key(ref.namespace, claim.name)
+        for candidate in self.candidates.get(ref.namespace, {}).values():
+            if candidate.selector is not None and candidate.selector.matches(seen.labels or {}):
+                yield Key(ref.namespace, candidate.name)
 
     def pod_seen(self, change: Change[PodSeen]) -> None:
         for pod in (change.before, change.found):
@@ -300,17 +298,9 @@ class Store:
     # What reconciling asks
 
     def default_backend(self, namespace: str) -> str | None:
-        """The backend of pods that name none: the namespace's default, else its only one in Sidecar mode."""
-        backends = [
-            entry.backend
-            for name in self.claims.get(namespace, {})
-            if (entry := self.entries.get(Key(namespace, name))) is not None and entry.backend is not None
-        ]
-        defaults = [backend.name for backend in backends if backend.injection.default]
-        sidecars = [backend.name for backend in backends if backend.mode == "Sidecar"]
-        if len(defaults) == 1:
-            return defaults[0]
-        return sidecars[0] if not defaults and len(sidecars) == 1 else None
+        """The backend of pods that name none."""
+        found = default_of(namespace, self.candidates.get(namespace, {}).values())
+        return found.name if isinstance(found, Candidate) else None
 
     def pods_of(self, key: Key) -> Iterator[PodSeen]:
         """Pods that name the backend, and if it is the default one those that name none; without those that end."""

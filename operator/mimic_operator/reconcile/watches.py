@@ -3,16 +3,17 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from mimic_operator.reconcile.store import Store, keep_backend, keep_child, keep_pod, keep_workload
+from mimic_operator.reconcile.store import Store, keep_backend, keep_child, keep_pod, keep_version, keep_workload
 from mimic_operator.resource.kinds import BACKEND, CHILDREN, WORKLOADS
 from mimic_operator.resource.naming import LABEL_COMPONENT, LABEL_INJECT, LABEL_INJECTED
 from mimic_operator.runtime.client import Cluster
 from mimic_operator.runtime.informer import Change, Informer, View, metadata_only, scopes, whole
-from mimic_operator.runtime.kinds import DEPLOYMENT, POD, POD_MONITOR, Key, Kind
+from mimic_operator.runtime.kinds import DEPLOYMENT, EVENT, POD, POD_MONITOR, Key, Kind
 from mimic_operator.runtime.queue import Backoff
 
 POD_LABELS = (f"{LABEL_INJECT}=true", f"{LABEL_INJECTED},{LABEL_INJECT}!=true")
 """Pods that ask for the proxy themselves, and those that got it by the label of their namespace."""
+REFUSED = "reason=FailedCreate"
 NOT_ENDED = "status.phase!=Succeeded,status.phase!=Failed"
 
 
@@ -55,6 +56,7 @@ def informers_for(
         add(BACKEND, whole(BACKEND, keep_backend), lambda each: store.backend_seen(Key(*each[:2]), each.found))
         for kind in WORKLOADS:
             add(kind, metadata_only(keep_workload), _of_kind(store.workload_seen, kind))
+        add(EVENT, metadata_only(keep_version), store.failed_create, None, REFUSED)
         for labels in POD_LABELS:
             add(POD, metadata_only(keep_pod), store.pod_seen, labels, NOT_ENDED)
         for kind in CHILDREN:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
+from mimic_operator.resource import selection
 from mimic_operator.resource.naming import (
     ANNOTATION_BACKEND,
     ANNOTATION_RETRY_AT,
@@ -17,7 +18,7 @@ from mimic_operator.resource.naming import (
     LABEL_MANAGED,
     MANAGER_WORKLOADS,
 )
-from mimic_operator.resource.spec import LabelSelector
+from mimic_operator.resource.selection import Candidate
 
 Standing = Literal["Paused", "OnDelete", "Partitioned", "Zero", "CronJob"]
 """Why a written template restarts nothing (kubernetes.md, decided case 4)."""
@@ -244,39 +245,10 @@ def fields_to_apply(workload: Workload, fields: Fields | None, losses: int = 0, 
     return manifest | {"spec": {"jobTemplate": {"spec": inner}} if workload.ref.kind == "CronJob" else inner}
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What one MimicBackend says about workloads of its namespace. selector: None selects nothing."""
-
-    name: str
-    created: str
-    selector: LabelSelector | None
-    valid: bool = True
-    """An invalid one keeps what it has until it is mended, and gets nothing new."""
-
-
-def owner_of(workload: Workload, claims: Iterable[Claim]) -> str | None:
-    """The one backend that writes to a workload (decided cases 1 and 3); None: the operator leaves it alone.
-
-    It is the one that the workload's annotation names, else the one that the operator has written already, else the
-    oldest whose selector matches; of the same age the first by name. What a user has written stands.
-    """
+def owner_of(workload: Workload, candidates: Iterable[Candidate]) -> str | None:
+    """The one backend that writes to a workload; None: the operator leaves it alone. candidates: of its namespace."""
     if workload.controlled:
         return None
-    claims = tuple(claims)
-    matching = sorted((claim.created, claim.name) for claim in claims if _selects(claim, workload))
-    names = [name for _, name in matching]
-    named, by_user = workload.chosen, True
-    if named is None:
-        named, by_user = workload.fields.backend, not (workload.applied and workload.fields.managed)
-    if named is not None:
-        kept = any(claim.name == named and not claim.valid for claim in claims) and not by_user
-        if named in names or kept:
-            return named
-        if by_user:
-            return None
-    return names[0] if names else None
-
-
-def _selects(claim: Claim, workload: Workload) -> bool:
-    return claim.valid and claim.selector is not None and claim.selector.matches(workload.labels)
+    written = workload.fields.backend if workload.applied and workload.fields.managed else None
+    named = workload.chosen if workload.chosen is not None or written is not None else workload.fields.backend
+    return selection.owner_of(workload.labels, candidates, named=named, written=written)

@@ -108,6 +108,7 @@ def status() -> Schema:
             "description": "Generation of the spec that this status describes.",
         },
         "mode": _text("The mode in force.", 16),
+        "operator": _text("The installation that looks after it: its scope, namespace and Lease.", 512),
         "url": _text("Base URL for applications.", 2048),
         "currentRevision": _text("Revision that new pods get.", 63),
         "updateRevision": _text(

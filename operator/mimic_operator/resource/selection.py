@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mimic_operator.errors import InvalidBackend
-from mimic_operator.resource.backend import parse
+from mimic_operator.resource.backend import Backend, parse
 from mimic_operator.resource.naming import ANNOTATION_BACKEND
 from mimic_operator.resource.spec import AllowedNamespaces, LabelSelector
 from mimic_operator.resource.spec.common import backend_reference
@@ -58,15 +58,19 @@ class Candidate:
 
 def candidate(manifest: Mapping[str, Any]) -> Candidate:
     """Reads one from the resource as the API server sends it. An invalid spec is no error: its revision may be good."""
+    try:
+        return candidate_of(manifest, parse(manifest))
+    except InvalidBackend as invalid:
+        return candidate_of(manifest, None, f"{invalid.problems[0].path} {invalid.problems[0].sentence}")
+
+
+def candidate_of(manifest: Mapping[str, Any], backend: Backend | None, problem: str = "") -> Candidate:
+    """The same where the spec has been parsed already. backend: None if it is invalid, and `problem` says why."""
     metadata, given = manifest.get("metadata") or {}, manifest.get("spec") or {}
     injection = given.get("injection") or {}
-    problem, allowed, needs_key, selector = "", None, False, None
+    allowed, needs_key, selector = None, False, None
     overrides: tuple[str, ...] = ()
-    try:
-        backend = parse(manifest)
-    except InvalidBackend as invalid:
-        problem = f"{invalid.problems[0].path} {invalid.problems[0].sentence}"
-    else:
+    if backend is not None:
         allowed, needs_key = backend.deployment.allowed_namespaces, backend.deployment.client_auth is not None
         overrides = backend.injection.overrides or ()
         selector = backend.injection.workloads.selector if backend.injection.workloads is not None else None

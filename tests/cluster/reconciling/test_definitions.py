@@ -1,6 +1,7 @@
 """Resources that the operator cannot use, and definitions that let them in or cut them short."""
 
 import copy
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,6 +54,15 @@ def defined(admin: httpx2.Client, schema: Any, works: dict[str, Any]) -> Iterato
     finally:
         put(own)
         eventually(lambda: accepted() == before)
+
+
+def passes(operator: Reconciler) -> float:
+    """Over backends so far."""
+    found = re.search(
+        r'^mimic_operator_reconciles_total{reason="",result="ok"} (\S+)$', operator.metrics(), re.MULTILINE
+    )
+    assert found is not None
+    return float(found[1])
 
 
 @pytest.fixture
@@ -123,6 +133,32 @@ def test_fault_17_an_older_definition_stops_nothing_but_reconciling(
         settled(cluster, operator)
     finally:
         operator.stop()
+
+
+def test_of_two_operators_one_has_a_backend_and_the_other_says_so(
+    cluster: Cluster, control_plane: ControlPlane, operator: Reconciler, kubelet: Kubelet, tmp_path: Path
+):
+    """A release for some namespaces beside a cluster-wide one: they do not write over each other for ever."""
+    cluster.workload("web")
+    cluster.backend(**SELECTING)
+    settled(cluster, operator)
+    other = {
+        "WATCH_NAMESPACES": cluster.namespace,
+        "LEASE_NAME": "mimic-other",
+        "MIMIC_IMAGE": "registry.example/other",
+    }
+    with at_work(control_plane.kubeconfig, tmp_path, "narrow", **other) as narrow:
+        eventually(lambda: cluster.status()["operator"] == "namespaces:default/mimic-other", narrow.log.read_text)
+        eventually(lambda: operator.said("leaves it to namespaces:default/mimic-other"), operator.log.read_text)
+        eventually(
+            lambda: "ManagedElsewhere" in {each["reason"] for each in cluster.get("events", group="v1")["items"]}
+        )
+        settled(cluster, narrow)
+        eventually(lambda: cluster.status()["injected"]["current"] == 2, cluster.status, 15)
+        before, counted = versions(cluster), [passes(each) for each in (operator, narrow)]
+        cluster.patch(cluster.path("deployments", "web"), {"metadata": {"annotations": {"team": "search"}}})
+        eventually(lambda: all(passes(each) > n for each, n in zip((operator, narrow), counted, strict=True)))
+        assert versions(cluster) == before
 
 
 def test_a_namespaced_one_looks_at_its_namespaces_alone(
