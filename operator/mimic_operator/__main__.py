@@ -27,6 +27,7 @@ COMMANDS = {
     "render": "show what MimicBackends become, without a cluster",
     "inject": "show what injection makes of pods, and why, without a cluster",
     "release": "take Mimic's fields off all workloads, before the operator is uninstalled",
+    "check": "say what is wrong with an installation or one pod, and what to do",
     "crd": "print the CustomResourceDefinition",
 }
 """Name and purpose. The module of this name in cli/ is imported when the command runs; it has
