@@ -14,7 +14,7 @@ PIP_AUDIT_VERSION := 2.10.1
 HELM ?= $(shell PATH="$$PATH:$$KUBEBUILDER_ASSETS" command -v helm)
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-cluster test-compiled test-identity e2e kind-e2e check format bench bench-operator trial conformance dashboards reference golden lock build build-compiled image sbom scan clean
+.PHONY: help run serve test test-cluster test-compiled test-identity e2e kind-e2e check format bench bench-operator soak trial conformance dashboards reference golden lock build build-compiled image sbom scan clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -96,6 +96,9 @@ bench: $(VENV)/.installed-dev ## Mimic against its peers, side by side
 
 bench-operator: $(VENV)/.installed-dev ## the reconciler with 2,000 backends (KUBEBUILDER_ASSETS)
 	PYTHONPATH=tests $(BIN)/python -m bench.operator_scale $(ARGS)
+
+soak: $(VENV)/.installed-dev ## ten minutes under load while everything around it breaks (ARGS="--minutes 2")
+	PYTHONPATH=tests $(BIN)/python -m tests.soak $(ARGS)
 
 dashboards: $(VENV)/.installed-dev ## the chart's dashboards and rules, built anew from observability/
 	$(BIN)/python -m observability

@@ -109,8 +109,8 @@ class Refresher:
         self._refresh_tokens = RefreshTokens(None if grant.store is None else TokenStore(grant.store))
         self._ignores_refresh_tokens = False
         self._remarks: tuple[str, ...] = ()
-        self.explanation: Explanation | None = None
-        """Explains the last request to the token service."""
+        self._last: tuple[Recipe, TokenResponse | Failure, Failure | None, tuple[str, ...], list[str]] | None = None
+        """The last request and its response, as `explain` takes them."""
 
     @property
     def recipe(self) -> Recipe | None:
@@ -122,6 +122,11 @@ class Refresher:
         """Who issues the tokens, for messages."""
         recipe = self._grant.recipe
         return f"GRANT={self._grant.name}" if recipe is None else f"the token service at {recipe.origin}"
+
+    @property
+    def explanation(self) -> Explanation | None:
+        """Explains the last request to the token service; None before the first one."""
+        return None if self._last is None else explain(*self._last)
 
     @property
     def secrets_readable(self) -> bool:
@@ -258,7 +263,7 @@ class Refresher:
         granted, outcome = self._read(response, recipe, generation, sent)
         remarks = () if granted is None else granted.remarks
         failure = outcome if isinstance(outcome, Failure) else None
-        self.explanation = explain(recipe, response, failure, remarks, values)
+        self._last = recipe, response, failure, remarks, values
         if isinstance(outcome, Failure):
             return Attempt(self._explain(grant, secrets, outcome, held), seconds, outcome.status)
         if granted is not None:

@@ -78,7 +78,7 @@ async def _exchange(client: "httpx2.AsyncClient", request: TokenRequest) -> Toke
             return Failure("bad_response", f"answered {response.status_code} with over 1 MiB", response.status_code)
         coding = response.headers.get("content-encoding", "").strip().lower().encode()
         try:
-            body = decoded(body, coding, MAX_ANSWER_BYTES)
+            body = decoded(body, coding, MAX_ANSWER_BYTES) if coding else body
         except ValueError as wrong:
             return Failure("bad_response", f"answered {response.status_code} {wrong}", response.status_code)
         return TokenResponse(
