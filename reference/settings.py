@@ -11,9 +11,9 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from mimic_proxy.settings import envelope, grants, presets, values
 from mimic_proxy.settings import fields as settings
-from mimic_proxy.settings.fields import HINTS, READERS, SECRETS, Settings
+from mimic_proxy.settings import grants, presets, values
+from mimic_proxy.settings.fields import APPLIES, HINTS, READERS, SECRETS, Settings
 
 HEADING = re.compile(r"    # ([A-Z][^.]*)\.")
 KINDS: dict[values.Reader, str] = {
@@ -32,10 +32,10 @@ KINDS: dict[values.Reader, str] = {
     values.proxy: "URL",
     values.pairs: "`name=value` separated by commas, a JSON object, or a mapping in YAML",
     values.header_pairs: "`name=value` separated by commas, a JSON object, or a mapping in YAML",
-    envelope.some_pointers: "places in JSON, separated by commas",
-    envelope.one_pointer: "a place in JSON",
-    envelope.renames: "name=other, separated by commas",
-    envelope.json_object: "a JSON object",
+    values.some_pointers: "places in JSON, separated by commas",
+    values.one_pointer: "a place in JSON",
+    values.renames: "name=other, separated by commas",
+    values.json_object: "a JSON object",
     values.pointers: "places in JSON, separated by commas",
     values.header_name: "name of a header field",
     values.token_format: "text with `{token}` in it",
@@ -80,10 +80,11 @@ def page() -> str:
             lines += [
                 f"## {heading}",
                 "",
-                "| name | meaning | value | default | grants |",
-                "| --- | --- | --- | --- | --- |",
+                "| name | meaning | value | default | a change holds | grants |",
+                "| --- | --- | --- | --- | --- | --- |",
             ]
-        cells = (f"`{field.name}`", field.meaning, kind(field.name), default(field.name), used_by(field.name))
+        name = field.name
+        cells = (f"`{name}`", field.meaning, kind(name), default(name), APPLIES[name].value, used_by(name))
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join([*lines, *_presets(), ""])
 

@@ -37,7 +37,7 @@ def test_every_setting_and_every_preset_has_a_row_with_a_meaning_and_a_value() -
 
 
 def test_every_setting_of_a_grant_names_it() -> None:
-    for name, (_, _, _, used) in ((name, row) for name, row in rows().items() if name not in PRESETS):
+    for name, (_, _, _, _, used) in ((name, row) for name, row in rows().items() if name not in PRESETS):
         assert bool(used) == (name in grants.SPECIFIC or name == "TOKEN_URL"), name
 
 
@@ -102,7 +102,7 @@ def test_defaults_and_bounds_are_told() -> None:
     assert found["HOST"][2] == "`127.0.0.1,::1`"
     assert found["IDLE_TIMEOUT"][1:3] == ["seconds, 0 or more", "`300`"]
     assert found["CHAT_API_URL"][2] == "required"
-    assert found["AUTH_CODE"][1:] == ["secret, or `AUTH_CODE_FILE`", "-", "**`auth_code`**"]
+    assert found["AUTH_CODE"][1:] == ["secret, or `AUTH_CODE_FILE`", "-", "to the next token", "**`auth_code`**"]
     assert found["LOG_LEVEL"][1] == "`DEBUG`, `INFO`, `WARNING`, `ERROR`"
 
 

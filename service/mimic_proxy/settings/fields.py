@@ -1,7 +1,7 @@
 """What can be set: read once, at the entry, into one frozen object.
 
 Every setting is one field of `Settings`: its name in upper case is the variable, in lower case the key of the YAML
-file, and its type names the reader of the value.
+file, and its type names the reader of the value, and when a change of it holds if that is not at once.
 """
 
 import hashlib
@@ -9,12 +9,28 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, get_args, get_type_hints
 
-from mimic_proxy.settings import envelope, grants, presets, relations, values
+from mimic_proxy.settings import grants, presets, relations, values
 from mimic_proxy.settings.sources import Names, Problem, gather
+
+
+class Applies(Enum):
+    """When a changed value holds for a Mimic that runs."""
+
+    REQUESTS = "at once"
+    """The next request finds it."""
+    TOKENS = "to the next token"
+    CONNECTIONS = "to new connections"
+    """Present connections to backend and token service are used no more."""
+    RESTART = "after a restart"
+    """It belongs to a listening socket, or to what is told of it."""
+
+
+TOKENS, CONNECTIONS, RESTART = Applies.TOKENS, Applies.CONNECTIONS, Applies.RESTART
 
 Text = Annotated[str, values.text]
 Flag = Annotated[bool, values.flag]
@@ -31,7 +47,7 @@ Origins = Annotated[tuple[str, ...], values.origins]
 File = Annotated[Path, values.path]
 Url = Annotated[str, values.url]
 Proxy = Annotated[str, values.proxy]
-Pointer = Annotated[str, envelope.one_pointer]
+Pointer = Annotated[str, values.one_pointer]
 Pairs = Annotated[values.Pairs, values.pairs]
 HeaderPairs = Annotated[values.Pairs, values.header_pairs]
 Pointers = Annotated[tuple[str, ...], values.pointers]
@@ -39,6 +55,7 @@ Segment = Annotated[str, values.segment]
 Grant = Literal[
     "auth_code", "client_credentials", "private_key_jwt", "token_exchange", "refresh_token", "static", "none"
 ]
+Encoding = Literal["json", "form", "query"]
 SecretIn = Literal["body", "header", "basic"]
 Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 
@@ -78,15 +95,15 @@ class Settings:
     """Base URL of the chat completion API, and of all that passes through."""
     embedding_api_url: Url
     """Base URL of the embedding API."""
-    token_url: Url | None = None
+    token_url: Annotated[Url | None, TOKENS] = None
     """Where access tokens are fetched."""
-    auth_code: SecretRef | None = None
+    auth_code: Annotated[SecretRef | None, TOKENS] = None
     """Authorization code for the token request."""
-    grant: Annotated[Grant, values.one_of(*get_args(Grant))] = "auth_code"
+    grant: Annotated[Grant, values.one_of(*get_args(Grant)), TOKENS] = "auth_code"
     """How access tokens are had; docs/tokens.md tells of each."""
     dialect: Annotated[Literal["openai", "envelope"], values.one_of("openai", "envelope")] = "openai"
     """How the backend speaks."""
-    preset: Annotated[str | None, values.one_of(*presets.PRESETS)] = None
+    preset: Annotated[str | None, values.one_of(*presets.PRESETS), TOKENS] = None
     """One word for a whole recipe; what is set besides counts more."""
     models: Items = ()
     """A fixed list of model ids; empty asks the backend."""
@@ -96,13 +113,13 @@ class Settings:
     # What a backend of DIALECT=envelope is sent, and where things stand in its answers; docs/dialects.md.
     envelope_request_under: Pointer | None = None
     """Where the caller's body is put; None sends it as it is."""
-    envelope_request_rename: Annotated[tuple[str, ...], envelope.renames] = ()
+    envelope_request_rename: Annotated[tuple[str, ...], values.renames] = ()
     """Top-level fields with another name: `messages=conversation,model=modelName`."""
-    envelope_request_add: Annotated[str, envelope.json_object] = "{}"
+    envelope_request_add: Annotated[str, values.json_object] = "{}"
     """A JSON object whose fields every request gets besides. May hold an application's key: shown by names alone."""
     envelope_history: Annotated[Literal["openai", "flat"], values.one_of("openai", "flat")] = "openai"
     """How tool calls in earlier messages are sent."""
-    envelope_text_path: Annotated[tuple[str, ...], envelope.some_pointers] = ("data.content.content",)
+    envelope_text_path: Annotated[tuple[str, ...], values.some_pointers] = ("data.content.content",)
     """The text."""
     envelope_tool_calls_path: Pointers = ("data.content.tool_calls",)
     """An array of calls `{name, arguments}`; arguments are JSON or text, an `id` may be there."""
@@ -141,7 +158,7 @@ class Settings:
     """Inputs of one call. 1 sends each as a text, more as an array of texts."""
     envelope_embedding_concurrency: Annotated[int, values.whole(1, 256)] = 8
     """Calls for one request that are under way at once."""
-    envelope_embedding_path: Annotated[tuple[str, ...], envelope.some_pointers] = ("data.content",)
+    envelope_embedding_path: Annotated[tuple[str, ...], values.some_pointers] = ("data.content",)
     """Where the vector stands, or the array of a batch."""
     envelope_embedding_item_path: Pointers = (".", "embedding")
     """Where the vector stands in each element, if a batch answers with an array of them."""
@@ -155,131 +172,133 @@ class Settings:
     """Where the id stands in an element that is no text."""
 
     # Who asks for a token, and for what.
-    access_token: SecretRef | None = None
+    access_token: Annotated[SecretRef | None, TOKENS] = None
     """The access token itself."""
-    client_id: Text | None = None
+    client_id: Annotated[Text | None, TOKENS] = None
     """The name under which the token service knows this client."""
-    client_secret: SecretRef | None = None
+    client_secret: Annotated[SecretRef | None, TOKENS] = None
     """The client's secret."""
-    scope: Text | None = None
+    scope: Annotated[Text | None, TOKENS] = None
     """Scopes to ask for, separated by blanks."""
-    audience: Text | None = None
+    audience: Annotated[Text | None, TOKENS] = None
     """For whom tokens are asked for: the field `audience` of the token request."""
-    resource: Text | None = None
+    resource: Annotated[Text | None, TOKENS] = None
     """The URI of the backend, for which tokens are asked for (RFC 8707): the field `resource`."""
-    issuer: Annotated[str | None, values.base_url] = None
+    issuer: Annotated[str | None, values.base_url, TOKENS] = None
     """Base URL of the identity provider, from which a preset makes TOKEN_URL."""
-    tenant: Segment | None = None
+    tenant: Annotated[Segment | None, TOKENS] = None
     """Tenant at the identity provider, from which a preset makes TOKEN_URL."""
-    refresh_token: SecretRef | None = None
+    refresh_token: Annotated[SecretRef | None, TOKENS] = None
     """The first refresh token; those that the token service replaces it by are kept."""
-    token_store: File | None = None
+    token_store: Annotated[File | None, TOKENS] = None
     """File that keeps refresh tokens over a restart; written by Mimic, mode 0600."""
-    private_key: SecretRef | None = None
+    private_key: Annotated[SecretRef | None, TOKENS] = None
     """Key that signs assertions: PEM (with its certificate if a thumbprint is wanted), a JWK, or a cloud's JSON key
     file."""
-    private_key_id: Text | None = None
+    private_key_id: Annotated[Text | None, TOKENS] = None
     """The key's id (`kid`) in the head of assertions; else the key file's own."""
-    assertion_as: Annotated[Literal["client", "grant"], values.one_of("client", "grant")] = "client"
+    assertion_as: Annotated[Literal["client", "grant"], values.one_of("client", "grant"), TOKENS] = "client"
     """What the assertion does: authenticates the client (RFC 7523, 2.2), or is the grant (2.1)."""
-    assertion_algorithm: Annotated[Algorithm | None, values.one_of(*get_args(Algorithm))] = None
+    assertion_algorithm: Annotated[Algorithm | None, values.one_of(*get_args(Algorithm)), TOKENS] = None
     """How assertions are signed; else RS256, ES256 or EdDSA as the key is."""
-    assertion_audience: Text | None = None
+    assertion_audience: Annotated[Text | None, TOKENS] = None
     """To whom assertions are addressed (`aud`); else TOKEN_URL."""
-    assertion_lifetime: PositiveSeconds = 60.0
+    assertion_lifetime: Annotated[PositiveSeconds, TOKENS] = 60.0
     """For how long an assertion is valid."""
-    assertion_claims: Pairs = ()
+    assertion_claims: Annotated[Pairs, TOKENS] = ()
     """Claims to add to assertions or to replace in them; null takes one away."""
-    subject_token: SecretRef | None = None
+    subject_token: Annotated[SecretRef | None, TOKENS] = None
     """Token to exchange, such as a projected service-account token."""
-    subject_token_type: Annotated[str, values.token_type] = "urn:ietf:params:oauth:token-type:jwt"
+    subject_token_type: Annotated[str, values.token_type, TOKENS] = "urn:ietf:params:oauth:token-type:jwt"
     """What it is: `jwt`, `access_token`, `id_token`, `refresh_token`, `saml1`, `saml2`, or a URI."""
-    requested_token_type: Annotated[str | None, values.token_type] = None
+    requested_token_type: Annotated[str | None, values.token_type, TOKENS] = None
     """What is asked for in exchange, in the same words; else the token service chooses."""
-    auth_code_single_use: Flag = False
+    auth_code_single_use: Annotated[Flag, TOKENS] = False
     """The code buys one token and is not sent again."""
 
     # How a token is asked for, and where the answer holds it.
-    token_method: Annotated[Literal["POST", "GET", "PUT"], values.one_of("POST", "GET", "PUT")] = "POST"
+    token_method: Annotated[Literal["POST", "GET", "PUT"], values.one_of("POST", "GET", "PUT"), TOKENS] = "POST"
     """Method of the token request."""
-    token_encoding: Annotated[Literal["json", "form", "query"] | None, values.one_of("json", "form", "query")] = None
+    token_encoding: Annotated[
+        Literal["json", "form", "query"] | None, values.one_of("json", "form", "query"), TOKENS
+    ] = None
     """How its fields are sent; else `json` for auth_code and `form` for all other grants."""
-    token_secret_in: Annotated[SecretIn | None, values.one_of(*get_args(SecretIn))] = None
+    token_secret_in: Annotated[SecretIn | None, values.one_of(*get_args(SecretIn)), TOKENS] = None
     """Where the secret goes, AUTH_CODE or CLIENT_SECRET; else AUTH_CODE to the `body`, CLIENT_SECRET to `basic`
     authentication."""
-    token_secret_as: Text | None = None
+    token_secret_as: Annotated[Text | None, TOKENS] = None
     """The field or header field that carries it (or an assertion), or the user of basic authentication; else `code`,
     `client_secret`, `client_assertion` or `assertion`, or CLIENT_ID."""
-    token_secret_format: Annotated[str, values.secret_format] = "{secret}"
+    token_secret_format: Annotated[str, values.secret_format, TOKENS] = "{secret}"
     """What is sent for it; `{secret}` stands for the secret."""
-    token_refresh_as: Text = "refresh_token"
+    token_refresh_as: Annotated[Text, TOKENS] = "refresh_token"
     """The field that carries a refresh token."""
-    token_fields: Pairs = ()
+    token_fields: Annotated[Pairs, TOKENS] = ()
     """Fields to add to the token request or to replace in it; null takes one away."""
-    token_request_headers: HeaderPairs = ()
+    token_request_headers: Annotated[HeaderPairs, TOKENS] = ()
     """Header fields to add to the token request."""
-    token_pointer: Pointers = ()
+    token_pointer: Annotated[Pointers, TOKENS] = ()
     """Where the answer holds the token, as `data.access_token` or a JSON Pointer; else there or at `access_token`."""
-    token_lifetime_pointer: Pointers = ()
+    token_lifetime_pointer: Annotated[Pointers, TOKENS] = ()
     """Where it holds the lifetime in seconds; else `expires_in` beside the token."""
-    token_expiry_pointer: Pointers = ()
+    token_expiry_pointer: Annotated[Pointers, TOKENS] = ()
     """Where it holds the time of expiry (Unix seconds, milliseconds, or ISO 8601); else `expires_at` beside the
     token."""
-    token_error_pointer: Pointers = ()
+    token_error_pointer: Annotated[Pointers, TOKENS] = ()
     """Where it holds an error's code; else the usual places, `error` and `errorCode` among them."""
-    token_refresh_pointer: Pointers = ()
+    token_refresh_pointer: Annotated[Pointers, TOKENS] = ()
     """Where it holds the next refresh token; else `refresh_token` beside the token."""
 
     # How a token is kept and sent.
-    token_header: Annotated[str, values.header_name] = "Authorization"
+    token_header: Annotated[str, values.header_name, TOKENS] = "Authorization"
     """Header field that carries the token to the backend."""
-    token_format: Annotated[str, values.token_format] = "Bearer {token}"
+    token_format: Annotated[str, values.token_format, TOKENS] = "Bearer {token}"
     """Value of that field; `{token}` stands for the token. With DIALECT=envelope the default is `{token}`."""
-    token_default_lifetime: PositiveSeconds = 300.0
+    token_default_lifetime: Annotated[PositiveSeconds, TOKENS] = 300.0
     """Schedules refreshes where neither the answer nor a JWT tells the lifetime."""
-    token_timeout: Seconds = 10.0
+    token_timeout: Annotated[Seconds, TOKENS] = 10.0
     """For one token request."""
-    token_min_refresh_interval: Seconds = 1.0
+    token_min_refresh_interval: Annotated[Seconds, TOKENS] = 1.0
     """Least time between two refreshes that the backend's 401 forces."""
 
     # Where Mimic listens, and to whom.
-    host: Addresses = ("127.0.0.1", "::1")
+    host: Annotated[Addresses, RESTART] = ("127.0.0.1", "::1")
     """Addresses of the API port."""
-    port: PortNumber = 8000
+    port: Annotated[PortNumber, RESTART] = 8000
     """Port of the API; 0 takes any free one, and the log tells which."""
-    admin_host: Addresses = ("127.0.0.1", "::1")
+    admin_host: Annotated[Addresses, RESTART] = ("127.0.0.1", "::1")
     """Addresses of the admin port."""
-    admin_port: PortNumber = 8001
+    admin_port: Annotated[PortNumber, RESTART] = 8001
     """The admin port."""
-    status_networks: Networks = ()
+    status_networks: Annotated[Networks, RESTART] = ()
     """Networks from which the status page and `/config` may be read beside this machine, as in `172.16.0.0/12`."""
-    allowed_hosts: HostNames = ()
+    allowed_hosts: Annotated[HostNames, RESTART] = ()
     """Names that callers may use for Mimic beside loopback ones; `*` for all."""
-    allowed_origins: Origins = ()
+    allowed_origins: Annotated[Origins, RESTART] = ()
     """Origins of web pages that may call it, as in `https://app.example.com`; `*` for all."""
     client_keys: SecretRef | None = None
     """Keys of which callers have to show one: `name: key` a line. CLIENT_KEYS_FILE may name a folder with a file for
     each name. Without it every caller is let in."""
-    tls_cert: File | None = None
+    tls_cert: Annotated[File | None, RESTART] = None
     """Certificate chain for TLS on the API port."""
-    tls_key: File | None = None
+    tls_key: Annotated[File | None, RESTART] = None
     """Its key, if it is not in the same file."""
 
     # TLS and the way to the backend and the token service. A proxy's URL may hold a password: never to be shown but
     # through `redacted`.
-    verify_ssl: Flag = True
+    verify_ssl: Annotated[Flag, CONNECTIONS] = True
     """Verify the TLS certificates of backend and token service."""
-    ca_bundle: File | None = None
+    ca_bundle: Annotated[File | None, CONNECTIONS] = None
     """Certificates (PEM) of the issuers to trust, instead of the system's."""
-    client_cert: File | None = None
+    client_cert: Annotated[File | None, CONNECTIONS] = None
     """Client certificate (PEM) for backend and token service."""
-    client_key: File | None = None
+    client_key: Annotated[File | None, CONNECTIONS] = None
     """Its key, if it is not in the same file."""
-    http_proxy: Proxy | None = None
+    http_proxy: Annotated[Proxy | None, CONNECTIONS] = None
     """Outbound proxy for http:// URLs; `http://user:password@host:port`."""
-    https_proxy: Proxy | None = None
+    https_proxy: Annotated[Proxy | None, CONNECTIONS] = None
     """Outbound proxy for https:// URLs; itself an http:// proxy."""
-    no_proxy: Items = ()
+    no_proxy: Annotated[Items, CONNECTIONS] = ()
     """Hosts, domains and networks that are reached without it; loopback always is."""
 
     # Limits.
@@ -293,11 +312,11 @@ class Settings:
     """Calls that wait for one of those places; 0 is no queue."""
     queue_timeout: Seconds = 10.0
     """Longest wait there."""
-    head_timeout: Seconds = 10.0
+    head_timeout: Annotated[Seconds, RESTART] = 10.0
     """For a caller to send the head of a request."""
-    keep_alive_timeout: Seconds = 75.0
+    keep_alive_timeout: Annotated[Seconds, RESTART] = 75.0
     """How long a caller's idle connection is kept."""
-    connect_timeout: Seconds = 5.0
+    connect_timeout: Annotated[Seconds, CONNECTIONS] = 5.0
     """To connect to the backend, TLS included."""
     first_byte_timeout: Seconds = 600.0
     """From the request sent to the first byte or event."""
@@ -325,17 +344,17 @@ class Settings:
     # Logs.
     log_level: Annotated[str, values.one_of("DEBUG", "INFO", "WARNING", "ERROR")] = "INFO"
     """Least level that is logged; the line of a call is `INFO`, or `WARNING` if it went wrong."""
-    log_format: Annotated[Literal["json", "console"], values.one_of("json", "console")] = "json"
+    log_format: Annotated[Literal["json", "console"], values.one_of("json", "console"), RESTART] = "json"
     """`json`, or `console` for a person's eyes (the default of `make run`)."""
 
     # Traces and metrics; what is OpenTelemetry's own stands in OTEL_* variables.
     mimic_trace_upstream: Flag = True
     """Tell the backend of the trace: traceparent and tracestate."""
-    mimic_genai_spans: Flag = True
+    mimic_genai_spans: Annotated[Flag, RESTART] = True
     """CLIENT spans speak of models and tokens; else of HTTP alone."""
-    mimic_genai_metrics: Flag = False
+    mimic_genai_metrics: Annotated[Flag, RESTART] = False
     """Show OpenTelemetry's own metrics for generative AI beside Mimic's."""
-    mimic_genai_provider: Text = "openai"
+    mimic_genai_provider: Annotated[Text, RESTART] = "openai"
     """`gen_ai.provider.name`: whose flavour of telemetry this is, not who runs the model."""
 
     warnings: tuple[str, ...] = ()
@@ -357,15 +376,26 @@ class Settings:
 
 def _reader(hint: Any) -> values.Reader | None:
     """The reader that a field's type names, also inside `... | None`."""
-    if hasattr(hint, "__metadata__"):
-        reader: values.Reader = hint.__metadata__[0]
-        return reader
+    for found in getattr(hint, "__metadata__", ()):
+        if not isinstance(found, Applies):
+            reader: values.Reader = found
+            return reader
     return next((found for part in get_args(hint) if (found := _reader(part))), None)
+
+
+def _applies(hint: Any) -> Applies:
+    return next((found for found in getattr(hint, "__metadata__", ()) if isinstance(found, Applies)), Applies.REQUESTS)
+
+
+def _parts(hint: Any) -> tuple[Any, ...]:
+    """The types of `... | None`, whatever else is said of them."""
+    return get_args(get_args(hint)[0] if hasattr(hint, "__metadata__") else hint)
 
 
 HINTS = get_type_hints(Settings, include_extras=True)
 READERS = {name.upper(): reader for name, hint in HINTS.items() if (reader := _reader(hint))}
-SECRETS = tuple(name.upper() for name, hint in HINTS.items() if SecretRef in get_args(hint))
+SECRETS = tuple(name.upper() for name, hint in HINTS.items() if SecretRef in _parts(hint))
+APPLIES = {name.upper(): _applies(hint) for name, hint in HINTS.items()}
 DEFAULTS = {entry.name.upper(): entry.default for entry in fields(Settings) if entry.default is not MISSING}
 NAMES = Names(plain=frozenset(READERS), secrets=frozenset(SECRETS))
 BARE_TOKEN = "{token}"
@@ -450,7 +480,7 @@ def redacted(settings: Settings) -> dict[str, object]:
             shown[name] = f"(from {value.file})" if value.file else "(set)"
         elif isinstance(value, str) and READERS[name] in (values.url, values.base_url, values.proxy):
             shown[name] = values.masked_url(value)
-        elif isinstance(value, str) and READERS.get(name) is envelope.json_object:
+        elif isinstance(value, str) and READERS.get(name) is values.json_object:
             shown[name] = dict.fromkeys(json.loads(value), "***")
         elif isinstance(value, Path):
             shown[name] = str(value)

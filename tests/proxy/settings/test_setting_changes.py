@@ -4,8 +4,8 @@ from dataclasses import fields
 
 import pytest
 
-from mimic_proxy.settings.changes import AT_START, CONNECTIONS, TOKENS, compare
-from mimic_proxy.settings.fields import Settings
+from mimic_proxy.settings.changes import compare
+from mimic_proxy.settings.fields import APPLIES, Applies, Settings
 
 NAMES = {entry.name.upper() for entry in fields(Settings)} - {"WARNINGS"}
 FOUND_BY_REQUESTS = {
@@ -18,11 +18,10 @@ FOUND_BY_REQUESTS = {
 
 def test_every_setting_has_its_place() -> None:
     """A new setting has to be thought of: what becomes of it while a Mimic runs?"""
-    placed = AT_START | CONNECTIONS | TOKENS
-    assert placed <= NAMES
-    rest = {name for name in NAMES - placed if not name.startswith("ENVELOPE_")}
+    assert set(APPLIES) - {"WARNINGS"} == NAMES
+    rest = {name for name in NAMES if APPLIES[name] is Applies.REQUESTS and not name.startswith("ENVELOPE_")}
     assert rest <= FOUND_BY_REQUESTS
-    assert len(placed) == len(AT_START) + len(CONNECTIONS) + len(TOKENS)
+    assert {name for name in NAMES if name.startswith("TOKEN_") and APPLIES[name] is not Applies.TOKENS} == set()
 
 
 def test_nothing_has_changed() -> None:
