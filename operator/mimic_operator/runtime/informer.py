@@ -29,6 +29,8 @@ SILENCE_SECONDS = 90.0
 """The server sends a bookmark each minute; a connection without a byte for longer is broken."""
 QUIET_FAILURES = 3
 """Failures in a row from which on one is worth a warning: a single one is the daily business of an API server."""
+GRACE_SECONDS = 10.0
+"""For so long a watch request may outlast the time after which the server was to end it."""
 STEADY_SECONDS = 60.0
 """A watch that held this long was no failure."""
 SHORTEST_WATCH_SECONDS = 0.5
@@ -223,7 +225,7 @@ class Informer(Generic[T]):
             self.namespace,
             since,
             seconds=self.watch_seconds,
-            silence=SILENCE_SECONDS,
+            silence=min(SILENCE_SECONDS, self.watch_seconds + GRACE_SECONDS),
             labels=self.labels,
             fields=self.fields,
             accept=self.view.watch_as,
