@@ -25,7 +25,8 @@ class ApiProxy:
         self.rules: list[Rule] = []
         self.refused: list[tuple[int, str, str]] = []
         """Status, method and path of what was answered here."""
-        self.asked: list[tuple[str, str]] = []
+        self.requests: list[tuple[str, str, dict[str, str]]] = []
+        """Method, path and query of each."""
         self._plane = plane
         self._port = 0
         self._streams: set[asyncio.Task[None]] = set()
@@ -85,7 +86,7 @@ class ApiProxy:
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         query = dict(request.query)
-        self.asked.append((request.method, request.path))
+        self.requests.append((request.method, request.path, query))
         for rule in self.rules:
             if (said := rule(request.method, request.path, query)) is not None:
                 status, headers = said

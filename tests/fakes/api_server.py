@@ -82,7 +82,6 @@ class ApiServer:
         while (event := await self.events.get()) is not None:
             line = json.dumps({"type": event[0], "object": event[1]}).encode()
             await response.write(line + b"\n")
-        self.watching.clear()
         return response
 
 

@@ -102,6 +102,9 @@ class Reconciler:
     def metrics(self) -> str:
         return httpx2.get(f"http://127.0.0.1:{self.port}/metrics", trust_env=False).text
 
+    def healthy(self) -> bool:
+        return httpx2.get(f"http://127.0.0.1:{self.port}/livez", trust_env=False).status_code == 200
+
     def leads(self) -> bool:
         try:
             return "mimic_operator_leader 1.0" in self.metrics()

@@ -140,6 +140,10 @@ class Webhook:
             for sample in family.samples
         }
 
+    def watch_ages(self) -> dict[str, float]:
+        """Seconds since the last sign of life of each watch, by kind."""
+        return {key[1]: age for key, age in self.metrics().items() if key[0] == "mimic_operator_watch_age_seconds"}
+
     def caught_up(self, admin: httpx2.Client) -> None:
         """Waits until its index holds as many backends as there are: its watch runs behind what was just written."""
         path = "/apis/mimic.dev/v1alpha1/mimicbackends"

@@ -161,9 +161,11 @@ async def test_a_deletion_between_two_lists_reaches_an_informer_and_not_kopf():
             async with watching(server) as (_, events):
                 await until(lambda events=events: ("gone", None) in events)
                 await server.watching.wait()
+                server.watching.clear()
                 del server.objects["gone"]
                 server.put("after")
                 server.events.put_nowait(expired)
                 server.cut()
                 await until(lambda events=events: ("after", None) in events)
+                await until(server.watching.is_set)  # the list is complete
                 assert [event for event in events if event[1] == "DELETED"] == found
