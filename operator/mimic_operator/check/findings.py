@@ -159,8 +159,8 @@ def _trial(facts: Installation) -> Iterator[Finding]:
     if trial.injected:
         yield Finding("ok", "Admission", f"The API server called the webhook for {where}: it got the proxy.")
     elif trial.message.startswith("admission webhook") and "Mimic, " in trial.message:
-        said = trial.message.partition("Mimic, ")[2]
-        yield Finding("ok", "Admission", f"The API server called the webhook for {where}; it was denied: {said}")
+        sentence = trial.message.partition("Mimic, ")[2]
+        yield Finding("ok", "Admission", f"The API server called the webhook for {where}; it was denied: {sentence}")
     elif "failed calling webhook" in trial.message:
         yield Finding(
             "error",
@@ -189,8 +189,8 @@ def _permissions(facts: Installation) -> Iterator[Finding]:
         yield Finding(
             "error", "RBAC", f"The {role} may not {_some(missing)}.", "Install the chart with rbac.create, or grant it."
         )
-    asked = facts.deployments and not any(each.startswith("the permissions of") for each in facts.unread)
-    if asked and not roles:
+    reviewed = facts.deployments and not any(each.startswith("the permissions of") for each in facts.unread)
+    if reviewed and not roles:
         yield Finding("ok", "RBAC", "The accounts of webhook and reconciler may do what they need.")
 
 

@@ -136,7 +136,7 @@ class Survey:
             if any(str(entry.get("name")).endswith(f".{naming.GROUP}") for entry in each.get("webhooks") or ())
         ]
         homes = sorted({str(each["metadata"]["namespace"]) for each in deployments})
-        place = namespace or next((each["metadata"]["namespace"] for each in backends), "default")
+        trial_namespace = namespace or next((each["metadata"]["namespace"] for each in backends), "default")
         return Installation(
             version=self._version,
             server=f"{about.get('major')}.{about.get('minor')}",
@@ -150,7 +150,7 @@ class Survey:
             },
             backends=backends,
             pods=self._pods(),
-            trial=self._trial(place),
+            trial=self._trial(trial_namespace),
             denied=[found for each in deployments for found in self._denied(each)],
             unread=tuple(self._unread),
         )
@@ -159,7 +159,7 @@ class Survey:
         """Raises Fault."""
         pod = self._reader.get(path_of(POD, namespace, name))
         about = f"involvedObject.kind=Pod,involvedObject.name={name},type=Warning"
-        place = self._get(NAMESPACE, namespace) or {}
+        own = self._get(NAMESPACE, namespace) or {}
         backends = self._list(BACKEND, namespace)
         named = ((pod or {}).get("metadata") or {}).get("annotations", {}).get(naming.ANNOTATION_BACKEND)
         try:
@@ -176,8 +176,8 @@ class Survey:
             name=name,
             pod=pod,
             events=[str(each.get("message")) for each in self._list(EVENT, namespace, fieldSelector=about)],
-            labels=(place.get("metadata") or {}).get("labels") or {},
-            annotations=(place.get("metadata") or {}).get("annotations") or {},
+            labels=(own.get("metadata") or {}).get("labels") or {},
+            annotations=(own.get("metadata") or {}).get("annotations") or {},
             backends=backends,
             revisions=[each for each in revisions if each is not None],
         )
@@ -250,7 +250,7 @@ class Survey:
         return denied
 
     def _allowed(self, account: str, wanted: Mapping[str, str]) -> bool | None:
-        """None where it cannot be asked."""
+        """None where the API server does not answer it."""
         base = "/apis/authorization.k8s.io/v1"
         try:
             status, found = self._reader.post(

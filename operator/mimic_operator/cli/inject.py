@@ -1,6 +1,6 @@
 """`mimic-operator inject FILE`: what becomes of pods, without a cluster.
 
-The manifests go to the standard output, the reasons to the error output, so that it stands in a pipe:
+The manifests go to the standard output, the reasons to the error output, so that it works in a pipe:
 `kustomize build . | mimic-operator inject - | kubectl apply -f -`.
 """
 

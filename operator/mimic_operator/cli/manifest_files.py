@@ -26,7 +26,7 @@ Loader.yaml_implicit_resolvers = {
 
 
 class Plain(yaml.SafeDumper):
-    """What is said twice is written twice: aliases are hard to read and to compare."""
+    """Writes repeated values in full: aliases are hard to read and to compare."""
 
     def ignore_aliases(self, data: object) -> bool:
         return True
@@ -85,9 +85,9 @@ def _flat(document: Any, name: str) -> Iterator[Manifest]:
     if not isinstance(items, list):
         raise InputError(f"{name} holds a {document['kind']} whose items are no list")
     # The API's own lists, PodList and the like, say only once what their items are.
-    said = {"apiVersion": document.get("apiVersion"), "kind": kind} if kind else {}
+    common = {"apiVersion": document.get("apiVersion"), "kind": kind} if kind else {}
     for item in items:
-        yield from _flat({**said, **item} if isinstance(item, dict) else item, name)
+        yield from _flat({**common, **item} if isinstance(item, dict) else item, name)
 
 
 def _is_too_deep(text: str) -> bool:
@@ -101,7 +101,7 @@ def _is_too_deep(text: str) -> bool:
 
 
 def _weight(value: object, known: dict[int, int]) -> int:
-    """How many values it holds with its aliases written out: some lines of YAML can stand for billions.
+    """How many values it holds with its aliases written out: a few lines of YAML can hold billions.
 
     known: by identity. Raises YAMLError for what holds itself.
     """

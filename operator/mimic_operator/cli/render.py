@@ -127,7 +127,7 @@ def _pods(backend: Backend, revision: Revision) -> Iterator[Row]:
         return
     yield "Runs", f"as a sidecar of {image}, API at {revision.url}"
     if backend.injection.env.mode != "None":
-        yield "Told", f"{_listed(backend.injection.env.names)} in the application's containers"
+        yield "Sets", f"{_listed(backend.injection.env.names)} in the application's containers"
     workloads = backend.injection.workloads
     if workloads is None:
         yield "Pods", f"those that are labelled {LABEL_INJECT}=true{_chosen(backend)}"

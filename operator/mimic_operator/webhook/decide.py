@@ -85,7 +85,7 @@ class Fit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """fit: None if the pod gets no proxy. left_out: it was asked for by the namespace alone, and is not labelled so."""
+    """fit: None if the pod gets no proxy. left_out: only the namespace asked for it."""
 
     outcome: Outcome
     verdict: Verdict
@@ -103,7 +103,7 @@ class Decision:
 
 
 class Refused(Exception):
-    """Ends a decision without the proxy. decision: the one that stands instead."""
+    """Ends a decision without the proxy. decision: the result."""
 
     def __init__(self, word: str, **names: object) -> None:
         super().__init__(word)
@@ -347,7 +347,7 @@ def _ports(pod: pods.Pod, revision: Revision, own: Overrides) -> tuple[int, int]
     for name, port in wanted.items():
         others = [*given, *(wanted[other] for other in wanted if other != name and fixed[other])]
         free = (each for each in (port, *MOVED_PORTS) if each not in used and each not in others)
-        # A port that only stands in the way of the other usual one keeps its number.
+        # The other default port is left to the other listener.
         chosen = next((each for each in free if each == port or each not in wanted.values()), None)
         if chosen is None:
             first, last = MOVED_PORTS[0], MOVED_PORTS[-1]

@@ -104,7 +104,7 @@ def _of_kept(container: Container, wanted: Environment, kept: Sequence[str]) -> 
 def _extend_no_proxy(container: Container, wanted: Environment, env: list[Entry]) -> Iterator[Note]:
     """Extends both spellings in place: programs differ in which they read, and one that is set may hide the other.
 
-    envFrom may hold an HTTP proxy that cannot be seen here, and a NO_PROXY that must go on to count.
+    envFrom may hold an HTTP proxy that is not visible here, and a NO_PROXY that must stay in force.
     """
     hidden = bool(container.get("envFrom"))
     if not hidden and not any(entry["name"].upper() in PROXY_VARIABLES for entry in env):

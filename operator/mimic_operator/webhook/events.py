@@ -1,4 +1,4 @@
-"""Events on the workloads whose pods were decided on: posted after the answer, never waited for, never twice soon."""
+"""Posts Events on the workloads of the pods: after the response, without delaying it, and not twice soon."""
 
 import asyncio
 import logging
@@ -17,7 +17,7 @@ from mimic_operator.webhook.outcomes import Verdict
 
 logger = logging.getLogger("mimic.events")
 QUIET_SECONDS = 600.0
-"""For so long the same word about the same workload is not said again."""
+"""The same reason for the same workload is posted once in this time."""
 MOST_WAITING = 1000
 MOST_REMEMBERED = 10_000
 LONGEST_NOTE = 1000
@@ -43,7 +43,7 @@ class _Word:
 
 
 class Announcer:
-    """`tell` at any time, `run` posts. clock: monotonic seconds; wall: Unix time; counted: hears the end of each."""
+    """`add` at any time; `run` posts. clock: monotonic seconds; wall: Unix time; counted: gets the result of each."""
 
     def __init__(
         self,
@@ -57,8 +57,8 @@ class Announcer:
         self._said: dict[tuple[Owner, str], float] = {}
         self._parents: dict[Owner, Owner] = {}
 
-    def tell(self, pod: Mapping[str, Any], namespace: str, decision: Decision) -> None:
-        """A decision was answered. A pod without a controller has nobody whose Events would be read later."""
+    def add(self, pod: Mapping[str, Any], namespace: str, decision: Decision) -> None:
+        """Adds a decision. A pod without a controller is passed over: no one would look for its Events later."""
         found = pods.controller(pod)
         if found is None or decision.reason in SILENT:
             return
@@ -114,7 +114,7 @@ class Announcer:
 
     def _event(self, owner: Owner, decision: Decision) -> dict[str, Any]:
         now = datetime.fromtimestamp(self._wall(), UTC)
-        told = [decision.sentence, *(each.sentence for each in decision.notes if each.warns)]
+        sentences = [decision.sentence, *(each.sentence for each in decision.notes if each.warns)]
         stamp = now.strftime("%Y-%m-%dT%H:%M:%SZ")
         return {
             "apiVersion": "v1",
@@ -132,7 +132,7 @@ class Announcer:
             },
             "type": "Normal" if decision.verdict is Verdict.ADMITTED else "Warning",
             "reason": decision.reason,
-            "message": " ".join(told)[:LONGEST_NOTE],
+            "message": " ".join(sentences)[:LONGEST_NOTE],
             "source": {"component": MANAGER},
             "firstTimestamp": stamp,
             "lastTimestamp": stamp,

@@ -10,7 +10,7 @@ from mimic_operator.resource.naming import GROUP, PLURAL, VERSION
 from mimic_operator.webhook.decide import Trigger
 from mimic_operator.webhook.outcomes import Verdict
 from mimic_operator.webhook.review import REPLY, Reviewer, operations, refusal
-from mimic_operator.webhook.review import warnings as said
+from mimic_operator.webhook.review import warnings as warnings_of
 from mimic_operator.webhook.validate import judge
 
 PODS, NAMESPACE_PODS, BACKENDS = "pods", "namespace-pods", "backends"
@@ -30,7 +30,7 @@ def add_handlers(registry: kopf.OperatorRegistry, reviewer: Reviewer, defaults: 
         reply = REPLY.get()
         reply.decision, reply.namespace, reply.dry_run = decision, where, dryrun
         reply.pod, reply.verdict = {"metadata": pod.get("metadata") or {}}, str(decision.verdict)
-        warnings.extend(said(decision, dry_run=dryrun))
+        warnings.extend(warnings_of(decision, dry_run=dryrun))
         if decision.verdict is Verdict.DENIED:
             raise kopf.AdmissionError(refusal(decision), code=FORBIDDEN)
         reply.operations = operations(pod, decision)

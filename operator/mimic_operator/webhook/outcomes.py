@@ -13,7 +13,7 @@ class Verdict(StrEnum):
 
     ADMITTED = "admitted"
     WARNED = "warned"
-    """Admitted, with a warning to whoever writes the pod."""
+    """Admitted, with a warning to the author of the pod."""
     DENIED = "denied"
 
 

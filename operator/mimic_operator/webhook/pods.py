@@ -62,7 +62,7 @@ def is_native_sidecar(container: Container) -> bool:
 
 
 def leading_sidecars(pod: Pod) -> int:
-    """How many native sidecars stand before the first init container that ends."""
+    """How many native sidecars precede the first init container that ends."""
     count = 0
     for container in init_containers(pod):
         if not is_native_sidecar(container):
@@ -95,7 +95,7 @@ def is_mirror(pod: Pod) -> bool:
 
 
 def controller(pod: Pod) -> Mapping[str, Any] | None:
-    """The owner that made it and makes it anew; None for a bare pod."""
+    """The owner that creates it, and creates it again; None for a bare pod."""
     owners = metadata(pod).get("ownerReferences") or ()
     return next((owner for owner in owners if owner.get("controller")), None)
 
@@ -108,7 +108,7 @@ def is_of_a_job(pod: Pod) -> bool:
 
 
 def used_ports(pod: Pod) -> dict[int, str]:
-    """Every port that something of the pod listens on or is asked at, with the container that uses it."""
+    """Every port that a container of the pod declares or is probed at, with that container's name."""
     used: dict[int, str] = {}
     for container in every_container(pod):
         for port in _ports_of(container):
@@ -260,9 +260,9 @@ def _nameless(spec: Mapping[str, Any], path: str) -> Iterator[str]:
         for index, each in enumerate(spec.get(field) or ()):
             if each.get("name") is None:
                 yield f"{path}.{field}[{index}].name is required"
-            for place, entry in enumerate(each.get("env") or ()):
+            for position, entry in enumerate(each.get("env") or ()):
                 if entry.get("name") is None:
-                    yield f"{path}.{field}[{index}].env[{place}].name is required"
+                    yield f"{path}.{field}[{index}].env[{position}].name is required"
 
 
 def _wrong(value: object, shape: Shape, path: str) -> Iterator[str]:

@@ -197,4 +197,4 @@ class Process:
         for each in decision.notes:
             self._metrics.notes.labels(each.word).inc()
         if not reply.dry_run:
-            self.announcer.tell(reply.pod, reply.namespace, decision)
+            self.announcer.add(reply.pod, reply.namespace, decision)

@@ -27,7 +27,7 @@ SMALL_AT_ONCE, LARGE_AT_ONCE = 64, 2
 """Bodies that are read and reviewed at once. A pod has 10 to 30 KiB; one of 8 MiB takes ten times as much while it is
 decoded, and many of them would end the process at its memory limit. Others wait until READ_SECONDS are over."""
 RESOURCES = {"pods": "pods", "namespace-pods": "pods", "backends": "mimicbackends"}
-"""By handler: what it is asked about."""
+"""The resource that each handler reviews."""
 OPERATIONS = ("CREATE", "UPDATE")
 
 
@@ -95,7 +95,7 @@ END_SECONDS = 5.0
 """Then, for reviews that are still running."""
 SELF_SECONDS = 5.0
 Answered = Callable[[str, Reply, float], None]
-"""Told after each answer: handler, what it left, seconds."""
+"""Called after each response: handler, its reply, seconds."""
 Traced = Callable[[str, Mapping[str, str], Reply], AbstractContextManager[None]]
 """Around each review: handler, the request's headers, what the handler leaves."""
 
@@ -159,7 +159,10 @@ class Server:
             return "it does not listen yet"
         host = "127.0.0.1" if self._host in ("0.0.0.0", "") else "::1" if self._host == "::" else self._host
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # it is asked whether, not who
+        context.check_hostname, context.verify_mode = (
+            False,
+            ssl.CERT_NONE,
+        )  # only whether it responds
         try:
             async with asyncio.timeout(SELF_SECONDS):
                 reader, writer = await asyncio.open_connection(host, self.port, ssl=context)

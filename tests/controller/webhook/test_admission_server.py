@@ -59,7 +59,9 @@ class Endpoint:
         async with aclosing(self.server(self._review)) as running:
             await anext(running)
             address = f"https://127.0.0.1:{self.server.port}"
-            async with httpx2.AsyncClient(base_url=address, verify=self.trusting, trust_env=False) as client:
+            async with httpx2.AsyncClient(
+                base_url=address, verify=self.trusting, trust_env=False, timeout=30
+            ) as client:
                 yield client
 
 

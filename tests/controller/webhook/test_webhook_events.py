@@ -52,8 +52,8 @@ class Told:
 
 async def test_the_deployment_behind_the_replica_set_is_named_and_asked_for_once():
     told = Told(web_1=DEPLOYMENT)
-    told.announcer.tell(pod(), "shop", INJECTED)
-    told.announcer.tell(pod(), "shop", DENIED)
+    told.announcer.add(pod(), "shop", INJECTED)
+    told.announcer.add(pod(), "shop", DENIED)
     assert await told.posted() == [("Deployment", "web", "Injected"), ("Deployment", "web", "SeveralBackends")]
     assert told.cluster.asked == 1
     normal, warning = told.cluster.events
@@ -64,7 +64,7 @@ async def test_the_deployment_behind_the_replica_set_is_named_and_asked_for_once
 @pytest.mark.parametrize("kind", ["StatefulSet", "DaemonSet", "ReplicaSet"])
 async def test_an_owner_without_an_owner_is_named_itself(kind: str):
     told = Told()
-    told.announcer.tell(pod(owner=kind), "shop", INJECTED)
+    told.announcer.add(pod(owner=kind), "shop", INJECTED)
     assert await told.posted() == [(kind, "web-1", "Injected")]
 
 
@@ -72,10 +72,10 @@ async def test_the_same_is_not_said_twice_in_ten_minutes():
     told = Told(web_1=DEPLOYMENT)
     for moment in (0.0, 1.0, QUIET_SECONDS - 1):
         told.now = 1000.0 + moment
-        told.announcer.tell(pod(), "shop", INJECTED)
+        told.announcer.add(pod(), "shop", INJECTED)
     assert len(await told.posted()) == 1
     told.now = 1000.0 + 2 * QUIET_SECONDS
-    told.announcer.tell(pod(), "shop", INJECTED)
+    told.announcer.add(pod(), "shop", INJECTED)
     assert len(await told.posted()) == 2
 
 
@@ -83,25 +83,25 @@ async def test_two_replica_sets_of_one_deployment_say_it_once():
     told = Told(web_1=DEPLOYMENT, web_2=DEPLOYMENT)
     second = pod()
     second["metadata"]["ownerReferences"][0] |= {"name": "web-2", "uid": "u2"}
-    told.announcer.tell(pod(), "shop", INJECTED)
-    told.announcer.tell(second, "shop", INJECTED)
+    told.announcer.add(pod(), "shop", INJECTED)
+    told.announcer.add(second, "shop", INJECTED)
     assert await told.posted() == [("Deployment", "web", "Injected")]
 
 
 async def test_bare_pods_and_what_is_no_news_are_passed_over():
     told = Told()
-    told.announcer.tell(pod(owner=None), "shop", INJECTED)
-    told.announcer.tell(pod(), "shop", admit(pod(labels={}), backend()).decision)
+    told.announcer.add(pod(owner=None), "shop", INJECTED)
+    told.announcer.add(pod(), "shop", admit(pod(labels={}), backend()).decision)
     assert await told.posted() == []
 
 
 async def test_an_api_server_that_refuses_ends_nothing():
     told = Told()
     told.cluster.fault = Fault("forbidden", "create Event: 403")
-    told.announcer.tell(pod(), "shop", INJECTED)
+    told.announcer.add(pod(), "shop", INJECTED)
     await told.posted()
     told.cluster.fault = None
-    told.announcer.tell(pod(), "shop", DENIED)
+    told.announcer.add(pod(), "shop", DENIED)
     assert await told.posted() == [("ReplicaSet", "web-1", "SeveralBackends")]
     assert told.counted == ["failed", "posted"]
 
@@ -111,5 +111,5 @@ async def test_a_flood_is_dropped_and_counted():
     for number in range(MOST_WAITING + 3):
         other = pod()
         other["metadata"]["ownerReferences"][0]["uid"] = str(number)
-        told.announcer.tell(other, "shop", INJECTED)
+        told.announcer.add(other, "shop", INJECTED)
     assert told.counted == ["dropped"] * 3
