@@ -756,6 +756,7 @@ class Exchange:
             self._debug("ends as %s, %d bytes answered", outcome, record.response_bytes)
         body.forget()
         self._forget_whole()
+        self._attempt.end()
         if self._owes_breaker:
             services.breaker.abandoned()
         if self._slot:
@@ -773,6 +774,8 @@ class Exchange:
         record = self.record
         if self._events is not None:
             record.shown = self._events.facts.shown
+            # It leads back here, and a circle stays in memory until a full collection.
+            self._events = None
         elif self._copy and record.status < 400:
             record.shown = self._services.dialect.shown(b"".join(self._copy)) or NOTHING_SHOWN
         self._services.observe(record)
