@@ -13,7 +13,7 @@ from mimic_proxy.relay.breaker import Breaker
 from mimic_proxy.relay.slots import Slots
 from mimic_proxy.settings.fields import load
 from mimic_proxy.telemetry.history import BUCKETS, EXCHANGES_KEPT, LONGEST_TEXT, EndedExchange, History
-from mimic_proxy.telemetry.readings import TokenState
+from mimic_proxy.telemetry.port import TokenState
 from mimic_proxy.web.status import OLDEST_SHOWN, Watched, encoded, example_model
 
 SECRET = "s3cr3t"
