@@ -96,6 +96,16 @@ def test_what_was_not_settled_before_does_not_begin_beside_what_was_although_two
     assert names(decide(situation(shaky, going, max_unavailable=2, trails=trails))) == []
 
 
+def test_a_halt_says_what_holds_a_pod_up():
+    going, trails = moving("a", 100.0 - 600)
+    hindrances = {going.ref: "container mimic-proxy waits for its image mimic:2 (ErrImagePull)"}
+    (stuck,) = decide(situation(going, trails=trails, hindrances=hindrances)).stuck
+    assert stuck.sentence == (
+        "Deployment/a does not settle: 2 of 2 pods are available, 1 are updated; "
+        "container mimic-proxy waits for its image mimic:2 (ErrImagePull)"
+    )
+
+
 def test_progress_starts_the_time_anew():
     going, trails = moving("a", 100.0 - 600)
     trails["a"] = replace(trails["a"], mark=(0,))

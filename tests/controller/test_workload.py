@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mimic_operator.reconcile.rollout import fields_for
-from mimic_operator.reconcile.workload import Counts, fields_to_apply, read
+from mimic_operator.reconcile.workload import Counts, fields_to_apply, hindrance_of, read
 
 STATUS = {"observedGeneration": 4, "replicas": 3, "updatedReplicas": 3, "readyReplicas": 3, "availableReplicas": 3}
 
@@ -86,3 +86,41 @@ def test_what_is_applied_is_what_is_read_and_names_the_uid(kind: str):
 def test_nothing_of_the_pods_specification_is_kept():
     spec = {"containers": [{"name": "web", "env": [{"name": "K", "value": "hush-hush"}]}]}
     assert "hush-hush" not in repr(read(manifest(template={"spec": spec})))
+
+
+def waiting(reason: str, name: str = "web") -> dict[str, Any]:
+    return {"name": name, "image": "registry.example/web:2", "state": {"waiting": {"reason": reason}}}
+
+
+UNSCHEDULED = {"type": "PodScheduled", "status": "False", "message": "0/3 nodes are available: 3 Insufficient cpu."}
+
+
+@pytest.mark.parametrize(
+    ("status", "hindrance"),
+    [
+        (
+            {"containerStatuses": [waiting("ImagePullBackOff")]},
+            "container web waits for its image registry.example/web:2 (ImagePullBackOff)",
+        ),
+        (
+            {
+                "initContainerStatuses": [waiting("ErrImagePull", "mimic-proxy")],
+                "containerStatuses": [waiting("PodInitializing")],
+            },
+            "container mimic-proxy waits for its image registry.example/web:2 (ErrImagePull)",
+        ),
+        ({"containerStatuses": [waiting("CrashLoopBackOff")]}, "container web waits (CrashLoopBackOff)"),
+        (
+            {"conditions": [UNSCHEDULED]},
+            "no node takes its pod: 0/3 nodes are available: 3 Insufficient cpu.",
+        ),
+        (
+            {"containerStatuses": [{"name": "web", "ready": False, "state": {"running": {}}}]},
+            "container web is not ready",
+        ),
+        ({"containerStatuses": [{"name": "web", "ready": True, "state": {"running": {}}}]}, ""),
+        ({}, ""),
+    ],
+)
+def test_fault_17_names_the_container_that_waits_and_its_image(status: dict[str, Any], hindrance: str):
+    assert hindrance_of({"status": status}) == hindrance

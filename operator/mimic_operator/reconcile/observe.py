@@ -6,17 +6,18 @@ from dataclasses import dataclass, replace
 
 from mimic_operator.reconcile.plan import defaults_of
 from mimic_operator.reconcile.state import Memory, State
-from mimic_operator.reconcile.status import NOT_ASKED, Verdict
+from mimic_operator.reconcile.status import NOT_ASKED, Verdict, current_names
 from mimic_operator.reconcile.store import Entry, Store
-from mimic_operator.reconcile.workload import Ref, read
+from mimic_operator.reconcile.workload import Ref, hindrance_of, read
 from mimic_operator.resource.backend import Backend
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.kinds import KIND_BY_NAME
 from mimic_operator.resource.naming import child_name
 from mimic_operator.resource.revision import StoredRevision, revision_of, stored_in
 from mimic_operator.runtime.client import Cluster
-from mimic_operator.runtime.kinds import CONTROLLER_REVISION, Key
+from mimic_operator.runtime.kinds import CONTROLLER_REVISION, POD, Key
 
+MOST_HINDRANCES = 3
 AT_ONCE = 8
 """So many are fetched together: a backend may have hundreds of workloads."""
 
@@ -67,7 +68,8 @@ class Observer:
         memory.stored = {name: found for name, found in memory.stored.items() if name in names}
         stored = {name: await self._revision(state, entry.backend, name) for name in sorted(names)}
         shared = own.counts if own is not None and entry.mode == "Deployment" else None
-        return replace(state, shared=shared, newest=newest, stored=stored)
+        hindrances = await self._hindrances(state) if memory.phase == "Halted" else {}
+        return replace(state, shared=shared, newest=newest, stored=stored, hindrances=hindrances)
 
     async def _refresh(self, key: Key, memory: Memory) -> None:
         """Fetches the workloads that matter and have changed."""
@@ -77,6 +79,18 @@ class Observer:
         listed = sorted(wanted)
         for start in range(0, len(listed), AT_ONCE):
             await asyncio.gather(*(self._fetch(ref) for ref in listed[start : start + AT_ONCE]))
+
+    async def _hindrances(self, state: State) -> Mapping[Ref, str]:
+        """Of a halted rollout, from one pod of each workload that moves."""
+        found: dict[Ref, str] = {}
+        target, moving = state.names[1], current_names(state.status)
+        for name, pod in self.store.named_pods_of(state.key):
+            ref = Ref(name.namespace, *pod.workload)
+            if pod.revision == target and str(ref) in moving and ref not in found and len(found) < MOST_HINDRANCES:
+                manifest = await self.cluster.get(POD, *name)
+                if manifest is not None and (hindrance := hindrance_of(manifest)):
+                    found[ref] = hindrance
+        return found
 
     async def _fetch(self, ref: Ref) -> None:
         manifest = await self.cluster.get(KIND_BY_NAME[ref.kind], ref.namespace, ref.name)

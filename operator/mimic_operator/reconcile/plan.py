@@ -110,7 +110,9 @@ def _with(state: State, entry: Entry, backend: Backend) -> Plan:
     deletes, unused, sweep = _sweep(state, keep)
     again = [planned.again, sweep, state.memory.retry(state.now)]
     again += [RELEASE_SECONDS] if released else []
-    again += [NEXT_WRITE_SECONDS] if planned.writes else []
+    # A halt that is new is observed again, with the pods that hold it up.
+    halted = planned.phase == "Halted" and state.memory.phase != "Halted"
+    again += [NEXT_WRITE_SECONDS] if planned.writes or halted else []
     return Plan(
         rollout=planned,
         target=target.name,
@@ -183,6 +185,7 @@ def _situation(state: State, entry: Entry, backend: Backend, target: str, leavin
         leaving=leaving,
         carrying={workload.uid: counts.get((workload.ref.kind, workload.ref.name), 0) for workload in owned},
         trails=memory.trails,
+        hindrances=state.hindrances,
         refused=memory.refused(target, state.now),
         before=Before(
             phase=str((status.get("rollout") or {}).get("phase") or ""),

@@ -75,8 +75,12 @@ class Reporter:
         self._running.discard(key)
 
     def _events(self, state: State, entry: Entry, planned: Plan) -> None:
-        """Of the rollout's phases. Of those that a new leader finds, only a halt is news."""
+        """Of workloads that are skipped, and the rollout's phases; of those a new leader posts only a halt."""
         found, key = planned.rollout, state.key
+        unfit = {workload.ref: workload.unfit for workload in found.unfit} if found is not None else {}
+        for ref in sorted(unfit.keys() - state.memory.skipped):
+            self.backend_event(key, entry.uid, "Skipped", f"{ref} gets no sidecar: {unfit[ref]}.", "Warning")
+        state.memory.skipped = frozenset(unfit)
         before, state.memory.phase = state.memory.phase, found.phase if found is not None else ""
         if found is None or found.phase == before:
             return

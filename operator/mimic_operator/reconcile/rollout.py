@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from mimic_operator.reconcile.workload import Fields, Workload, seconds_of
+from mimic_operator.reconcile.workload import Fields, Ref, Workload, seconds_of
 
 Phase = Literal["Idle", "Progressing", "Halted", "Manual", "Suspended", "Complete"]
 Policy = Literal["Automatic", "Manual"]
@@ -77,6 +77,8 @@ class Situation:
     """Workloads that bear the backend's fields, or did, and shall not any more."""
     carrying: Mapping[str, int] = field(default_factory=dict)
     trails: Mapping[str, Trail] = field(default_factory=dict)
+    hindrances: Mapping[Ref, str] = field(default_factory=dict)
+    """Why a pod of a workload that does not settle is not available."""
     refused: Mapping[str, str] = field(default_factory=dict)
     """Workloads whose last write was refused, by uid, with what was said."""
     before: Before = Before()
@@ -283,6 +285,8 @@ def _stuck(workload: Workload, situation: Situation, trails: Mapping[str, Trail]
     how_far = f"{counts.available} of {counts.desired} pods are available, {counts.updated} are updated"
     if workload.rolled:
         how_far = "its pods came without the new sidecar"
+    elif hindrance := situation.hindrances.get(workload.ref):
+        how_far = f"{how_far}; {hindrance}"
     return Stuck(workload, "ProgressTimeout", f"{workload.ref} does not settle: {how_far}")
 
 

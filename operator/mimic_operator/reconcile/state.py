@@ -55,6 +55,8 @@ class Memory:
     """Since when no one needs a revision, monotonic."""
     frozen: frozenset[str] = frozenset()
     """Revisions whose pods keep their configuration, which was logged of them."""
+    skipped: frozenset[Ref] = frozenset()
+    """Workloads whose pods cannot have the sidecar, of which an Event told."""
     elsewhere: str = ""
     """The other operator that has the backend, of which an Event told."""
     reported: Mapping[str, Any] | None = None
@@ -123,6 +125,8 @@ class State:
     """The Deployments that it owns, by name, with their resourceVersion."""
     refused: Mapping[Ref, str] = field(default_factory=dict)
     """What a quota or a limit range said of pods with the sidecar, by workload."""
+    hindrances: Mapping[Ref, str] = field(default_factory=dict)
+    """While the rollout is halted: why a pod of a workload that does not settle is not available."""
     shared: Counts | None = None
     """Pods of its Deployment."""
     newest: Revision | None = None

@@ -23,6 +23,7 @@ from mimic_operator.resource.selection import Candidate
 Standing = Literal["Paused", "OnDelete", "Partitioned", "Zero", "CronJob"]
 """Why a written template restarts nothing (kubernetes.md, decided case 4)."""
 MOST_LOSSES = 1000
+LONGEST_HINDRANCE = 200
 RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 """What `kubectl rollout restart` writes into the template."""
 
@@ -214,6 +215,26 @@ def _unfit(pod: Mapping[str, Any]) -> str:
         return "it uses the network of its host"
     system = (pod.get("os") or {}).get("name") or (pod.get("nodeSelector") or {}).get("kubernetes.io/os")
     return "it runs on Windows" if system == "windows" else ""
+
+
+def hindrance_of(pod: Mapping[str, Any]) -> str:
+    """Why a pod is not available: the container that waits, and for what; empty where its status does not say."""
+    status = pod.get("status") or {}
+    containers = (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ()))
+    for each in containers:
+        waiting = (each.get("state") or {}).get("waiting") or {}
+        reason = str(waiting.get("reason") or "")
+        if "Image" in reason or reason == "ErrImagePull":
+            return f"container {each.get('name')} waits for its image {each.get('image')} ({reason})"
+        if reason not in ("", "PodInitializing", "ContainerCreating"):
+            return f"container {each.get('name')} waits ({reason})"
+    for each in status.get("conditions") or ():
+        if each.get("type") == "PodScheduled" and each.get("status") == "False":
+            return f"no node takes its pod: {str(each.get('message') or each.get('reason'))[:LONGEST_HINDRANCE]}"
+    for each in containers:
+        if each.get("started") is False or each.get("ready") is False:
+            return f"container {each.get('name')} is not ready"
+    return ""
 
 
 def seconds_of(timestamp: str) -> float:

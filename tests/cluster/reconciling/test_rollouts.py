@@ -136,8 +136,12 @@ def test_an_image_that_does_not_start_halts_at_the_first_workload_and_a_fix_resu
     assert "Deployment/a" in degraded["message"]
     assert [cluster.revision(name) for name in ("a", "b", "c")] == [broken, old, old]
     assert seen["status"]["currentRevision"] == old
-    events = cluster.get("events", group="v1")["items"]
-    assert any(each["reason"] == "Halted" and "Deployment/a" in each["message"] for each in events)
+
+    def halted() -> bool:
+        events = cluster.get("events", group="v1")["items"]
+        return any(each["reason"] == "Halted" and "Deployment/a" in each["message"] for each in events)
+
+    eventually(halted, operator.log.read_text)
 
     cluster.patch(cluster.path("deployments", "b"), {"spec": {"replicas": 4}})
 
