@@ -14,7 +14,7 @@ PIP_AUDIT_VERSION := 2.10.1
 HELM ?= $(shell PATH="$$PATH:$$KUBEBUILDER_ASSETS" command -v helm)
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-cluster test-compiled test-identity e2e kind-e2e check format bench bench-connections bench-operator soak trial conformance dashboards reference golden lock build build-compiled image sbom scan clean
+.PHONY: help run serve test test-cluster test-compiled test-identity e2e kind-e2e check format bench bench-operator soak trial conformance dashboards reference golden lock build build-compiled image sbom scan clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,9 +93,6 @@ conformance: $(VENV)/.installed-dev ## the SDKs' own suites, LangChain, LlamaInd
 
 bench: $(VENV)/.installed-dev ## Mimic against its peers, side by side
 	$(BIN)/python -m bench $(ARGS)
-
-bench-connections: $(VENV)/.installed-dev ## what 225,000 closed connections leave in memory (8 minutes)
-	PYTHONPATH=tests $(BIN)/python -m bench.connections $(ARGS)
 
 bench-operator: $(VENV)/.installed-dev ## the reconciler with 2,000 backends (KUBEBUILDER_ASSETS)
 	PYTHONPATH=tests $(BIN)/python -m bench.operator_scale $(ARGS)

@@ -1,4 +1,4 @@
-"""`python -m bench`: the whole comparison in one run, in about six minutes.
+"""`python -m bench`: the whole comparison in one run, in about six minutes; `--against REV`: with an earlier Mimic.
 
 Exit codes: 0 the run is valid, 1 it is not (something missing, a wrong answer, failed calls), 3 with --check: it is
 valid and a target was missed.
@@ -9,12 +9,13 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from subprocess import Popen
 
-from bench import backend, report
+from bench import against, backend, report
 from bench.collector import Collector
-from bench.contestants import AUTH_CODE, Contestant, line_up, nginx_command, verify
+from bench.contestants import AUTH_CODE, Contestant, both_dialects, line_up, nginx_command, verify
 from bench.environment import CACHE, ROOT, Place, prepare, versions
 from bench.envoy import CLIENT_ID, CLIENT_SECRET
 from bench.load import UNITS, Load, put_load
@@ -29,9 +30,15 @@ def main(argv: Sequence[str]) -> int:
     """Runs the comparison, prints the table, writes .cache/bench/result.json."""
     arguments = _arguments(argv)
     try:
+        if arguments.against:
+            return _compare(arguments)
         place = prepare()
         with contextlib.ExitStack() as stack:
-            findings = _run(place, arguments, stack)
+            collector = Collector()
+            stack.callback(collector.close)
+            findings = _run(place, arguments, stack, lambda port, tokens: line_up(place, port, tokens, collector))
+            if not collector.bytes:
+                raise BenchError("no span has reached the collector: the traced contestants did not trace")
         result = report.document(findings, versions(place), arguments.rounds, arguments.seconds)
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
@@ -50,11 +57,36 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="rounds per contestant and kind of call (default 5)")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of a round (default 3)")
     parser.add_argument("--starts", type=int, default=5, help="fresh starts per contestant (default 5)")
+    parser.add_argument("--against", metavar="REV", help="compare with another revision of Mimic, and with nobody else")
     parser.add_argument("--check", action="store_true", help="exit with 3 if a target is missed")
     return parser.parse_args(argv)
 
 
-def _run(place: Place, arguments: argparse.Namespace, stack: contextlib.ExitStack) -> list[Finding]:
+def _compare(arguments: argparse.Namespace) -> int:
+    """This checkout beside another revision: exit code 3 with --check if a figure is worse."""
+    print(against.busy(), flush=True)
+    place = prepare(peers=False)
+    now = place.compiled or ROOT / "service"
+    with against.revision(arguments.against) as before, contextlib.ExitStack() as stack:
+
+        def both(port: int, tokens: TokenService) -> list[Contestant]:
+            return against.contestants(lambda *how: both_dialects(place, port, tokens, *how), before, now)
+
+        findings = _run(place, arguments, stack, both)
+    comparisons = against.compare(findings)
+    print(f"\n{against.table(comparisons, arguments.against)}")
+    (CACHE / "against.json").write_text(json.dumps([asdict(finding) for finding in findings], indent=1))
+    if any(load.failed for finding in findings for loads in finding.loads.values() for load in loads):
+        return 1
+    return 3 if arguments.check and not all(one.met for one in comparisons) else 0
+
+
+def _run(
+    place: Place,
+    arguments: argparse.Namespace,
+    stack: contextlib.ExitStack,
+    take_part: Callable[[int, TokenService], list[Contestant]],
+) -> list[Finding]:
     os.sched_setaffinity(0, {place.load_core})
     tokens = TokenService(AUTH_CODE, (CLIENT_ID, CLIENT_SECRET))
     stack.callback(tokens.close)
@@ -62,9 +94,7 @@ def _run(place: Place, arguments: argparse.Namespace, stack: contextlib.ExitStac
     command = nginx_command(place, "backend", str(backend.write_backend(place.folder, backend_port)))
     process = stack.enter_context(running(command, place.load_core))
     wait_until(lambda: ask(f"http://127.0.0.1:{backend_port}/") is not None, process, command.log)
-    collector = Collector()
-    stack.callback(collector.close)
-    contestants = line_up(place, backend_port, tokens, collector)
+    contestants = take_part(backend_port, tokens)
     print(f"Cores: {place.proxy_core} for the proxy, {place.load_core} for load and backend.", flush=True)
     starts = {contestant.name: _starts(place, contestant, arguments.starts) for contestant in contestants}
     processes = {contestant.name: _start(place, contestant, stack) for contestant in contestants}
@@ -73,8 +103,6 @@ def _run(place: Place, arguments: argparse.Namespace, stack: contextlib.ExitStac
         for want in UNITS:
             put_load(place, contestant.url, want, WARM_UP_SECONDS, None)
     loads = _rounds(place, contestants, processes, arguments)
-    if not collector.bytes:
-        raise BenchError("no span has reached the collector: the traced contestants did not trace")
     findings = []
     for contestant in contestants:
         verify(contestant)

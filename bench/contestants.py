@@ -45,28 +45,45 @@ def line_up(place: Place, backend_port: int, tokens: TokenService, collector: Co
     def mimic(name: str, title: str, package: Path, **environ: str) -> Contestant:
         return _mimic(place, backend_port, tokens, name=name, title=title, package=package, environ=environ)
 
-    gateway = {
-        "DIALECT": "envelope",
-        "CHAT_API_URL": f"http://127.0.0.1:{backend_port}/gateway/chat",
-        "EMBEDDING_API_URL": f"http://127.0.0.1:{backend_port}/gateway/embeddings",
-    }
-
     def traced(share: str) -> dict[str, str]:
         return {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_TRACES_SAMPLER_ARG": share}
 
+    envelope = mimic("mimic-envelope", "Mimic, envelope dialect", best, **gateway(backend_port))
     pure_too = [mimic("mimic-pure", "Mimic, quiet, not compiled", pure, **QUIET)] if place.compiled is not None else []
     return [
         mimic("mimic", "Mimic", best),
         mimic("mimic-traced", "Mimic, 10 % traced", best, **traced("0.1")),
         mimic("mimic-traced-all", "Mimic, all traced", best, **traced("1.0")),
         mimic("mimic-quiet", "Mimic, no log lines", best, **QUIET),
-        dataclasses.replace(mimic("mimic-envelope", "Mimic, envelope dialect", best, **gateway), envelope=True),
+        dataclasses.replace(envelope, envelope=True),
         *pure_too,
         _asgi(place, backend_port),
         _envoy(place, backend_port, tokens),
         _nginx(place, backend_port),
         _direct(backend_port),
     ]
+
+
+def both_dialects(
+    place: Place, backend_port: int, tokens: TokenService, suffix: str, title: str, package: Path
+) -> list[Contestant]:
+    """Mimic as `package` has it, in front of a backend of each dialect."""
+
+    def mimic(name: str, kind: str, **environ: str) -> Contestant:
+        name, kind = f"{name}{suffix}", f"{kind}{title}"
+        return _mimic(place, backend_port, tokens, name=name, title=kind, package=package, environ=environ)
+
+    envelope = mimic("mimic-envelope", "Mimic, envelope dialect", **gateway(backend_port))
+    return [mimic("mimic", "Mimic"), dataclasses.replace(envelope, envelope=True)]
+
+
+def gateway(backend_port: int) -> dict[str, str]:
+    """The settings for a backend of the other dialect."""
+    return {
+        "DIALECT": "envelope",
+        "CHAT_API_URL": f"http://127.0.0.1:{backend_port}/gateway/chat",
+        "EMBEDDING_API_URL": f"http://127.0.0.1:{backend_port}/gateway/embeddings",
+    }
 
 
 def verify(contestant: Contestant) -> None:

@@ -37,8 +37,8 @@ class Place:
     tools: dict[str, str]
 
 
-def prepare() -> Place:
-    """Checks tools and cores, sets up the peers' environment if need be; BenchError says what is missing."""
+def prepare(*, peers: bool = True) -> Place:
+    """Checks tools and cores, sets up the environment of peers that take part; BenchError tells what is missing."""
     if not sys.platform.startswith("linux"):
         raise BenchError("the benchmark pins processes and reads /proc: it needs Linux")
     tools = _find_tools()
@@ -51,7 +51,7 @@ def prepare() -> Place:
     return Place(
         load_core=cores[0],
         proxy_core=cores[1],
-        peers=_peers(),
+        peers=_peers() if peers else CACHE / "env",
         compiled=compiled(ROOT, CACHE / "compiled"),
         folder=folder,
         tools=tools,

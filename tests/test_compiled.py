@@ -16,7 +16,7 @@ TARGETS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["h
 COMPILED = TARGETS["wheel"]["hooks"]["custom"]["compile"]
 NEVER_WEAKLY_REFERRED_TO = {
     "mimic_proxy.http.headers.Names",
-    "mimic_proxy.relay.upstream.Connection",
+    "mimic_proxy.relay.connection.Connection",
     "mimic_proxy.relay.protocol.RelayProtocol",
 }
 

@@ -9,7 +9,7 @@ import trustme
 
 from mimic_proxy.errors import UpstreamUnreachable
 from mimic_proxy.http.target import Base, parse_base
-from mimic_proxy.relay.dial import Dialler, OutboundProxy
+from mimic_proxy.relay.dial import Dialler, ForwardProxy
 
 
 class Echo(asyncio.Protocol):
@@ -82,13 +82,13 @@ class Wire(asyncio.Protocol):
 
 
 async def connect(
-    url: str, *, context: ssl.SSLContext | None = None, proxy: OutboundProxy | None = None, timeout: float = 5.0
+    url: str, *, context: ssl.SSLContext | None = None, proxy: ForwardProxy | None = None, timeout: float = 5.0
 ) -> Wire:
     def tls() -> ssl.SSLContext:
         assert context is not None
         return context
 
-    def proxy_for(base: Base) -> OutboundProxy | None:
+    def proxy_for(base: Base) -> ForwardProxy | None:
         assert base == parse_base(url)
         return proxy
 

@@ -8,10 +8,10 @@ from fakes.ports import Clock
 from mimic_proxy.errors import MimicError
 from mimic_proxy.http.headers import ResponseFields, response_names
 from mimic_proxy.http.target import parse_base
+from mimic_proxy.relay.connection import Connection
 from mimic_proxy.relay.dial import Dialler
-from mimic_proxy.relay.outbox import Outbox
+from mimic_proxy.relay.loop import CoalescedWrites
 from mimic_proxy.relay.pool import Dial, Pool
-from mimic_proxy.relay.upstream import Connection
 
 PATIENCE_SECONDS = 10.0
 REQUEST = b"POST /v1/x HTTP/1.1\r\nhost: backend.test\r\ncontent-length: 2\r\n\r\n{}"
@@ -82,9 +82,9 @@ class Pools:
             return context
 
         dialler = Dialler(context=tls, proxy_for=lambda base: None, timeout=timeout)
-        outbox = Outbox(asyncio.get_running_loop().call_soon)
+        writes = CoalescedWrites(asyncio.get_running_loop().call_soon)
         names = response_names(own_cors=False)
-        pool = Pool(parse_base(url), dialler, self.clock, names, outbox, rand=lambda: 0.5)
+        pool = Pool(parse_base(url), dialler, self.clock, names, writes, rand=lambda: 0.5)
         self.made.append(pool)
         return pool
 

@@ -5,8 +5,7 @@ from collections.abc import Callable
 from fakes.caller import CHAT_BODY, STREAM_BODY
 from fakes.replies import DONE, delta
 from fakes.world import FORM, UPLOAD_PATH, Call, World
-from mimic_proxy.relay.breaker import Breaker
-from mimic_proxy.relay.slots import Budget, Slots
+from mimic_proxy.relay.admission import Breaker, Budget, Slots
 
 LONG_EVENT = b'data: {"choices":[{"index":0,"delta":{"content":"' + b"x" * 70_000
 

@@ -10,8 +10,8 @@ from uvicorn.server import ServerState
 from fakes.caller import Response
 from fakes.ports import read_answers
 from fakes.world import World
+from mimic_proxy.relay.loop import CoalescedWrites
 from mimic_proxy.relay.origins import OriginPolicy
-from mimic_proxy.relay.outbox import Outbox
 from mimic_proxy.relay.protocol import RelayProtocol
 
 TURNS = 12
@@ -173,7 +173,7 @@ class Line:
         self.app = app or App()
         self.loop = Loop(world.clock)
         self.state = ServerState()
-        world.services.outbox = Outbox(self.loop.call_soon)
+        world.services.writes = CoalescedWrites(self.loop.call_soon)
         world.services.observe = world.observations.append
         config = Config(self.app, ws="none", lifespan="off", log_config=None, access_log=False, server_header=False)
         config.load()
@@ -210,7 +210,7 @@ class Line:
         """Time goes on: timers of connections and of exchanges."""
         self.world.clock.now += seconds
         self.loop.ring()
-        for exchange in self.world.services.pulse.running():
+        for exchange in self.world.services.ticker.running():
             exchange.tick()
         await turn()
 

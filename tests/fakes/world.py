@@ -17,14 +17,12 @@ from fakes.replies import JSON_FIELDS, Fields
 from mimic_proxy.dialects.openai import OpenAI
 from mimic_proxy.http.headers import read_request, request_names
 from mimic_proxy.http.target import parse_base
-from mimic_proxy.relay.breaker import Breaker
+from mimic_proxy.relay.admission import Breaker, Budget, Slots
 from mimic_proxy.relay.exchange import Exchange
 from mimic_proxy.relay.heads import Heads
-from mimic_proxy.relay.outbox import Outbox
+from mimic_proxy.relay.loop import CoalescedWrites, Ticker
 from mimic_proxy.relay.ports import Backend, Limits, Request, Services
-from mimic_proxy.relay.pulse import Pulse
 from mimic_proxy.relay.routes import Route, match
-from mimic_proxy.relay.slots import Budget, Slots
 from mimic_proxy.relay.states import State
 from mimic_proxy.telemetry.record import Record
 
@@ -59,8 +57,8 @@ class World:
                 "translates": False,
                 "clock": self.clock,
                 "wall": lambda: 1_700_000_000.0,
-                "pulse": Pulse(lambda delay, beat: self.pulses.append(beat)),
-                "outbox": Outbox(lambda flush: None),
+                "ticker": Ticker(lambda delay, beat: self.pulses.append(beat)),
+                "writes": CoalescedWrites(lambda flush: None),
                 "offload": lambda work, done: self.offloaded.append((work, done)),
                 "new_trace": lambda: f"{next(numbers):032x}" + "1" * 16 + "2" * 16,
                 "observe": lambda seen: None,
@@ -128,10 +126,10 @@ class World:
         return self.arrive(UPLOAD_PATH, fields=[*FORM, (b"transfer-encoding", b"chunked")], **how)
 
     def advance(self, seconds: float) -> None:
-        """Time goes on, then the pulse looks at what runs."""
+        """Time goes on, then the ticker looks at what runs."""
         self.clock.now += seconds
-        running = self.services.pulse.running()
-        # In the order of arrival: the pulse itself keeps none, and a test has to find the same one each time.
+        running = self.services.ticker.running()
+        # In the order of arrival: the ticker itself keeps none, and a test has to find the same one each time.
         for call in [one for one in self.calls if one.exchange in running]:
             report(call.exchange, "tick")
 
@@ -151,7 +149,7 @@ class World:
         assert (services.slots.in_use, services.slots.waiting) == (0, 0), "a slot was not given back"
         assert services.budget.held == 0, "a share of the budget was not given back"
         assert services.breaker.state != "half_open", "a probe was not given back"
-        assert len(services.pulse) == 0, "an exchange is still looked at"
+        assert len(services.ticker) == 0, "an exchange is still looked at"
         assert self.tokens.waiting == [], "an exchange still waits for a token"
         assert self.pool.wanted == [], "an exchange still waits for a connection"
         assert [held for held in self.pool.connections if held.listener is not None] == []

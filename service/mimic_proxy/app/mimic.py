@@ -18,22 +18,20 @@ from mimic_proxy.app.parts import Pools, Shared, client_tls, models_backend, ser
 from mimic_proxy.app.reload import Watch, Watcher, secret_files
 from mimic_proxy.app.tls import ClientTLS
 from mimic_proxy.errors import MimicError
-from mimic_proxy.relay.batch import Batch
-from mimic_proxy.relay.breaker import Breaker
+from mimic_proxy.relay.admission import Breaker, Budget, Slots
 from mimic_proxy.relay.client import Client
 from mimic_proxy.relay.exchange import Exchange
 from mimic_proxy.relay.heads import Heads
+from mimic_proxy.relay.loop import CoalescedWrites, DeferredWork, Ticker
 from mimic_proxy.relay.origins import OriginPolicy
-from mimic_proxy.relay.outbox import Outbox
 from mimic_proxy.relay.pool import SWEEP_SECONDS
 from mimic_proxy.relay.ports import Services
 from mimic_proxy.relay.protocol import RelayProtocol
-from mimic_proxy.relay.pulse import Pulse
-from mimic_proxy.relay.slots import Budget, Slots
 from mimic_proxy.settings.changes import Change, compare
 from mimic_proxy.settings.fields import Settings, SettingsError, by_name, config_hash
 from mimic_proxy.settings.sources import Problem
-from mimic_proxy.telemetry.port import Readings, Telemetry, TokenState
+from mimic_proxy.telemetry.port import Telemetry
+from mimic_proxy.telemetry.readings import Readings, TokenState
 from mimic_proxy.telemetry.record import Record
 from mimic_proxy.tokens.grants import choose
 from mimic_proxy.tokens.refresh import TokenPolicy
@@ -75,16 +73,16 @@ class Mimic:
         self.tokens = token_source(settings, self.tls, telemetry)
         self.stop_by = math.inf
         """When the graceful stop has to end, on the event loop's clock."""
-        self.batch = Batch(self.loop.call_later)
-        outbox = Outbox(self.loop.call_soon)
-        self.pools = Pools(settings, self.tls, outbox)
+        self.batch = DeferredWork(self.loop.call_later)
+        writes = CoalescedWrites(self.loop.call_soon)
+        self.pools = Pools(settings, self.tls, writes)
         self.shared = Shared(
             slots=Slots(settings.max_concurrency, settings.max_queue),
             budget=Budget(settings.max_buffered_bytes),
             breaker=Breaker(settings.breaker_failures, settings.breaker_cooldown, telemetry.breaker_changed),
-            pulse=Pulse(self.loop.call_later),
+            ticker=Ticker(self.loop.call_later),
             heads=Heads(),
-            outbox=outbox,
+            writes=writes,
             in_web=Counter(),
             offload=self._offload,
             observe=self._observed,
@@ -206,11 +204,11 @@ class Mimic:
     def readings(self) -> Readings:
         """What the gauges show now."""
         services = self.services
-        running = [exchange for exchange in services.pulse.running() if isinstance(exchange, Exchange)]
+        running = [exchange for exchange in services.ticker.running() if isinstance(exchange, Exchange)]
         return Readings(
             token=self.tokens.state(),
             requests_in_flight=services.in_web + Counter(exchange.record.operation for exchange in running),
-            streams_in_flight=Counter(exchange.record.operation for exchange in running if exchange.answer.stream),
+            streams_in_flight=Counter(exchange.record.operation for exchange in running if exchange.response.stream),
             breaker=services.breaker.state,
             slots_in_use=services.slots.in_use,
             slots_limit=self.settings.max_concurrency,
@@ -287,11 +285,11 @@ class Mimic:
 
     async def drained(self, timeout: float) -> None:
         """Until no exchange is left, at most `timeout` seconds; those that are left get their drain event."""
-        if self.services.pulse:
-            self.services.pulse.when_empty = self.emptied.set
+        if self.services.ticker:
+            self.services.ticker.when_empty = self.emptied.set
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.emptied.wait(), timeout or None)
-        for exchange in self.services.pulse.running():
+        for exchange in self.services.ticker.running():
             exchange.drain()
 
     async def close(self) -> None:

@@ -15,16 +15,13 @@ from mimic_proxy.dialects.openai import OpenAI
 from mimic_proxy.errors import MimicError
 from mimic_proxy.http.headers import request_names, response_names
 from mimic_proxy.http.target import Base, parse_base
-from mimic_proxy.relay.breaker import Breaker
+from mimic_proxy.relay.admission import Breaker, Budget, Slots
 from mimic_proxy.relay.client import Client, Composer
-from mimic_proxy.relay.dial import Dialler, OutboundProxy
+from mimic_proxy.relay.dial import Dialler, ForwardProxy, forward_proxy
 from mimic_proxy.relay.heads import Heads
-from mimic_proxy.relay.outbound import outbound_proxy
-from mimic_proxy.relay.outbox import Outbox
+from mimic_proxy.relay.loop import CoalescedWrites, Ticker
 from mimic_proxy.relay.pool import Pool
 from mimic_proxy.relay.ports import Backend, Limits, Services
-from mimic_proxy.relay.pulse import Pulse
-from mimic_proxy.relay.slots import Budget, Slots
 from mimic_proxy.settings.fields import Settings, SettingsError
 from mimic_proxy.settings.sources import Problem
 from mimic_proxy.telemetry.observation import Operation
@@ -45,9 +42,9 @@ class Shared:
     slots: Slots
     budget: Budget
     breaker: Breaker
-    pulse: Pulse
+    ticker: Ticker
     heads: Heads
-    outbox: Outbox
+    writes: CoalescedWrites
     in_web: Counter[Operation]
     offload: Callable[[Callable[[], Any], Callable[[Any], None]], None]
     observe: Callable[[Record], None]
@@ -58,10 +55,10 @@ class Shared:
 class Pools:
     """The connections of all origins: those that are used, and those of before, whose exchanges finish."""
 
-    def __init__(self, settings: Settings, tls: ClientTLS, outbox: Outbox) -> None:
+    def __init__(self, settings: Settings, tls: ClientTLS, writes: CoalescedWrites) -> None:
         self._settings = settings
         self._tls = tls
-        self._outbox = outbox
+        self._outbox = writes
         self._pools: dict[tuple[str, str, int], Pool] = {}
         self._retired: list[Pool] = []
 
@@ -119,8 +116,8 @@ def services_of(
         breaker=shared.breaker,
         clock=time.monotonic,
         wall=time.time,
-        pulse=shared.pulse,
-        outbox=shared.outbox,
+        ticker=shared.ticker,
+        writes=shared.writes,
         offload=shared.offload,
         new_trace=_new_trace,
         observe=shared.observe,
@@ -199,9 +196,9 @@ def outbound_url(settings: Settings, base: Base) -> str | None:
     return settings.https_proxy if base.scheme == "https" else settings.http_proxy
 
 
-def proxy_for(settings: Settings, base: Base) -> OutboundProxy | None:
+def proxy_for(settings: Settings, base: Base) -> ForwardProxy | None:
     """The outbound proxy on the way to `base`."""
-    return outbound_proxy(
+    return forward_proxy(
         base, http_proxy=settings.http_proxy, https_proxy=settings.https_proxy, no_proxy=settings.no_proxy
     )
 

@@ -1,30 +1,36 @@
-"""How the body of a backend's answer reaches the caller, unless it passes as the bytes it is. Sans I/O.
+"""How the body of the backend's response reaches the caller. Sans I/O.
 
-1. A stream of events is held back until its first event is classified: so long it can be replayed, or become an answer
+1. A stream of events is held back until its first event is classified: so long it can be replayed, or become a response
    with a status of its own. From then on whole events pass as they come.
-2. What has to be read whole is gathered within the budget of all: an answer that is translated, and one that comes
+2. What has to be read whole is gathered within the budget of all: a response that is translated, and one that comes
    where a heartbeat has begun a stream.
-3. An end that is found here is returned; the exchange acts on it.
+3. Everything else passes as the bytes it is.
+4. An end that is found here is returned; the exchange acts on it.
 """
 
 from collections.abc import Callable
 from typing import Literal
 
-from mimic_proxy.dialects.base import StreamFacts, StreamReader, Translation
+from mimic_proxy.dialects.base import Dialect, StreamFacts, StreamReader, Translation
 from mimic_proxy.errors import BuffersFull, InvalidRequest, MimicError, UpstreamBadResponse
 from mimic_proxy.http.body import read_fields
 from mimic_proxy.http.buffer import Buffer
 from mimic_proxy.http.coding import decoded
 from mimic_proxy.http.headers import ResponseFields
-from mimic_proxy.relay.answer import Answer
-from mimic_proxy.relay.slots import Budget
-from mimic_proxy.telemetry.observation import Shown
+from mimic_proxy.relay.admission import Budget
+from mimic_proxy.relay.ports import Services
+from mimic_proxy.relay.response import Response
+from mimic_proxy.relay.routes import Route
+from mimic_proxy.relay.states import State
+from mimic_proxy.relay.upstream_request import JSON_TYPES, UpstreamRequest
+from mimic_proxy.telemetry.observation import NOTHING_SHOWN, Shown
 from mimic_proxy.telemetry.record import Record
 
 HELD_BYTES = 65536
 """Most that is held of a stream before its first event is classified."""
 AFTER_DONE_BYTES = 65536
 OFFLOAD_BYTES = 1048576
+OBSERVED_BODY_BYTES = 1048576
 LARGEST_WHOLE_BYTES = 33554432
 """Of an answer that has to be read whole."""
 NO_FIRST_EVENT = "The backend ended its stream before the first event."
@@ -36,7 +42,7 @@ class Ending:
 
     refused: the token was. failed: `error` says why. answer: with `status` and the JSON object `body`. events: with
     the events `body`, not begun yet. done: the last event has gone out, the body goes on. complete: all has been given
-    out. large: what was gathered is to be translated in a worker thread.
+    out. large: what was gathered is to be translated in a worker thread. passed: the backend's own body has gone out.
     """
 
     error: MimicError | None = None
@@ -46,7 +52,7 @@ class Ending:
 
     def __init__(
         self,
-        kind: Literal["refused", "failed", "answer", "events", "done", "complete", "large"],
+        kind: Literal["refused", "failed", "answer", "events", "done", "complete", "large", "passed"],
         *,
         reusable: bool = False,
     ) -> None:
@@ -73,6 +79,30 @@ class Ending:
         return ending
 
 
+class BytesDelivery:
+    """A body that passes as the bytes it is. copied: what it says of itself is read afterwards."""
+
+    def __init__(self, response: Response, record: Record, *, copied: bool) -> None:
+        self._response = response
+        self._record = record
+        self._copy: list[bytes] | None = [] if copied else None
+
+    def feed(self, body: bytes, ended: bool) -> Ending | None:
+        """One read of the backend; ended: the body is complete by its framing."""
+        record = self._record
+        record.written = record.upstream
+        self._response.write(body, last=ended)
+        if self._copy is not None:
+            self._copy.append(body)
+            if record.response_bytes > OBSERVED_BODY_BYTES:
+                self._copy = None
+        return Ending("passed", reusable=True) if ended else None
+
+    def shown(self, dialect: Dialect) -> Shown | None:
+        """What the response says of itself, if that was copied."""
+        return dialect.shown(b"".join(self._copy)) if self._copy and self._record.status < 400 else None
+
+
 class EventDelivery:
     """A stream of events.
 
@@ -81,7 +111,7 @@ class EventDelivery:
 
     def __init__(
         self,
-        answer: Answer,
+        answer: Response,
         reader: StreamReader,
         record: Record,
         gap: Callable[[float], None],
@@ -274,3 +304,93 @@ def _is_error_object(body: bytes) -> bool:
     except InvalidRequest:
         return False
     return True
+
+
+class Delivery:
+    """The way that one response takes: events, a whole body, or bytes as they are."""
+
+    _events: EventDelivery | None = None
+    _whole: WholeDelivery | None = None
+    _bytes: BytesDelivery | None = None
+
+    def __init__(self, services: Services, request: UpstreamRequest, route: Route, response: Response) -> None:
+        self._services = services
+        self._request = request
+        self._route = route
+        self._response = response
+
+    def open(self, fields: ResponseFields, record: Record, begin: Callable[[], None]) -> State:
+        """The state of an exchange that takes this response. begin: see EventDelivery."""
+        services, asked, response = self._services, self._request.asked, self._response
+        reader = self._reader_for(fields)
+        if reader is not None:
+            reader.facts.framed = fields.chunked or fields.content_length is not None
+            record.stream = True
+            record.max_gap_seconds = record.max_gap_seconds or 0.0
+            if services.translates:
+                record.mode = "translated"
+            gap = services.gaps(record.operation, record.model)
+            self._events = EventDelivery(response, reader, record, gap, begin)
+            return State.HEAD
+        if asked.translation is not None or response.committed:
+            self._whole = WholeDelivery(fields, asked.translation, services.budget, stream=asked.fields.stream)
+            return State.GATHERING
+        copied = self._route.first_class and not fields.encoded and fields.content_type.startswith(JSON_TYPES)
+        self._bytes = BytesDelivery(response, record, copied=copied)
+        return State.STREAMING
+
+    def _reader_for(self, fields: ResponseFields) -> StreamReader | None:
+        """Of the stream that the backend's response is; None if it is none."""
+        request = self._request
+        translation = request.asked.translation
+        if translation is None:
+            if not fields.event_stream:
+                return None
+            return self._services.dialect.stream(request.asked.fields, self._route.stream_end, request.asks_for_usage)
+        if fields.status >= 300 or fields.encoded:
+            return None
+        return translation.stream(fields.content_type)
+
+    @property
+    def facts(self) -> StreamFacts | None:
+        """What the stream of events has shown; None where it is none."""
+        return self._events.facts if self._events is not None else None
+
+    @property
+    def interruptible(self) -> bool:
+        """An event of ours may be written now, if the caller wants a stream."""
+        return self._events.interruptible if self._events is not None else self._whole is not None
+
+    def feed(self, body: bytes, ended: bool) -> Ending | None:
+        """One read of the backend; ended: the body is complete by its framing."""
+        if self._events is not None:
+            return self._events.feed(body, ended)
+        if self._bytes is not None:
+            return self._bytes.feed(body, ended)
+        return self._whole.feed(body, ended) if self._whole is not None else None
+
+    def lost(self, error: MimicError) -> Ending:
+        """The connection has gone before the body was complete."""
+        return self._events.end(error, whole=False) if self._events is not None else Ending.failed(error)
+
+    def release(self) -> None:
+        """Give out what is held, classified or not."""
+        if self._events is not None:
+            self._events.release()
+
+    def translate(self) -> Ending:
+        """What a large gathered body is; for a worker thread."""
+        assert self._whole is not None
+        return self._whole.translate()
+
+    def forget(self) -> None:
+        """Give memory and a share of the budget back."""
+        if self._whole is not None:
+            self._whole.forget()
+
+    def say(self, record: Record) -> None:
+        """Record what the response has said of itself."""
+        if self._events is not None:
+            record.shown = self._events.facts.shown
+        elif self._bytes is not None:
+            record.shown = self._bytes.shown(self._services.dialect) or NOTHING_SHOWN

@@ -7,12 +7,14 @@ read by hand under the connect timer (RFC 9110, 9.3.6).
 
 import asyncio
 import base64
+import ipaddress
 import itertools
 import os
 import socket
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from urllib.parse import unquote, urlsplit
 
 from mimic_proxy.errors import ErrorType, UpstreamTimeout, UpstreamUnreachable
 from mimic_proxy.http.target import Base
@@ -24,7 +26,7 @@ Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int
 
 
 @dataclass(frozen=True, slots=True)
-class OutboundProxy:
+class ForwardProxy:
     """An HTTP proxy on the way to an origin; `credentials` is user:password or None."""
 
     host: str
@@ -32,7 +34,7 @@ class OutboundProxy:
     credentials: str | None = None
 
     def __repr__(self) -> str:
-        return f"OutboundProxy(host={self.host!r}, port={self.port})"
+        return f"ForwardProxy(host={self.host!r}, port={self.port})"
 
 
 class Dialler:
@@ -42,7 +44,7 @@ class Dialler:
         self,
         *,
         context: Callable[[], ssl.SSLContext],
-        proxy_for: Callable[[Base], OutboundProxy | None],
+        proxy_for: Callable[[Base], ForwardProxy | None],
         timeout: float,
     ) -> None:
         self.context = context
@@ -176,7 +178,7 @@ def _close_late(task: "asyncio.Task[socket.socket]") -> None:
         task.result().close()
 
 
-async def _through_proxy(proxy: OutboundProxy, base: Base) -> socket.socket:
+async def _through_proxy(proxy: ForwardProxy, base: Base) -> socket.socket:
     """A tunnel to the origin. Raises UpstreamUnreachable when the proxy refuses it."""
     loop = asyncio.get_running_loop()
     place = f"{proxy.host}:{proxy.port}"
@@ -199,7 +201,7 @@ async def _through_proxy(proxy: OutboundProxy, base: Base) -> socket.socket:
     return sock
 
 
-def connect_request(proxy: OutboundProxy, base: Base) -> bytes:
+def connect_request(proxy: ForwardProxy, base: Base) -> bytes:
     """The CONNECT request's head as bytes."""
     host = f"[{base.host}]" if ":" in base.host else base.host
     lines = [f"CONNECT {host}:{base.port} HTTP/1.1", f"host: {host}:{base.port}"]
@@ -223,3 +225,51 @@ async def _read_connect_answer(sock: socket.socket, place: str) -> int:
         message = f"The outbound proxy at {place} did not answer CONNECT in HTTP/1.1."
         raise UpstreamUnreachable(message, error_type="connect")
     return 200 if words[1].startswith(b"2") and len(words[1]) == 3 else int(words[1])
+
+
+def forward_proxy(
+    base: Base, *, http_proxy: str | None, https_proxy: str | None, no_proxy: Sequence[str]
+) -> ForwardProxy | None:
+    """The proxy for this origin, or None for a direct connection. Loopback is always direct."""
+    url = https_proxy if base.scheme == "https" else http_proxy
+    if url is None or bypasses(base.host, base.port, no_proxy):
+        return None
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    credentials = None
+    if parts.username is not None:
+        credentials = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return ForwardProxy(parts.hostname or "", parts.port or 80, credentials)
+
+
+def bypasses(host: str, port: int, no_proxy: Sequence[str]) -> bool:
+    """NO_PROXY as curl and Python read it: names with their subdomains, addresses, networks, `*`, optional ports."""
+    address = _address(host)
+    if host == "localhost" or (address is not None and address.is_loopback):
+        return True
+    return any(_matches(host, port, address, entry.strip().lower()) for entry in no_proxy if entry.strip())
+
+
+def _matches(host: str, port: int, address: ipaddress.IPv4Address | ipaddress.IPv6Address | None, entry: str) -> bool:
+    if entry == "*":
+        return True
+    if "/" in entry:
+        try:
+            return address is not None and address in ipaddress.ip_network(entry, strict=False)
+        except ValueError:
+            return False
+    name, colon, digits = entry.rpartition(":")
+    if colon and digits.isdigit() and (":" not in name or name.startswith("[")):
+        if int(digits) != port:
+            return False
+        entry = name
+    entry = entry.strip("[]").removeprefix("*").lstrip(".")
+    if address is not None:
+        return _address(entry) == address
+    return host == entry or host.endswith(f".{entry}")
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None

@@ -9,39 +9,32 @@ goes out as calls on the ports. `relay.states` has the table of states and the e
 
 import logging
 
-from mimic_proxy.dialects.base import Embedding, Stamp, StreamReader
+from mimic_proxy.dialects.base import Embedding
 from mimic_proxy.errors import (
-    CircuitOpen,
     MimicError,
-    Overloaded,
     ShuttingDown,
     TokenUnavailable,
     UpstreamAuthFailed,
     UpstreamBadResponse,
     UpstreamError,
 )
-from mimic_proxy.http.body import ask_for_usage
 from mimic_proxy.http.framing import LARGE_BYTES
 from mimic_proxy.http.headers import ResponseFields
-from mimic_proxy.relay.answer import JSON_LINE, Answer
+from mimic_proxy.relay.admission import Admission, overloaded
 from mimic_proxy.relay.attempt import Attempt
-from mimic_proxy.relay.deadlines import NEVER, Timer, next_deadline, timeout_error
-from mimic_proxy.relay.delivery import Ending, EventDelivery, WholeDelivery
-from mimic_proxy.relay.inbound import RequestBody
-from mimic_proxy.relay.outgoing import outgoing_head, wants_usage
+from mimic_proxy.relay.delivery import Delivery, Ending
 from mimic_proxy.relay.ports import CallerPort, Cancellable, Composed, ConnectionPort, Request, Services
+from mimic_proxy.relay.response import Response
 from mimic_proxy.relay.routes import Route
 from mimic_proxy.relay.states import State
-from mimic_proxy.relay.understanding import NO_FIELDS, Understood, understand
+from mimic_proxy.relay.timers import NEVER, Timer, caller_gone, caller_stalls, next_deadline, stall_ends, timeout_error
+from mimic_proxy.relay.upstream_request import Understood, UpstreamRequest
 from mimic_proxy.telemetry.observation import NOTHING_SHOWN, Outcome, Shown
-from mimic_proxy.telemetry.propagation import trace_lines, unsampled
+from mimic_proxy.telemetry.propagation import unsampled
 from mimic_proxy.telemetry.record import Record, outcome_of_error, outcome_of_status
 from mimic_proxy.tokens.token import AccessToken
 
 OFFLOAD_BYTES = 1048576
-OBSERVED_BODY_BYTES = 1048576
-JSON_TYPES = (b"application/json", b"text/json")
-NOTHING_ASKED = Understood(NO_FIELDS)
 REFUSED_LATE = "The access token was refused and is being replaced; the stream had begun already. Try again."
 REFUSED_UPLOAD = "The access token was refused and is being replaced; an upload cannot be replayed. Try again."
 
@@ -52,58 +45,33 @@ class Exchange:
     """See the module's text. Made by the caller's protocol for each request on a relay route."""
 
     # What most exchanges never change stands here: an instance is made for every request.
-    _slot = False
-    _owes_breaker = False
-    """The breaker has let this exchange pass and has not heard how the backend did."""
     _upstream: ResponseFields | None = None
     _composing: Cancellable | None = None
-    _events: EventDelivery | None = None
-    _whole: WholeDelivery | None = None
-    _copy: list[bytes] | None = None
-    _unsent = 0
-    """Bytes that a caller who stalls had not taken when it was last looked at."""
+    _delivery: Delivery | None = None
 
     def __init__(self, services: Services, caller: CallerPort, request: Request, route: Route) -> None:
-        fields = request.fields
-        # These two are set here, since a compiled class has only literals for defaults.
+        # Set here, since a compiled class has only literals for defaults.
         self.state = State.RECEIVING
-        self._asked = NOTHING_ASKED
         self._services = services
         self._caller = caller
         self._request = request
         self._route = route
         digits = services.new_trace()
-        path = request.path.decode("ascii", "replace")
-        self.record = record = Record(request.started, route.operation, request.method.decode("ascii"), path)
+        self.record = record = _record_of(services, request, route, digits)
         """What is known of this call."""
-        if services.begin_trace is None:
-            record.trace = unsampled(fields.traceparent, digits)
-        else:
-            record.trace = services.begin_trace(fields.traceparent or None, fields.tracestate, digits)
-            record.traced = True
-        record.route = route.template
-        record.caller = fields.caller
-        record.client_retry = fields.client_retry
-        if services.translates:
-            record.mode = "buffered"
-        self.answer = Answer(caller, request, record, b"req_" + digits[:32].encode("ascii"))
+        self.response = Response(caller, request, record, b"req_" + digits[:32].encode("ascii"))
         self._backend = services.backends[route.base]
         self._attempt = Attempt(services, self._backend.pool, record, self)
-        json = not fields.content_type or fields.content_type.startswith(JSON_TYPES)
-        self._body = RequestBody(
-            streamed=route.body == "stream" or not (json or route.first_class),
-            declared=request.content_length,
-            chunked=fields.chunked,
-            limit=services.limits.max_body_bytes,
-            budget=services.budget,
-        )
+        self._upstream_request = UpstreamRequest(services, request, route, record)
+        self._body = self._upstream_request.body
         self._attempt.once = self._body.streamed
+        self._admission = Admission(services.slots, services.breaker)
 
     # ---- the request
 
     def start(self) -> None:
         """The head has been read; body events follow."""
-        self._services.pulse.add(self)
+        self._services.ticker.add(self)
         if self._services.debug is not None:
             self._debug(
                 "%s %s begins, %s bytes declared", self._request.method, self._request.path, self._body.declared
@@ -117,15 +85,15 @@ class Exchange:
     def _invite(self) -> None:
         """Ask for a body that its caller holds back. It gets no slot yet: slots belong to calls whose body is there."""
         if self._services.slots.full:
-            self._fail_overloaded()
+            self._fail(overloaded())
         elif self._holds_token(self._attempt.obtain()):
             self._caller.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def caller_data(self, data: bytes) -> None:
         """A piece of the request's body; after an early response nobody wants it."""
-        if self.state is State.ENDED or self.answer.committed:
+        if self.state is State.ENDED or self.response.committed:
             return
-        body, state = self._body, self.state
+        body, state, connection = self._body, self.state, self._attempt.connection
         refusal = body.count(len(data))
         if refusal is not None:
             self._fail(refusal)
@@ -133,8 +101,10 @@ class Exchange:
         self.record.body = self._services.clock()
         if not body.streamed:
             body.keep(data)
-        elif state is State.UPLOADING:
-            self._upload(data)
+        elif state is State.UPLOADING and connection is not None:
+            connection.send(body.framing.data(data))
+            if not connection.writable:
+                self.upstream_writable(False)
         elif state not in (State.HEAD, State.GATHERING):
             body.keep(data)
             self._caller.pause(True)
@@ -151,9 +121,9 @@ class Exchange:
         if body.streamed:
             # From here on nothing holds the caller back: a paused transport does not see it leave.
             self._caller.pause(False)
-            if self.state is State.UPLOADING:
+            if self.state is State.UPLOADING and self._attempt.connection is not None:
                 self.state = State.SENT
-                self._end_upload()
+                self._upstream_request.end_upload(self._attempt.connection)
             elif self.state is State.RECEIVING:
                 self._take_slot()
             return
@@ -163,16 +133,9 @@ class Exchange:
         elif body.received > OFFLOAD_BYTES:
             whole = body.take()
             self.state = State.PARSING
-            self._services.offload(lambda: self._parse(whole), self.request_parsed)
+            self._services.offload(lambda: self._upstream_request.parse(whole), self.request_parsed)
         else:
-            self._parsed(self._parse(body.take()))
-
-    def _parse(self, whole: bytes) -> Understood | MimicError:
-        services, dialect, stamp, trace = self._services, None, None, self.record.trace
-        if services.translates:
-            dialect = services.dialect
-            stamp = Stamp(services.new_trace()[:32], int(services.wall()))
-        return understand(whole, self._route, dialect, stamp, parameters=trace is not None and trace.sampled)
+            self._parsed(self._upstream_request.parse(body.take()))
 
     def request_parsed(self, got: Understood | BaseException) -> None:
         """A worker thread has read the body."""
@@ -181,14 +144,7 @@ class Exchange:
 
     def _parsed(self, got: Understood | BaseException) -> None:
         if isinstance(got, Understood):
-            self._asked = got
-            record, fields = self.record, got.fields
-            record.model = fields.model
-            record.stream = fields.stream
-            record.parameters = got.parameters
-            if got.translation is not None:
-                self._body.replace(got.translation.body)
-                got.translation.body = b""
+            self._upstream_request.parsed(got)
             self._take_slot()
         else:
             self._fail(got if isinstance(got, MimicError) else MimicError("Mimic could not read the request's body."))
@@ -203,11 +159,7 @@ class Exchange:
             self.state = State.QUEUED
             self.record.queued = self._services.clock()
         else:
-            self._fail_overloaded()
-
-    def _fail_overloaded(self) -> None:
-        message = "Mimic is at MAX_CONCURRENCY and its queue is full. Try again shortly."
-        self._fail(Overloaded(message, retry_after=0.5))
+            self._fail(overloaded())
 
     def slot_granted(self) -> None:
         """A slot has become free for this exchange. A fault here is its own, not that of whoever gave the slot back."""
@@ -219,15 +171,12 @@ class Exchange:
             self._fail(MimicError("Mimic could not serve this request; its log says why."))
 
     def _begin(self) -> None:
-        self._slot = True
         self.state = State.TOKEN
-        wait = self._services.breaker.allow(self._services.clock())
-        if wait is not None:
-            self._fail(CircuitOpen("The backend failed repeatedly and is given a pause.", retry_after=wait))
-            return
-        self._owes_breaker = True
+        refusal = self._admission.enter(self._services.clock())
+        if refusal is not None:
+            self._fail(refusal)
         # A token from before the body was invited is not used: that may be long ago.
-        if not self._attempt.waits and self._holds_token(self._attempt.obtain()):
+        elif not self._attempt.waits and self._holds_token(self._attempt.obtain()):
             self._connect()
 
     def _holds_token(self, got: AccessToken | MimicError | None) -> bool:
@@ -245,8 +194,9 @@ class Exchange:
             self._invite()
 
     def _connect(self) -> None:
-        if self._asked.embedding is not None:
-            self._compose(self._asked.embedding)
+        embedding = self._upstream_request.asked.embedding
+        if embedding is not None:
+            self._compose(embedding)
             return
         connection = self._attempt.connect()
         if connection is None:
@@ -272,59 +222,21 @@ class Exchange:
         record.backend_stalled = record.caller_stalled = 0.0
         if not self._caller.writable:
             connection.pause(True)
-            self._caller_stalls()
-        whole = b"" if body.streamed else body.take()
-        if self._asks_for_usage:
-            whole = ask_for_usage(whole)
-        head = self._upstream_head(len(whole))
+            caller_stalls(record, self._caller.unsent(), self._services.clock())
+        token = self._attempt.token
+        assert token is not None
+        head, whole = self._upstream_request.message(self._backend.base, token)
         self.state = State.SENT
         self._attempt.send(head, whole)
         if self._services.debug is not None:
             way = "a kept" if connection.reused else "a new"
             self._debug("attempt %d on %s connection: %d + %d bytes", record.attempts, way, len(head), len(whole))
         if body.streamed:
-            self._begin_upload(connection)
-
-    def _begin_upload(self, connection: ConnectionPort) -> None:
-        body, record = self._body, self.record
-        record.body = record.sent
-        come = body.take()
-        body.forget()
-        if come:
-            connection.send(body.framing.data(come))
-        if body.complete:
-            self._end_upload()
-        else:
-            self.state = State.UPLOADING
-            self.upstream_writable(connection.writable)
-
-    def _upload(self, data: bytes) -> None:
-        connection = self._attempt.connection
-        assert connection is not None
-        connection.send(self._body.framing.data(data))
-        if not connection.writable:
-            self.upstream_writable(False)
-
-    def _end_upload(self) -> None:
-        last, connection = self._body.framing.last, self._attempt.connection
-        if last and connection is not None:
-            connection.send(last)
-
-    @property
-    def _asks_for_usage(self) -> bool:
-        services = self._services
-        return services.include_usage and not services.translates and wants_usage(self._route, self._asked.fields)
-
-    def _upstream_head(self, size: int) -> bytes:
-        token, trace = self._attempt.token, self.record.trace
-        assert token is not None
-        fields, lines = self._request.fields, b""
-        if self._services.trace_upstream and trace is not None:
-            lines = trace_lines(trace, fields.traceparent, fields.tracestate, traced=self.record.traced)
-        length = self._request.content_length if self._body.streamed else size
-        identity = self._asked.fields.stream or self._asked.translation is not None
-        base = self._backend.base
-        return outgoing_head(self._request, self._route, base, token, lines, length=length, identity=identity)
+            record.body = record.sent
+            self._upstream_request.begin_upload(connection)
+            if not body.complete:
+                self.state = State.UPLOADING
+                self.upstream_writable(connection.writable)
 
     # ---- the backend's response
 
@@ -343,13 +255,8 @@ class Exchange:
         self.record.upstream = self._services.clock()
         if fields is not None and not self._head_came(fields, ended):
             return
-        ending: Ending | None = None
-        if self._events is not None:
-            ending = self._events.feed(body, ended)
-        elif self._whole is not None:
-            ending = self._whole.feed(body, ended)
-        elif self._upstream is not None:
-            self._relay_bytes(self._upstream, body, ended)
+        delivery = self._delivery
+        ending = delivery.feed(body, ended) if delivery is not None else None
         if ending is not None:
             self._end_as(ending)
 
@@ -370,9 +277,8 @@ class Exchange:
             self._debug("the backend answers %d after %.3f s: %s", status, record.head - record.sent, names)
         if status >= 500:
             self._backend_failed()
-        elif self._owes_breaker:
-            self._owes_breaker = False
-            self._services.breaker.responded()
+        else:
+            self._admission.responded()
         if status == 401:
             self._token_refused(ended)
             return False
@@ -388,60 +294,24 @@ class Exchange:
         return True
 
     def _open_response(self, fields: ResponseFields) -> None:
-        reader, record, translation = self._reader_for(fields), self.record, self._asked.translation
-        if reader is not None:
-            reader.facts.framed = fields.chunked or fields.content_length is not None
-            record.stream = True
-            record.max_gap_seconds = record.max_gap_seconds or 0.0
-            if self._services.translates:
-                record.mode = "translated"
-            gap = self._services.gaps(record.operation, record.model)
-            self._events = EventDelivery(self.answer, reader, record, gap, self._begin_events)
-            self.state = State.HEAD
-        elif translation is not None or self.answer.committed:
-            self._whole = WholeDelivery(fields, translation, self._services.budget, stream=self._asked.fields.stream)
-            self.state = State.GATHERING
-        else:
-            self.state = State.STREAMING
+        self._delivery = delivery = Delivery(self._services, self._upstream_request, self._route, self.response)
+        self.state = delivery.open(fields, self.record, self._begin_events)
+        if self.state is State.STREAMING:
             self._attempt.accepted()
             self._body.forget()
-            self.answer.open(fields, self._keep_alive)
-            if self._route.first_class and not fields.encoded and fields.content_type.startswith(JSON_TYPES):
-                self._copy = []
-
-    def _reader_for(self, fields: ResponseFields) -> StreamReader | None:
-        """Of the stream that the backend's response is; None if it is none."""
-        translation = self._asked.translation
-        if translation is None:
-            if not fields.event_stream:
-                return None
-            return self._services.dialect.stream(self._asked.fields, self._route.stream_end, self._asks_for_usage)
-        if fields.status >= 300 or fields.encoded:
-            return None
-        return translation.stream(fields.content_type)
+            self.response.open(fields, self._keep_alive)
 
     @property
     def _keep_alive(self) -> bool:
         return self._request.keep_alive and self._body.complete and not self._services.draining
-
-    def _relay_bytes(self, fields: ResponseFields, body: bytes, ended: bool) -> None:
-        record = self.record
-        record.written = record.upstream
-        self.answer.write(body, last=ended)
-        if self._copy is not None:
-            self._copy.append(body)
-            if record.response_bytes > OBSERVED_BODY_BYTES:
-                self._copy = None
-        if ended:
-            self._complete(outcome_of_status(fields.status), reusable=True)
 
     def _begin_events(self) -> None:
         """The head goes out: nothing is replayed any more."""
         self.state = State.STREAMING
         self._attempt.accepted()
         self._body.forget()
-        if not self.answer.committed:
-            self.answer.open_events(self._upstream, self._keep_alive)
+        if not self.response.committed:
+            self.response.open_events(self._upstream, self._keep_alive)
 
     # ---- responses that are composed of several calls
 
@@ -452,7 +322,7 @@ class Exchange:
         self.state = State.COMPOSING
         record.sent = record.upstream = self._services.clock()
         if not self._caller.writable:
-            self._caller_stalls()
+            caller_stalls(record, self._caller.unsent(), self._services.clock())
         self._composing = composer.compose(embedding, self._request, record, self.composing_progressed, self.composed)
 
     def composing_progressed(self) -> None:
@@ -477,6 +347,8 @@ class Exchange:
     def _end_as(self, ending: Ending) -> None:
         """Act on an end that a delivery has found."""
         match ending.kind:
+            case "passed":
+                self._complete(outcome_of_status(self.record.status), reusable=True)
             case "done":
                 self.state = State.AFTER_DONE
                 self.record.after_done = self.record.upstream
@@ -490,7 +362,7 @@ class Exchange:
                 self.record.shown = ending.shown or NOTHING_SHOWN
                 self.record.events_came(ending.body.count(b"\n\n") - 1, content=True)
                 self._begin_events()
-                self.answer.write(ending.body, last=True)
+                self.response.write(ending.body, last=True)
                 self._complete("completed", reusable=ending.reusable)
             case "complete":
                 self._end_events(reusable=ending.reusable)
@@ -502,11 +374,11 @@ class Exchange:
 
     def _translate_elsewhere(self) -> None:
         """All other streams would wait for it here."""
-        whole = self._whole
-        assert whole is not None
+        delivery = self._delivery
+        assert delivery is not None
         self.state = State.TRANSLATING
         self._attempt.release(reusable=self._body.complete)
-        self._services.offload(whole.translate, self.response_translated)
+        self._services.offload(delivery.translate, self.response_translated)
 
     def response_translated(self, got: Ending | BaseException) -> None:
         """A worker thread has translated a large response."""
@@ -518,32 +390,27 @@ class Exchange:
             self._fail(MimicError("Mimic could not translate the backend's response; its log says why."))
 
     def _end_events(self, *, reusable: bool) -> None:
-        self.answer.write(b"", last=True)
+        self.response.write(b"", last=True)
         self._complete("upstream_error" if self.record.error_frame else "completed", reusable=reusable)
 
     def _respond_whole(self, status: int, body: bytes, shown: Shown | None, *, reusable: bool) -> None:
-        """One JSON object that is not the backend's own bytes; an error, where a heartbeat has begun a stream."""
+        """One JSON object that is not the backend's own bytes."""
         if status >= 500:
             self._backend_failed()
         self.record.shown = shown or NOTHING_SHOWN
         if status < 300:
             self._attempt.accepted()
         self._body.forget()
-        if self.answer.committed:
-            self.answer.frame(b" ".join(body.splitlines()))
-            self.answer.write(b"", last=True)
-        else:
-            upstream = self._upstream
-            backend_id = upstream.request_id if upstream is not None else None
-            lines = [] if upstream is None or not self._services.translates else upstream.lines_beside_body
-            self.answer.whole(status, [JSON_LINE, *lines], body, backend_id, self._keep_alive)
+        upstream = self._upstream
+        lines = [] if upstream is None or not self._services.translates else upstream.lines_beside_body
+        self.response.respond(status, body, upstream, lines, self._keep_alive)
         self._complete(outcome_of_status(status), reusable=reusable)
 
     # ---- losses, refusals
 
     @property
     def _may_replay(self) -> bool:
-        return self.state is State.SENT and not self.answer.committed and not self._body.streamed
+        return self.state is State.SENT and not self.response.committed and not self._body.streamed
 
     def upstream_lost(self, error: MimicError) -> None:
         """The connection to the backend has gone, or what came on it cannot be read."""
@@ -552,8 +419,8 @@ class Exchange:
             self._replay_loss()
             return
         self._attempt.connection = None
-        if self._events is not None:
-            self._end_as(self._events.end(error, whole=False))
+        if self._delivery is not None:
+            self._end_as(self._delivery.lost(error))
         else:
             self._backend_failed()
             self._fail(error)
@@ -566,17 +433,14 @@ class Exchange:
 
     def _token_refused(self, ended: bool) -> None:
         """The backend does not take the token: replace it and replay, once."""
-        self._events = None
-        self._forget_whole()
-        instead: MimicError | None = None
-        if self.answer.committed:
-            instead = UpstreamAuthFailed(REFUSED_LATE, error_type="unauthorized")
-        elif self._body.streamed:
-            instead = TokenUnavailable(REFUSED_UPLOAD, retry_after=1, should_retry=True, error_type="unauthorized")
+        delivery, self._delivery = self._delivery, None
+        if delivery is not None:
+            delivery.forget()
+        instead = _instead_of_replay(begun=self.response.committed, upload=self._body.streamed)
         if self._services.debug is not None:
             self._debug("access token %d was refused", self._attempt.token.generation if self._attempt.token else 0)
         self.state = State.TOKEN
-        subject = self._asked.fields.model or self._route.template
+        subject = self.record.model or self._route.template
         got = self._attempt.refused(subject, reusable=ended and self._body.complete, instead=instead)
         if not isinstance(got, MimicError):
             self._upstream = None
@@ -584,8 +448,7 @@ class Exchange:
             self._connect()
 
     def _backend_failed(self) -> None:
-        self._owes_breaker = False
-        self._services.breaker.failed(self._services.clock())
+        self._admission.failed(self._services.clock())
 
     # ---- the caller
 
@@ -594,29 +457,20 @@ class Exchange:
         connection = self._attempt.connection
         if connection is None and self.state is not State.COMPOSING:
             return
+        now = self._services.clock()
         if connection is not None:
             connection.pause(not writable)
         if writable:
-            self._stall_ends()
-            self.record.upstream = self._services.clock()
+            stall_ends(self.record, now)
+            self.record.upstream = now
         else:
-            self._caller_stalls()
-
-    def _caller_stalls(self) -> None:
-        self.record.caller_stalled = self._services.clock()
-        self._unsent = self._caller.unsent()
-
-    def _stall_ends(self) -> None:
-        record = self.record
-        if record.caller_stalled:
-            record.send_blocked_seconds += self._services.clock() - record.caller_stalled
-            record.caller_stalled = 0.0
+            caller_stalls(self.record, self._caller.unsent(), now)
 
     def caller_lost(self) -> None:
         """The caller has left (or half-closed, which counts as leaving)."""
         if self.state is State.AFTER_DONE:
             # SDKs hang up at [DONE]: the upstream is read to its end, so that it can be kept.
-            self._stall_ends()
+            stall_ends(self.record, self._services.clock())
             if self._attempt.connection is not None:
                 self._attempt.connection.pause(False)
         elif self.state is not State.ENDED:
@@ -626,7 +480,7 @@ class Exchange:
     # ---- timers
 
     def tick(self) -> None:
-        """The pulse: act on the deadline that has passed, if one has."""
+        """The ticker: act on the deadline that has passed, if one has."""
         if self.state is State.ENDED:
             return
         when, name = self._deadline()
@@ -636,22 +490,22 @@ class Exchange:
     def _deadline(self) -> tuple[float, Timer]:
         limits = self._services.limits
         may_beat = bool(limits.heartbeat_after) and self._may_beat()
-        body_open = not self._body.complete and not self.answer.committed
+        body_open = not self._body.complete and not self.response.committed
         return next_deadline(self.record, self.state, limits, body_open=body_open, may_beat=may_beat)
 
     def _may_beat(self) -> bool:
-        if self._events is not None:
-            return self._events.interruptible
-        waiting = (State.SENT, State.GATHERING, State.TRANSLATING, State.COMPOSING)
-        return self.state in waiting and self._asked.fields.stream
+        if self._delivery is not None and not self._delivery.interruptible:
+            return False
+        silent = self.state in (State.SENT, State.GATHERING, State.TRANSLATING, State.COMPOSING)
+        return self._upstream_request.asked.fields.stream if silent else self._delivery is not None
 
     def _expired(self, name: Timer) -> None:
         match name:
             case "after_done":
                 self._end_events(reusable=False)
             case "unclassified":
-                assert self._events is not None
-                self._events.release()
+                assert self._delivery is not None
+                self._delivery.release()
             case "heartbeat":
                 self._beat()
             case "send":
@@ -663,14 +517,14 @@ class Exchange:
                 self._fail(timeout_error(name, self._services.limits))
 
     def _beat(self) -> None:
-        if self._events is not None:
-            self._events.release()
-        elif not self.answer.committed:
+        if self._delivery is not None:
+            self._delivery.release()
+        if not self.response.committed:
             self._body.forget()
-            self.answer.open_events(None, self._keep_alive)
+            self.response.open_events(None, self._keep_alive)
         self.record.written = self._services.clock()
         self.record.heartbeats += 1
-        self.answer.ping()
+        self.response.ping()
 
     def _check_stall(self) -> None:
         """Nothing was taken for a whole send timer: that side counts as gone."""
@@ -678,9 +532,7 @@ class Exchange:
         if record.backend_stalled:
             self._fail(timeout_error("send", self._services.limits))
             return
-        unsent = self._caller.unsent()
-        if unsent != self._unsent:
-            self._unsent, record.caller_stalled = unsent, self._services.clock()
+        if not caller_gone(record, self._caller.unsent(), self._services.clock()):
             return
         record.timer = "send"
         self._leave_all()
@@ -706,25 +558,18 @@ class Exchange:
             return
         self.record.failed(error)
         self._leave_all()
-        answer, facts = self.answer, self._events.facts if self._events is not None else None
-        if not answer.committed:
-            answer.error(error, self._keep_alive)
-            self._caller.finish(answer.keep_alive)
-        elif answer.stream and (facts is None or not facts.in_partial):
-            if facts is None or not facts.error_frame:
-                answer.frame(error.body())
-            answer.write(b"", last=True)
-            self._caller.finish(answer.keep_alive)
+        facts = self._delivery.facts if self._delivery is not None else None
+        if self.response.fail(error, self._keep_alive, facts):
+            self._caller.finish(self.response.keep_alive)
         else:
-            answer.write(b"")
             self._caller.cut()
         self._close(outcome_of_error(error))
 
     def _complete(self, outcome: Outcome, *, reusable: bool) -> None:
         if outcome != "upstream_error":
-            self._services.breaker.succeeded()
+            self._admission.succeeded()
         self._attempt.release(reusable=reusable and self._body.complete)
-        self._caller.finish(self.answer.keep_alive)
+        self._caller.finish(self.response.keep_alive)
         self._close(outcome, waited_until=self.record.upstream)
 
     def _leave_all(self) -> None:
@@ -741,8 +586,7 @@ class Exchange:
         if self.state is State.QUEUED:
             services.slots.leave(self.slot_granted)
             record.queue_seconds = now - record.queued
-        if record.caller_stalled:
-            self._stall_ends()
+        stall_ends(record, now)
         if self.state is State.AFTER_DONE:
             waited_until = now
         self.state = State.ENDED
@@ -751,37 +595,51 @@ class Exchange:
             record.body_seconds = now - record.started
         record.end(outcome, now)
         record.settle_overhead(waited_until or now)
-        services.pulse.discard(self)
+        services.ticker.discard(self)
         if services.debug is not None:
             self._debug("ends as %s, %d bytes answered", outcome, record.response_bytes)
         body.forget()
-        self._forget_whole()
-        self._attempt.end()
-        if self._owes_breaker:
-            services.breaker.abandoned()
-        if self._slot:
-            self._slot = False
-            services.slots.give()
+        if self._delivery is not None:
+            self._delivery.forget()
+        self._admission.leave()
         services.defer(self._report, outcome != "completed" or record.response_bytes > LARGE_BYTES)
-
-    def _forget_whole(self) -> None:
-        whole, self._whole = self._whole, None
-        if whole is not None:
-            whole.forget()
 
     def _report(self) -> None:
         """What the response says of itself is read when nobody waits for it."""
-        record = self.record
-        if self._events is not None:
-            record.shown = self._events.facts.shown
-            # It leads back here, and a circle stays in memory until a full collection.
-            self._events = None
-        elif self._copy and record.status < 400:
-            record.shown = self._services.dialect.shown(b"".join(self._copy)) or NOTHING_SHOWN
-        self._services.observe(record)
+        if self._delivery is not None:
+            self._delivery.say(self.record)
+        self._services.observe(self.record)
 
     def _debug(self, message: str, *values: object) -> None:
         debug = self._services.debug
         if debug is not None:
             shown = (value.decode("ascii", "replace") if isinstance(value, bytes) else value for value in values)
             debug(f"%s: {message}", self.record.request_id, *shown)
+
+
+def _instead_of_replay(*, begun: bool, upload: bool) -> MimicError | None:
+    """The error where a request whose token was refused cannot be sent again."""
+    if begun:
+        return UpstreamAuthFailed(REFUSED_LATE, error_type="unauthorized")
+    if upload:
+        return TokenUnavailable(REFUSED_UPLOAD, retry_after=1, should_retry=True, error_type="unauthorized")
+    return None
+
+
+def _record_of(services: Services, request: Request, route: Route, digits: str) -> Record:
+    """What is known of a call when its head has been read. digits: new random ones, of which its ids are made."""
+    fields = request.fields
+    record = Record(
+        request.started, route.operation, request.method.decode("ascii"), request.path.decode("ascii", "replace")
+    )
+    if services.begin_trace is None:
+        record.trace = unsampled(fields.traceparent, digits)
+    else:
+        record.trace = services.begin_trace(fields.traceparent or None, fields.tracestate, digits)
+        record.traced = True
+    record.route = route.template
+    record.caller = fields.caller
+    record.client_retry = fields.client_retry
+    if services.translates:
+        record.mode = "buffered"
+    return record

@@ -13,8 +13,8 @@ from typing import Protocol
 from mimic_proxy.errors import MimicError, UpstreamBadResponse, UpstreamUnreachable
 from mimic_proxy.http.headers import Names
 from mimic_proxy.http.target import Base
-from mimic_proxy.relay.outbox import Outbox
-from mimic_proxy.relay.upstream import Connection
+from mimic_proxy.relay.connection import Connection
+from mimic_proxy.relay.loop import CoalescedWrites
 
 IDLE_SECONDS = 30.0
 IDLE_MARGIN_SECONDS = 4.0
@@ -57,7 +57,7 @@ class Pool:
         dialler: Dialler,
         clock: Callable[[], float],
         names: Names,
-        outbox: Outbox,
+        writes: CoalescedWrites,
         *,
         rand: Callable[[], float] = random.random,
     ) -> None:
@@ -65,7 +65,7 @@ class Pool:
         self.dialler = dialler
         self.clock = clock
         self.names = names
-        self.outbox = outbox
+        self.writes = writes
         self.random = rand
         self.idle: deque[Connection] = deque()
         self.connections: set[Connection] = set()

@@ -14,10 +14,8 @@ from mimic_proxy.dialects.base import Dialect, Embedding, Translated
 from mimic_proxy.errors import MimicError
 from mimic_proxy.http.headers import Names, RequestFields, ResponseFields
 from mimic_proxy.http.target import Base
-from mimic_proxy.relay.breaker import Breaker
-from mimic_proxy.relay.outbox import Outbox
-from mimic_proxy.relay.pulse import Pulse
-from mimic_proxy.relay.slots import Budget, Slots
+from mimic_proxy.relay.admission import Breaker, Budget, Slots
+from mimic_proxy.relay.loop import CoalescedWrites, Ticker
 from mimic_proxy.telemetry.observation import Operation, Trace
 from mimic_proxy.telemetry.record import Record
 from mimic_proxy.tokens.token import AccessToken
@@ -59,7 +57,7 @@ class CallerPort(Protocol):
 
 
 class ConnectionPort(Protocol):
-    """A connection to the backend, see `relay.upstream.Connection`."""
+    """A connection to the backend, see `relay.connection.Connection`."""
 
     reused: bool
     answered: bool
@@ -182,8 +180,8 @@ class Services:
     clock: Callable[[], float]
     wall: Callable[[], float]
     """Unix seconds."""
-    pulse: Pulse
-    outbox: Outbox
+    ticker: Ticker
+    writes: CoalescedWrites
     offload: Callable[[Callable[[], Any], Callable[[Any], None]], None]
     """Run the first in a worker thread, give its result, or the exception it raised, to the second."""
     new_trace: Callable[[], str]
@@ -212,7 +210,7 @@ class Services:
     successor: "Services | None" = None
     """What took its place when the settings changed: the next request finds it."""
     in_web: Counter[Operation] = field(default_factory=Counter)
-    """Requests that the web application is answering now; exchanges are counted by the pulse."""
+    """Requests that the web application is answering now; exchanges are counted by the ticker."""
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):

@@ -390,7 +390,7 @@ class RelayProtocol(asyncio.Protocol):
     def _refuse(self, error: MimicError) -> None:
         """Answer what cannot be read or served, and close. Nothing is written into an answer that has begun."""
         exchange = self.exchange
-        if exchange is not None and not exchange.answer.committed:
+        if exchange is not None and not exchange.response.committed:
             # The exchange says so itself, and ends.
             exchange.reject(error)
         elif exchange is not None or self.web is not None:
@@ -418,7 +418,7 @@ class RelayProtocol(asyncio.Protocol):
     # ---- CallerPort
 
     def write(self, data: bytes) -> None:
-        self.services.outbox.write(self.transport, data)
+        self.services.writes.write(self.transport, data)
 
     def unsent(self) -> int:
         return 0 if self.transport.is_closing() else self.transport.get_write_buffer_size()
@@ -479,7 +479,7 @@ class RelayProtocol(asyncio.Protocol):
         """Close once all is sent; whoever takes nothing of it for a send timer is dropped."""
         if self.state not in ("closing", "lost"):
             self._enter("closing")
-        self.services.outbox.flush()
+        self.services.writes.flush()
         transport = self.transport
         if transport.is_closing():
             return
@@ -499,7 +499,7 @@ class RelayProtocol(asyncio.Protocol):
         """Close without a reset: what the caller still sends is read and thrown away for a moment."""
         if self.state not in ("closing", "lost"):
             self._enter("closing")
-        self.services.outbox.flush()
+        self.services.writes.flush()
         transport = self.transport
         if transport.is_closing():
             return

@@ -75,6 +75,8 @@ class Record:
     """The stream's last event has gone out."""
     caller_stalled = 0.0
     """The caller stopped taking bytes of the response, and has not taken any since."""
+    caller_unsent = 0
+    """Bytes that it had not taken when it was last looked at."""
     backend_stalled = 0.0
     """The backend stopped taking bytes of the request."""
     ended = 0.0

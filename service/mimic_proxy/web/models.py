@@ -21,9 +21,9 @@ from mimic_proxy.dialects.base import Translated
 from mimic_proxy.errors import MimicError, ModelNotFound, UpstreamBadResponse, UpstreamError
 from mimic_proxy.http.body import UNREADABLE
 from mimic_proxy.http.headers import RequestFields, ResponseFields
-from mimic_proxy.relay.answer import JSON_LINE
 from mimic_proxy.relay.client import BackendResponse, Client, as_it_came
 from mimic_proxy.relay.ports import Services
+from mimic_proxy.relay.response import JSON_LINE
 from mimic_proxy.telemetry.propagation import unsampled
 from mimic_proxy.telemetry.record import Record
 

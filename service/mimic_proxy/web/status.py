@@ -1,19 +1,11 @@
-"""The status page: the document that it shows (read from what is there, kept small, and never a secret in it), and the
-page itself, put together from its parts into one that needs nothing from anywhere.
+"""What the status page shows, as one document: read from what is there, kept small, and never a secret in it."""
 
-Its style and its scripts stand inside of it, and the policy that goes with it allows these very texts by their hashes
-and nothing else (Content Security Policy Level 3, 2.3.1): what a caller got into the page could not run.
-"""
-
-import base64
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
-from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -24,60 +16,8 @@ from mimic_proxy.relay.states import State
 from mimic_proxy.settings.fields import Settings
 from mimic_proxy.telemetry.history import BUCKET_SECONDS, LONGEST_TEXT, EndedExchange, History, Point, Tally
 from mimic_proxy.telemetry.observation import RefreshObservation
-from mimic_proxy.telemetry.port import TokenState
+from mimic_proxy.telemetry.readings import TokenState
 from mimic_proxy.web.verdict import QUIET_SECONDS, SILENT_SECONDS, WINDOW_SECONDS, Circumstances, judge, standings
-
-STYLE = "status.css"
-SCRIPTS = ("status_plots.js", "status_tables.js", "status.js")
-
-
-class Page(NamedTuple):
-    """The document, and the header fields that it is sent with."""
-
-    body: bytes
-    headers: dict[str, str]
-
-
-def assemble(document: str, style: str, script: str) -> Page:
-    """`document` holds `<style></style>` and `<script></script>`, empty and once each."""
-    policy = "; ".join(
-        [
-            "default-src 'none'",
-            f"script-src {_source(script)}",
-            f"style-src {_source(style)}",
-            "img-src data:",
-            "connect-src 'self'",
-            "base-uri 'none'",
-            "form-action 'none'",
-            "frame-ancestors 'none'",
-            "require-trusted-types-for 'script'",
-            "trusted-types 'none'",
-        ]
-    )
-    body = document.replace("<style></style>", f"<style>{style}</style>", 1)
-    body = body.replace("<script></script>", f"<script>{script}</script>", 1)
-    headers = {
-        "content-type": "text/html; charset=utf-8",
-        "content-security-policy": policy,
-        "cache-control": "no-store",
-        "referrer-policy": "no-referrer",
-        "x-content-type-options": "nosniff",
-        "cross-origin-opener-policy": "same-origin",
-        "cross-origin-resource-policy": "same-origin",
-    }
-    return Page(body.encode("utf-8"), headers)
-
-
-def status_page() -> Page:
-    """The page as it is shipped."""
-    parts = files("mimic_proxy.web")
-    document, style, *scripts = (parts.joinpath(name).read_text("utf-8") for name in ("status.html", STYLE, *SCRIPTS))
-    return assemble(document, style, '"use strict";\n' + "".join(scripts))
-
-
-def _source(text: str) -> str:
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode('ascii')}'"
-
 
 OLDEST_SHOWN = 10
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,99}")
@@ -235,7 +175,7 @@ def _live(services: Services, settings: Settings, now: float) -> dict[str, Any]:
     oldest = nsmallest(OLDEST_SHOWN, running, key=lambda exchange: exchange.record.started)
     return {
         "exchanges": len(running),
-        "streams": sum(exchange.answer.stream for exchange in running),
+        "streams": sum(exchange.response.stream for exchange in running),
         "operations": Counter(exchange.record.operation for exchange in running),
         "oldest": [_running(exchange, now) for exchange in oldest],
         "slots": {"in_use": services.slots.in_use, "limit": settings.max_concurrency},
@@ -246,7 +186,7 @@ def _live(services: Services, settings: Settings, now: float) -> dict[str, Any]:
 
 
 def _exchanges(services: Services) -> list[Exchange]:
-    return [exchange for exchange in services.pulse.running() if isinstance(exchange, Exchange)]
+    return [exchange for exchange in services.ticker.running() if isinstance(exchange, Exchange)]
 
 
 def _running(exchange: Exchange, now: float) -> dict[str, Any]:
@@ -256,7 +196,7 @@ def _running(exchange: Exchange, now: float) -> dict[str, Any]:
         "request_id": record.request_id,
         "operation": record.operation,
         "model": None if model is None else _sendable(model[:LONGEST_TEXT]),
-        "stream": exchange.answer.stream,
+        "stream": exchange.response.stream,
         "waits_for": WAITS_FOR.get(exchange.state, "nothing"),
         "age_seconds": now - record.started,
         "answered_bytes": record.response_bytes,

@@ -24,13 +24,14 @@ from fakes.observations import exchange
 from fakes.replies import answer, chunk, delta, hang, ok, reply, stream_head
 from fakes.token_service import TokenService
 from mimic_proxy.app import running as serving
+from mimic_proxy.app.listen import CannotListen
 from mimic_proxy.app.mimic import Mimic
 from mimic_proxy.app.parts import proxy_for
-from mimic_proxy.app.running import CannotListen, api_server, run
+from mimic_proxy.app.running import api_server, run
 from mimic_proxy.errors import InvalidRequest
 from mimic_proxy.http.target import parse_base
+from mimic_proxy.relay.connection import Connection
 from mimic_proxy.relay.ports import Limits
-from mimic_proxy.relay.upstream import Connection
 from mimic_proxy.settings.fields import SettingsError, load
 from mimic_proxy.telemetry.observation import RefreshObservation
 from mimic_proxy.telemetry.port import Telemetry
@@ -122,7 +123,7 @@ async def test_calls_are_served_with_a_fresh_token(seen: Seen, backend: Backend,
         assert [holds for _, holds, _ in mimic.ready()] == [True, True, True]
     assert sorted(one.operation for one in seen.exchanges) == ["chat", "unmatched"]
     assert [one.result for one in seen.refreshes] == ["success"]
-    assert mimic.services.pulse.running() == []
+    assert mimic.services.ticker.running() == []
 
 
 async def test_tls_is_served_where_a_certificate_is_given(

@@ -9,7 +9,7 @@ from fakes.connect_proxy import ConnectProxy
 from fakes.echo import Server, client_tls, closed_port, connect, refusal, server_tls
 from mimic_proxy.errors import UpstreamTimeout
 from mimic_proxy.http.target import parse_base
-from mimic_proxy.relay.dial import OutboundProxy, connect_request
+from mimic_proxy.relay.dial import ForwardProxy, connect_request
 
 # ---- outbound proxies
 
@@ -29,13 +29,13 @@ from mimic_proxy.relay.dial import OutboundProxy, connect_request
     ],
 )
 def test_the_request_for_a_tunnel(url: str, credentials: str | None, expected: bytes) -> None:
-    assert connect_request(OutboundProxy("proxy.test", 3128, credentials), parse_base(url)) == expected
+    assert connect_request(ForwardProxy("proxy.test", 3128, credentials), parse_base(url)) == expected
 
 
 async def test_a_tunnel_carries_the_connection(server: Server, authority: trustme.CA) -> None:
     await server.start(server_tls(authority, "models.test"))
     async with ConnectProxy({"models.test:443": server.port}) as proxy:
-        way = OutboundProxy("127.0.0.1", proxy.port, "user:pass")
+        way = ForwardProxy("127.0.0.1", proxy.port, "user:pass")
         wire = await connect("https://models.test", context=client_tls(authority), proxy=way)
         assert await wire.echoes()
         assert [head.split(b"\r\n")[0] for head in proxy.heads] == [b"CONNECT models.test:443 HTTP/1.1"]
@@ -59,7 +59,7 @@ async def test_a_tunnel_carries_the_connection(server: Server, authority: trustm
 async def test_a_tunnel_that_is_refused_says_why(answer: bytes, words: list[str]) -> None:
     async with ConnectProxy({}) as proxy:
         proxy.refusal = answer
-        error = await refusal("http://models.test", proxy=OutboundProxy("127.0.0.1", proxy.port, "user:s3cr3t"))
+        error = await refusal("http://models.test", proxy=ForwardProxy("127.0.0.1", proxy.port, "user:s3cr3t"))
     assert error.error_type == "connect"
     assert [word for word in words if word not in error.message] == []
     assert "s3cr3t" not in error.message
@@ -69,12 +69,12 @@ async def test_a_proxy_that_hangs_is_given_up_by_the_connect_timer() -> None:
     async with ConnectProxy({}) as proxy:
         proxy.hangs = True
         with pytest.raises(UpstreamTimeout, match="connect timer"):
-            await connect("http://models.test", proxy=OutboundProxy("127.0.0.1", proxy.port), timeout=0.05)
+            await connect("http://models.test", proxy=ForwardProxy("127.0.0.1", proxy.port), timeout=0.05)
 
 
 async def test_a_proxy_that_is_not_there_is_told_apart_from_the_backend() -> None:
     port = await closed_port()
-    error = await refusal("http://models.test", proxy=OutboundProxy("127.0.0.1", port))
+    error = await refusal("http://models.test", proxy=ForwardProxy("127.0.0.1", port))
     assert f"outbound proxy at 127.0.0.1:{port}" in error.message
 
 
@@ -89,7 +89,7 @@ async def test_bytes_behind_the_proxy_s_head_belong_to_the_tunnel() -> None:
 
     listening = await asyncio.start_server(accept, "127.0.0.1", 0)
     port = listening.sockets[0].getsockname()[1]
-    wire = await connect("http://models.test", proxy=OutboundProxy("127.0.0.1", port))
+    wire = await connect("http://models.test", proxy=ForwardProxy("127.0.0.1", port))
     async with asyncio.timeout(5):
         while wire.received != b"first words":
             wire.heard.clear()

@@ -15,8 +15,7 @@ from fakes.stages import LONG_EVENT
 from fakes.world import FORM, UPLOAD_PATH, Call, World
 from mimic_proxy.dialects.base import Translated
 from mimic_proxy.errors import TokenUnavailable, UpstreamAuthFailed, UpstreamBadResponse
-from mimic_proxy.relay.breaker import Breaker
-from mimic_proxy.relay.slots import Budget, Slots
+from mimic_proxy.relay.admission import Breaker, Budget, Slots
 from mimic_proxy.relay.states import State
 
 LARGE_BODY = b'{"model":"m","stream":true}' + b" " * (1 << 20)
@@ -241,7 +240,7 @@ class AnyOrder(RuleBasedStateMachine):
         running = [call for call in self.world.calls if not call.over]
         assert self.world.services.slots.in_use == sum(call.state not in waiting for call in running)
         assert self.world.services.slots.waiting == sum(call.state is State.QUEUED for call in running)
-        assert len(self.world.services.pulse) == len(running)
+        assert len(self.world.services.ticker) == len(running)
 
     @invariant()
     def no_caller_is_held_back_for_nothing(self) -> None:

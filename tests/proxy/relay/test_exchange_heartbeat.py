@@ -8,7 +8,7 @@ from fakes import stages
 from fakes.caller import STREAM_BODY, error_frame
 from fakes.replies import COMPLETION, DONE, delta, event
 from fakes.world import Call, World
-from mimic_proxy.relay.slots import Budget
+from mimic_proxy.relay.admission import Budget
 from mimic_proxy.relay.states import State
 
 PING = b": ping\n\n"

@@ -8,8 +8,7 @@ from fakes.ports import access_token
 from fakes.replies import COMPLETION, JSON_FIELDS, Fields, delta
 from fakes.world import FORM, UPLOAD_PATH, Call, World
 from mimic_proxy.errors import TokenUnavailable
-from mimic_proxy.relay.breaker import Breaker
-from mimic_proxy.relay.slots import Budget, Slots
+from mimic_proxy.relay.admission import Breaker, Budget, Slots
 from mimic_proxy.relay.states import State
 
 ASKING = [*JSON_FIELDS, (b"expect", b"100-continue")]

@@ -8,7 +8,7 @@ from fakes import stages
 from fakes.caller import CHAT_BODY, STREAM_BODY
 from fakes.replies import COMPLETION, DONE, JSON_FIELDS, delta
 from fakes.world import World
-from mimic_proxy.relay.slots import Slots
+from mimic_proxy.relay.admission import Slots
 
 
 def test_a_stream_is_measured_by_its_events(world: World) -> None:
@@ -204,6 +204,6 @@ def test_nothing_of_a_prompt_or_a_token_is_in_it(stage: stages.Stage) -> None:
     call = stage(stages.world())
     call.leave()
     call.exchange.drain()
-    told = repr(call.observations) + json.dumps([repr(one) for one in vars(call.exchange.answer.__class__)])
+    told = repr(call.observations) + json.dumps([repr(one) for one in vars(call.exchange.response.__class__)])
     for secret in ("first-token", "a prompt that nobody may log"):
         assert secret not in told

@@ -8,7 +8,7 @@ from fakes.ports import access_token
 from fakes.replies import COMPLETION, DONE, delta
 from fakes.world import World
 from mimic_proxy.errors import TokenUnavailable, UpstreamAuthFailed
-from mimic_proxy.relay.slots import Budget
+from mimic_proxy.relay.admission import Budget
 from mimic_proxy.relay.states import State
 
 REFUSAL = b'{"error":{"message":"invalid token"}}'

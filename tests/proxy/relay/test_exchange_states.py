@@ -7,7 +7,7 @@ from fakes.ports import access_token
 from fakes.replies import COMPLETION, DONE, delta
 from fakes.world import World
 from mimic_proxy.errors import TokenUnavailable
-from mimic_proxy.relay.slots import Slots
+from mimic_proxy.relay.admission import Slots
 from mimic_proxy.relay.states import State
 
 

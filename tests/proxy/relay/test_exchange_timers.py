@@ -7,7 +7,7 @@ from fakes.caller import CHAT_BODY, STREAM_BODY, error_frame
 from fakes.replies import COMPLETION, DONE, delta
 from fakes.stages import Stage
 from fakes.world import Call, World
-from mimic_proxy.relay.slots import Slots
+from mimic_proxy.relay.admission import Slots
 from mimic_proxy.relay.states import State
 
 NEARLY = 0.25

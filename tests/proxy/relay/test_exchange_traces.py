@@ -10,7 +10,7 @@ from fakes.replies import COMPLETION, DONE, JSON_FIELDS, delta
 from fakes.world import World
 from mimic_proxy.errors import UpstreamUnreachable
 from mimic_proxy.http.body import RequestParameters
-from mimic_proxy.relay.slots import Budget, Slots
+from mimic_proxy.relay.admission import Budget, Slots
 from mimic_proxy.telemetry.observation import SpanLink, TokenWait, Trace
 
 CALLERS = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fakes import stages
 from fakes.replies import COMPLETION
 from fakes.world import FORM, UPLOAD_PATH, World
-from mimic_proxy.relay.slots import Budget, Slots
+from mimic_proxy.relay.admission import Budget, Slots
 from mimic_proxy.relay.states import State
 
 PARTS = [b"--b\r\n", b"content-disposition: form-data; name=file\r\n\r\n", b"\x00\xff" * 500, b"\r\n--b--\r\n"]

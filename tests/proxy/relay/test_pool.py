@@ -9,8 +9,8 @@ from fakes.backend import Backend
 from fakes.listener import Listener, Pools, answered, closed, dialled
 from fakes.replies import answer, reply
 from mimic_proxy.errors import UpstreamUnreachable
+from mimic_proxy.relay.connection import Connection
 from mimic_proxy.relay.pool import IDLE_MARGIN_SECONDS, IDLE_SECONDS, RETIRE_SECONDS, Pool
-from mimic_proxy.relay.upstream import Connection
 
 OK = answer(200, b"{}")
 

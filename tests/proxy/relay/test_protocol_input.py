@@ -266,7 +266,7 @@ async def test_a_fault_in_an_exchange_is_answered_and_observed_as_ours(
     world = World(kept=0)
     for _ in range(calls):
         with monkeypatch.context() as patched, caplog.at_level(logging.ERROR, "mimic.relay"):
-            patched.setattr("mimic_proxy.relay.understanding.read_fields", lambda body: 1 / 0)
+            patched.setattr("mimic_proxy.relay.upstream_request.read_fields", lambda body: 1 / 0)
             line = Line(world)
             await line.read(chat())
         (got,) = line.responses(b"POST")

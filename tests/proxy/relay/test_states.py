@@ -18,7 +18,7 @@ from mimic_proxy.http.headers import read_response, response_names
 from mimic_proxy.relay.delivery import Ending
 from mimic_proxy.relay.ports import Composed
 from mimic_proxy.relay.states import EVENTS, WAITS_FOR, State
-from mimic_proxy.relay.understanding import NO_FIELDS, Understood
+from mimic_proxy.relay.upstream_request import NO_FIELDS, Understood
 from mimic_proxy.tokens.token import AccessToken
 
 ALL_EVENTS = sorted(set().union(*EVENTS.values()))

@@ -257,7 +257,7 @@ async def test_what_is_being_answered_when_mimic_stops_is_told_so(api: Api) -> N
     api.models.gate.clear()
     await api.line.read(request(b"GET", b"/v1/models"))
     await turn()
-    (answering,) = api.world.services.pulse.running()
+    (answering,) = api.world.services.ticker.running()
     answering.drain()
     answering.drain()
     await turn()
@@ -271,9 +271,9 @@ async def test_nobody_works_on_for_a_caller_who_has_left(api: Api) -> None:
     api.models.gate.clear()
     await api.line.read(request(b"GET", b"/v1/models"))
     await turn()
-    (answering,) = api.world.services.pulse.running()
+    (answering,) = api.world.services.ticker.running()
     answering.tick()
-    assert len(api.world.services.pulse) == 1
+    assert len(api.world.services.ticker) == 1
     api.line.transport.lose()
     answering.tick()
     await turn()

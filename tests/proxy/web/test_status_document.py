@@ -9,11 +9,10 @@ from fakes.circumstances import CONDITIONS, HELD, token
 from fakes.observations import exchange, refresh
 from fakes.replies import delta
 from fakes.world import World
-from mimic_proxy.relay.breaker import Breaker
-from mimic_proxy.relay.slots import Slots
+from mimic_proxy.relay.admission import Breaker, Slots
 from mimic_proxy.settings.fields import load
 from mimic_proxy.telemetry.history import BUCKETS, EXCHANGES_KEPT, LONGEST_TEXT, EndedExchange, History
-from mimic_proxy.telemetry.port import TokenState
+from mimic_proxy.telemetry.readings import TokenState
 from mimic_proxy.web.status import OLDEST_SHOWN, Watched, encoded, example_model
 
 SECRET = "s3cr3t"
@@ -135,7 +134,7 @@ def test_what_runs_is_counted_and_the_oldest_told():
     assert live["operations"] == {"chat": 11, "embeddings": 1}
     oldest = live["oldest"]
     assert len(oldest) == OLDEST_SHOWN
-    assert oldest[0]["request_id"] == stream.exchange.answer.request_id.decode()
+    assert oldest[0]["request_id"] == stream.exchange.response.request_id.decode()
     assert (oldest[0]["model"], oldest[0]["stream"], oldest[0]["age_seconds"]) == ("m", True, 2)
     assert (oldest[0]["waits_for"], oldest[1]["waits_for"]) == ("the end of the response", "the backend")
     for call in (stream, *waiting, embedding):

@@ -144,7 +144,7 @@ async def test_the_stop(meter: Meter) -> None:
 
 
 FAULT = """
-import mimic_proxy.relay.understanding as understanding
+import mimic_proxy.relay.upstream_request as understanding
 import mimic_proxy.web.models as models
 
 read = understanding.read_fields

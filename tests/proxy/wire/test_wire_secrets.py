@@ -186,7 +186,7 @@ async def test_callers_whose_requests_are_wrong(witness: Witness) -> None:
 
 
 FAULTS = """
-import mimic_proxy.relay.understanding as understanding
+import mimic_proxy.relay.upstream_request as understanding
 import mimic_proxy.web.models as models
 
 

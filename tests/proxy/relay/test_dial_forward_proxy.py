@@ -3,28 +3,27 @@
 import pytest
 
 from mimic_proxy.http.target import parse_base
-from mimic_proxy.relay.dial import OutboundProxy
-from mimic_proxy.relay.outbound import bypasses, outbound_proxy
+from mimic_proxy.relay.dial import ForwardProxy, bypasses, forward_proxy
 
 HTTP, HTTPS = "http://plain.proxy:3128", "http://user:p%40ss@secure.proxy"
 
 
-def proxy_for(url: str, *no_proxy: str, http: str | None = HTTP, https: str | None = HTTPS) -> OutboundProxy | None:
-    return outbound_proxy(parse_base(url), http_proxy=http, https_proxy=https, no_proxy=no_proxy)
+def proxy_for(url: str, *no_proxy: str, http: str | None = HTTP, https: str | None = HTTPS) -> ForwardProxy | None:
+    return forward_proxy(parse_base(url), http_proxy=http, https_proxy=https, no_proxy=no_proxy)
 
 
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("http://models.example", OutboundProxy("plain.proxy", 3128)),
-        ("https://models.example", OutboundProxy("secure.proxy", 80, "user:p@ss")),
+        ("http://models.example", ForwardProxy("plain.proxy", 3128)),
+        ("https://models.example", ForwardProxy("secure.proxy", 80, "user:p@ss")),
         ("http://localhost:9000", None),
         ("https://127.0.0.1", None),
         ("http://127.8.8.8", None),
         ("http://[::1]:9000", None),
     ],
 )
-def test_the_scheme_chooses_the_proxy_and_loopback_needs_none(url: str, expected: OutboundProxy | None) -> None:
+def test_the_scheme_chooses_the_proxy_and_loopback_needs_none(url: str, expected: ForwardProxy | None) -> None:
     assert proxy_for(url) == expected
 
 
@@ -37,7 +36,7 @@ def test_no_proxy_for_the_scheme_is_a_direct_way(url: str, http: str | None, htt
 
 @pytest.mark.parametrize("url", ["plain.proxy:3128", "http://plain.proxy:3128/"])
 def test_a_proxy_may_be_written_short(url: str) -> None:
-    assert proxy_for("http://models.example", http=url) == OutboundProxy("plain.proxy", 3128)
+    assert proxy_for("http://models.example", http=url) == ForwardProxy("plain.proxy", 3128)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +49,7 @@ def test_a_proxy_may_be_written_short(url: str) -> None:
     ],
 )
 def test_credentials_are_decoded(value: str, credentials: str | None) -> None:
-    assert proxy_for("http://models.example", http=value) == OutboundProxy("p", 1, credentials)
+    assert proxy_for("http://models.example", http=value) == ForwardProxy("p", 1, credentials)
 
 
 def test_credentials_are_not_shown() -> None:
@@ -92,5 +91,5 @@ def test_credentials_are_not_shown() -> None:
 def test_no_proxy_is_read_as_curl_and_python_read_it(host: str, port: int, entry: str, expected: bool) -> None:
     assert bypasses(host, port, ["unrelated.example", entry]) is expected
     assert proxy_for(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}", entry) == (
-        None if expected else OutboundProxy("plain.proxy", 3128)
+        None if expected else ForwardProxy("plain.proxy", 3128)
     )

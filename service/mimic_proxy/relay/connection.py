@@ -16,7 +16,7 @@ import httptools
 
 from mimic_proxy.errors import MimicError, UpstreamBadResponse
 from mimic_proxy.http.headers import Names, ResponseFields, read_response
-from mimic_proxy.relay.outbox import Outbox
+from mimic_proxy.relay.loop import CoalescedWrites
 
 MAX_HEAD_BYTES = 65536
 
@@ -35,7 +35,7 @@ class Owner(Protocol):
     """Where a connection belongs to, see `relay.pool.Pool`."""
 
     names: Names
-    outbox: Outbox
+    writes: CoalescedWrites
     connections: "set[Connection]"
 
     def keep(self, connection: "Connection", keep_alive_seconds: float | None) -> None: ...
@@ -86,8 +86,8 @@ class Connection(asyncio.Protocol):
 
     def send(self, data: bytes) -> None:
         if self.transport is not None:
-            self.sent_turn = self.pool.outbox.turn
-            self.pool.outbox.write(self.transport, data)
+            self.sent_turn = self.pool.writes.turn
+            self.pool.writes.write(self.transport, data)
 
     def pause(self, paused: bool) -> None:
         """Stop or resume reading; asking twice is the same as once."""
@@ -105,7 +105,7 @@ class Connection(asyncio.Protocol):
         transport = self.transport
         if transport is None:
             return
-        whole = (self.ended or self.unused) and self.sent_turn != self.pool.outbox.turn
+        whole = (self.ended or self.unused) and self.sent_turn != self.pool.writes.turn
         clean = reusable and whole and self.keep_alive and not self.surplus and not self.paused
         if clean and not transport.is_closing() and transport.get_write_buffer_size() == 0:
             self.pool.keep(self, self.fields.keep_alive_seconds if self.fields else None)

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from mimic_proxy.errors import MimicError
 from mimic_proxy.http.framing import Framing
-from mimic_proxy.relay.inbound import RequestBody
-from mimic_proxy.relay.slots import Budget
+from mimic_proxy.relay.admission import Budget
+from mimic_proxy.relay.upstream_request import RequestBody
 
 
 def body(

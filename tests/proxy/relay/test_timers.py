@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mimic_proxy.relay.deadlines import NEVER, next_deadline
 from mimic_proxy.relay.ports import Limits
 from mimic_proxy.relay.states import State
+from mimic_proxy.relay.timers import NEVER, next_deadline
 from mimic_proxy.telemetry.record import Record
 
 LIMITS = Limits(first_byte=60.0, idle=30.0, send=20.0, total=500.0, queue=10.0, heartbeat_after=7.0)

@@ -1,4 +1,4 @@
-from mimic_proxy.relay.breaker import Breaker
+from mimic_proxy.relay.admission import Breaker
 
 
 def opened(failures: int = 2, cooldown: float = 30.0, at: float = 100.0) -> Breaker:

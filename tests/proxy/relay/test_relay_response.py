@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fakes.caller import Response
+from fakes.caller import Response as Got
 from fakes.ports import Caller, read_answers
 from mimic_proxy.errors import Overloaded
 from mimic_proxy.http.framing import LARGE_BYTES, Framing, framing_for, stream_framing
@@ -19,8 +19,8 @@ from mimic_proxy.http.headers import (
     request_names,
     response_names,
 )
-from mimic_proxy.relay.answer import Answer
 from mimic_proxy.relay.ports import Request
+from mimic_proxy.relay.response import Response
 from mimic_proxy.telemetry.record import Record
 
 ORIGIN = b"https://page.example"
@@ -28,7 +28,7 @@ ORIGIN = b"https://page.example"
 
 def begun(
     *, http11: bool = True, origin: bytes | None = None, request_id: bytes | None = None
-) -> tuple[Answer, Caller]:
+) -> tuple[Response, Caller]:
     caller = Caller()
     pairs = [(b"host", b"localhost"), *([(b"x-request-id", request_id)] if request_id else [])]
     fields: RequestFields = read_request(pairs, request_names(b"authorization"))
@@ -42,14 +42,14 @@ def begun(
         started=0.0,
         cors_origin=origin,
     )
-    return Answer(caller, request, Record(0.0, "chat", "POST", "/v1/x"), b"req_new"), caller
+    return Response(caller, request, Record(0.0, "chat", "POST", "/v1/x"), b"req_new"), caller
 
 
 def backend(status: int = 200, *pairs: tuple[bytes, bytes]) -> ResponseFields:
     return read_response(status, list(pairs), response_names(own_cors=False))
 
 
-def read(caller: Caller, *, closed: bool = False) -> Response:
+def read(caller: Caller, *, closed: bool = False) -> Got:
     (answer,) = read_answers(caller.written, closed=closed)
     return answer
 

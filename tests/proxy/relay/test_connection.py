@@ -15,9 +15,9 @@ from fakes.replies import LAST_CHUNK, answer, chunk, cut, hang, head, reply, str
 from fakes.transport import Transport
 from mimic_proxy.http.headers import response_names
 from mimic_proxy.http.target import parse_base
-from mimic_proxy.relay.outbox import Outbox
+from mimic_proxy.relay.connection import Connection
+from mimic_proxy.relay.loop import CoalescedWrites
 from mimic_proxy.relay.pool import Pool
-from mimic_proxy.relay.upstream import Connection
 
 OK = answer(200, b"{}")
 
@@ -282,10 +282,10 @@ async def test_a_backend_that_does_not_read_makes_the_connection_unwritable(back
 
 
 def made() -> tuple[Pool, Connection, Transport]:
-    """A connection on a transport that keeps what is written, in a pool whose outbox has its turn at `flush`."""
+    """A connection on a transport that keeps what is written, in a pool whose writes has its turn at `flush`."""
     clock = Clock()
-    outbox = Outbox(lambda flush: None)
-    pool = Pool(parse_base("http://backend.test"), None, clock, response_names(own_cors=False), outbox)  # type: ignore[arg-type]
+    writes = CoalescedWrites(lambda flush: None)
+    pool = Pool(parse_base("http://backend.test"), None, clock, response_names(own_cors=False), writes)  # type: ignore[arg-type]
     connection = Connection(pool, clock.now + 300.0)
     transport = Transport(connection)
     connection.connection_made(transport)
@@ -295,7 +295,7 @@ def made() -> tuple[Pool, Connection, Transport]:
 async def test_a_connection_whose_request_is_not_sent_in_full_is_not_pooled() -> None:
     pool, connection, transport = made()
     ask(connection)
-    pool.outbox.flush()
+    pool.writes.flush()
     transport.unsent = 1
     connection.data_received(OK)
     connection.release(reusable=True)
@@ -308,7 +308,7 @@ async def test_a_connection_whose_request_still_waits_for_its_turn_is_not_pooled
     ask(connection)
     connection.data_received(OK)
     connection.release(reusable=True)
-    pool.outbox.flush()
+    pool.writes.flush()
     assert list(pool.idle) == [] or transport.sent == REQUEST, "the request went out on a pooled connection"
     assert list(pool.idle) == []
 
@@ -316,7 +316,7 @@ async def test_a_connection_whose_request_still_waits_for_its_turn_is_not_pooled
 async def test_a_paused_connection_is_not_pooled() -> None:
     pool, connection, transport = made()
     ask(connection)
-    pool.outbox.flush()
+    pool.writes.flush()
     connection.pause(True)
     connection.data_received(OK)
     connection.release(reusable=True)
@@ -360,7 +360,7 @@ def test_any_split_of_an_answer_is_read_the_same(kind: tuple[bytes, bytes, bool]
         got.connection = connection
         connection.attach(got)
         connection.send(REQUEST)
-        pool.outbox.flush()
+        pool.writes.flush()
         for begin, stop in itertools.pairwise(places):
             if not transport.closing:
                 connection.data_received(data[begin:stop])

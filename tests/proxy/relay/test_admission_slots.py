@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from mimic_proxy.relay.slots import Budget, Slots
+from mimic_proxy.relay.admission import Budget, Slots
 
 
 def nobody() -> None:

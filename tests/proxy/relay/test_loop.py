@@ -1,13 +1,11 @@
-"""Pulse, outbox and batch: what they bundle happens, in order, and one fault does not spread."""
+"""Ticker, writes and batch: what they bundle happens, in order, and one fault does not spread."""
 
 import logging
 from collections.abc import Callable
 
 import pytest
 
-from mimic_proxy.relay.batch import MOST, Batch
-from mimic_proxy.relay.outbox import Outbox
-from mimic_proxy.relay.pulse import PERIOD_SECONDS, Pulse
+from mimic_proxy.relay.loop import MOST, PERIOD_SECONDS, CoalescedWrites, DeferredWork, Ticker
 
 
 class Later:
@@ -38,55 +36,55 @@ class Running:
         raise AssertionError("nobody drains here")
 
 
-# ---- the pulse
+# ---- the ticker
 
 
 def test_the_pulse_beats_while_something_runs_and_stands_still_without() -> None:
     later = Later()
-    pulse = Pulse(later)
+    ticker = Ticker(later)
     first, second = Running(), Running()
-    pulse.add(first)
-    pulse.add(second)
+    ticker.add(first)
+    ticker.add(second)
     assert [delay for delay, _ in later.waiting] == [PERIOD_SECONDS]
     later.run()
-    pulse.discard(first)
+    ticker.discard(first)
     later.run()
-    assert (first.ticks, second.ticks, len(pulse)) == (1, 2, 1)
-    pulse.discard(second)
+    assert (first.ticks, second.ticks, len(ticker)) == (1, 2, 1)
+    ticker.discard(second)
     later.run()
     assert (later.waiting, second.ticks) == ([], 2)
-    pulse.add(first)
+    ticker.add(first)
     assert len(later.waiting) == 1
 
 
 def test_an_exchange_may_end_or_begin_others_while_the_pulse_looks() -> None:
     later = Later()
-    pulse = Pulse(later)
+    ticker = Ticker(later)
     others = [Running() for _ in range(5)]
-    ending = Running(lambda: pulse.discard(ending))
+    ending = Running(lambda: ticker.discard(ending))
 
     def begin_others() -> None:
         for other in others:
-            pulse.add(other)
+            ticker.add(other)
 
     beginning = Running(begin_others)
-    pulse.add(ending)
-    pulse.add(beginning)
+    ticker.add(ending)
+    ticker.add(beginning)
     later.run()
-    assert len(pulse) == 6
-    assert len(later.waiting) == 1, "there is one pulse"
+    assert len(ticker) == 6
+    assert len(later.waiting) == 1, "there is one ticker"
 
 
 def test_a_fault_in_one_exchange_stops_no_other_s_timers(caplog: pytest.LogCaptureFixture) -> None:
     later = Later()
-    pulse = Pulse(later)
+    ticker = Ticker(later)
 
     def break_down() -> None:
         raise RuntimeError("broken")
 
     broken, sound = Running(break_down), Running()
-    pulse.add(broken)
-    pulse.add(sound)
+    ticker.add(broken)
+    ticker.add(sound)
     with caplog.at_level(logging.ERROR, "mimic.relay"):
         later.run()
         later.run()
@@ -98,32 +96,32 @@ def test_the_last_end_is_told_however_it_came() -> None:
     """The stop waits for it."""
     told: list[int] = []
     later = Later()
-    pulse = Pulse(later)
-    pulse.when_empty = lambda: told.append(len(pulse))
+    ticker = Ticker(later)
+    ticker.when_empty = lambda: told.append(len(ticker))
 
     def break_down() -> None:
         raise RuntimeError("broken")
 
     first, second = Running(), Running(break_down)
-    pulse.add(first)
-    pulse.add(second)
-    pulse.discard(first)
+    ticker.add(first)
+    ticker.add(second)
+    ticker.discard(first)
     assert told == []
     later.run()
     assert told == [0]
 
 
 def test_discarding_twice_is_the_same_as_once() -> None:
-    pulse = Pulse(Later())
-    pulse.discard(Running())
-    assert len(pulse) == 0
+    ticker = Ticker(Later())
+    ticker.discard(Running())
+    assert len(ticker) == 0
 
 
-# ---- the outbox
+# ---- the writes
 
 
 class Socket:
-    """What the outbox needs of a transport."""
+    """What the writes needs of a transport."""
 
     def __init__(self, act: Callable[[], None] = lambda: None) -> None:
         self.written: list[bytes] = []
@@ -158,25 +156,25 @@ class Soon:
 
 def test_writes_of_a_turn_go_out_at_its_end_in_order() -> None:
     soon, one, two = Soon(), Socket(), Socket()
-    outbox = Outbox(soon)
-    outbox.write(one, b"1")  # type: ignore[arg-type]
-    outbox.write(two, b"2")  # type: ignore[arg-type]
-    outbox.write(one, b"3")  # type: ignore[arg-type]
+    writes = CoalescedWrites(soon)
+    writes.write(one, b"1")  # type: ignore[arg-type]
+    writes.write(two, b"2")  # type: ignore[arg-type]
+    writes.write(one, b"3")  # type: ignore[arg-type]
     assert (one.written, len(soon.callbacks)) == ([], 1)
     soon.run()
     assert (one.written, two.written) == ([b"1", b"3"], [b"2"])
-    outbox.write(one, b"4")  # type: ignore[arg-type]
+    writes.write(one, b"4")  # type: ignore[arg-type]
     soon.run()
     assert one.written == [b"1", b"3", b"4"]
 
 
 def test_who_flushes_before_closing_loses_nothing() -> None:
     soon, one = Soon(), Socket()
-    outbox = Outbox(soon)
-    outbox.write(one, b"1")  # type: ignore[arg-type]
-    outbox.flush()
+    writes = CoalescedWrites(soon)
+    writes.write(one, b"1")  # type: ignore[arg-type]
+    writes.flush()
     one.closing = True
-    outbox.write(one, b"2")  # type: ignore[arg-type]
+    writes.write(one, b"2")  # type: ignore[arg-type]
     soon.run()
     soon.run()
     assert one.written == [b"1"]
@@ -185,9 +183,9 @@ def test_who_flushes_before_closing_loses_nothing() -> None:
 def test_a_write_that_causes_another_keeps_both() -> None:
     """A full socket pauses the other side in the same call; that may write."""
     soon, two = Soon(), Socket()
-    outbox = Outbox(soon)
-    one = Socket(lambda: outbox.write(two, b"caused"))  # type: ignore[arg-type]
-    outbox.write(one, b"1")  # type: ignore[arg-type]
+    writes = CoalescedWrites(soon)
+    one = Socket(lambda: writes.write(two, b"caused"))  # type: ignore[arg-type]
+    writes.write(one, b"1")  # type: ignore[arg-type]
     soon.run()
     soon.run()
     assert two.written == [b"caused"]
@@ -200,9 +198,9 @@ def test_a_socket_that_raises_costs_no_other_its_bytes(caplog: pytest.LogCapture
         raise RuntimeError("Cannot call write() after write_eof()")
 
     soon, one, two = Soon(), Socket(refuse), Socket()
-    outbox = Outbox(soon)
-    outbox.write(one, b"1")  # type: ignore[arg-type]
-    outbox.write(two, b"2")  # type: ignore[arg-type]
+    writes = CoalescedWrites(soon)
+    writes.write(one, b"1")  # type: ignore[arg-type]
+    writes.write(two, b"2")  # type: ignore[arg-type]
     with caplog.at_level(logging.ERROR):
         soon.run()
     assert (two.written, one.closing) == ([b"2"], True)
@@ -214,7 +212,7 @@ def test_a_socket_that_raises_costs_no_other_its_bytes(caplog: pytest.LogCapture
 
 def test_work_is_done_in_order_when_there_is_enough_of_it_or_time_is_up() -> None:
     later, done = Later(), list[int]()
-    batch = Batch(later)
+    batch = DeferredWork(later)
     for number in range(MOST - 1):
         batch.add(lambda number=number: done.append(number), False)  # type: ignore[misc]
     assert (done, len(later.waiting)) == ([], 1)
@@ -227,7 +225,7 @@ def test_work_is_done_in_order_when_there_is_enough_of_it_or_time_is_up() -> Non
 
 def test_urgent_work_is_done_at_once_behind_what_waits() -> None:
     later, done = Later(), list[str]()
-    batch = Batch(later)
+    batch = DeferredWork(later)
     batch.add(lambda: done.append("first"), False)
     batch.add(lambda: done.append("urgent"), True)
     assert done == ["first", "urgent"]
@@ -237,14 +235,14 @@ def test_urgent_work_is_done_at_once_behind_what_waits() -> None:
 
 def test_urgent_work_alone_asks_for_no_timer() -> None:
     later, done = Later(), list[str]()
-    Batch(later).add(lambda: done.append("urgent"), True)
+    DeferredWork(later).add(lambda: done.append("urgent"), True)
     assert (done, later.waiting) == (["urgent"], [])
 
 
 def test_a_fault_in_one_piece_of_work_loses_no_other(caplog: pytest.LogCaptureFixture) -> None:
     """The observation of one exchange must not cost those of sixty others."""
     later, done = Later(), list[str]()
-    batch = Batch(later)
+    batch = DeferredWork(later)
 
     def break_down() -> None:
         raise RuntimeError("broken")

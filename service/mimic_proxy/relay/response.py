@@ -1,10 +1,11 @@
 """What goes to the caller: one head, then the backend's body or one of ours, delimited as the caller can read it.
 
 1. A head is written together with the first bytes of its body.
-2. Once a head has gone out, trouble can only be told inside the body: as an error frame in a stream of events, and
+2. Once a head has gone out, trouble can only be reported inside the body: as an error frame in a stream of events, and
    everywhere else by ending without the end that the framing asks for.
 """
 
+from mimic_proxy.dialects.base import StreamFacts
 from mimic_proxy.errors import MimicError
 from mimic_proxy.http.framing import LARGE_BYTES, Framing, framing_for, stream_framing
 from mimic_proxy.http.headers import STATUS_LINES, ResponseFields, error_fields, request_ids
@@ -17,7 +18,7 @@ JSON_LINE = b"content-type: application/json\r\n"
 PING = b": ping\n\n"
 
 
-class Answer:
+class Response:
     """The answer to one request; `new_id` is its x-request-id unless caller or backend gave one.
 
     record: of the call.
@@ -70,9 +71,38 @@ class Answer:
         self._head(status, lines, b"content-length: %d\r\n" % len(body), backend_id, keep_alive)
         self.write(body)
 
+    def respond(
+        self, status: int, body: bytes, fields: ResponseFields | None, lines: list[bytes], keep_alive: bool
+    ) -> None:
+        """One JSON object that is not the backend's own bytes; an error, where a heartbeat has begun a stream.
+
+        fields: the backend's head. lines: those of it that pass.
+        """
+        if self.committed:
+            self.frame(b" ".join(body.splitlines()))
+            self.write(b"", last=True)
+        else:
+            self.whole(status, [JSON_LINE, *lines], body, fields.request_id if fields is not None else None, keep_alive)
+
     def error(self, error: MimicError, keep_alive: bool) -> None:
         """One complete answer in the OpenAI error shape."""
         self.whole(error.status, error_fields(error), error.body(), None, keep_alive)
+
+    def fail(self, error: MimicError, keep_alive: bool, facts: StreamFacts | None) -> bool:
+        """End with an error, in the form that is still possible. False: the body can only be cut.
+
+        facts: of the stream of events that the backend sends.
+        """
+        if not self.committed:
+            self.error(error, keep_alive)
+            return True
+        if self.stream and (facts is None or not facts.in_partial):
+            if facts is None or not facts.error_frame:
+                self.frame(error.body())
+            self.write(b"", last=True)
+            return True
+        self.write(b"")
+        return False
 
     def frame(self, data: bytes) -> None:
         """One event of ours."""

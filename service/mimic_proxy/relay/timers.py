@@ -89,3 +89,24 @@ def timeout_error(name: Timer, limits: Limits) -> MimicError:
         case _:
             message = f"The exchange took longer than {limits.total:g} s (total timer)."
             return UpstreamTimeout(message, timer="total", should_retry=False)
+
+
+def caller_stalls(record: Record, unsent: int, now: float) -> None:
+    """The caller takes no more of the response. unsent: bytes that it has not taken."""
+    record.caller_stalled = now
+    record.caller_unsent = unsent
+
+
+def stall_ends(record: Record, now: float) -> None:
+    """The caller takes bytes again, or the call ends."""
+    if record.caller_stalled:
+        record.send_blocked_seconds += now - record.caller_stalled
+        record.caller_stalled = 0.0
+
+
+def caller_gone(record: Record, unsent: int, now: float) -> bool:
+    """The caller has taken nothing for a whole send timer; if it has taken something, the timer begins anew."""
+    if unsent == record.caller_unsent:
+        return True
+    caller_stalls(record, unsent, now)
+    return False
