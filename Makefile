@@ -14,7 +14,7 @@ PIP_AUDIT_VERSION := 2.10.1
 HELM ?= $(shell PATH="$$PATH:$$KUBEBUILDER_ASSETS" command -v helm)
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-cluster test-compiled test-identity e2e kind-e2e check format bench bench-operator soak trial conformance dashboards reference golden lock build build-compiled image sbom scan clean
+.PHONY: help run serve test test-cluster bench-connections test-compiled test-identity e2e e2e-quiet kind-e2e check format bench bench-operator soak trial conformance dashboards reference golden lock build build-compiled image sbom scan clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ else
 	$(E2E) tests/e2e --numprocesses 3 --dist worksteal --ignore $(E2E_ALONE)
 	$(E2E) $(E2E_ALONE)
 endif
+
+e2e-quiet: $(VENV)/.installed-dev ## an installation left alone for 25 minutes (MIMIC_E2E_QUIET_MINUTES), in that cluster
+	$(E2E) -s tests/e2e/long_quiet.py $(ARGS)
 
 KIND_CLUSTER := mimic-e2e
 KIND_CONFIG := .cache/$(KIND_CLUSTER).kubeconfig

@@ -2,6 +2,7 @@
 
 from mimic_operator.catalogue import (
     ADMISSIONS,
+    API_REQUESTS,
     BUILD,
     CERTIFICATE,
     CERTIFICATE_RELOADS,
@@ -234,6 +235,14 @@ def _reconciling() -> Row:
                 queries=(Query(f"max({pick(QUEUE_AGE.name)})", "waits"),),
                 unit="s",
                 thresholds=((None, GREEN), (60, RED)),
+            ),
+            Panel(
+                title="Requests to the API server",
+                description="By verb, elections included. In a quiet cluster a watch request every five minutes for "
+                "each kind, and two requests every two seconds for the Lease.",
+                queries=(Query(total(rate(API_REQUESTS.name), "verb"), "{{verb}}"),),
+                unit="reqps",
+                stacked=True,
             ),
             Panel(
                 title="Namespaces skipped",

@@ -85,6 +85,12 @@ WATCH_AGE = Metric(
     "Time since a watch had its last sign of life from the API server: an event, a bookmark, or the end of a request.",
     ("kind",),
 )
+API_REQUESTS = Metric(
+    "mimic_operator_api_requests_total",
+    "counter",
+    "Requests to the API server, by verb and by the status of the response; empty without one.",
+    ("verb", "code"),
+)
 SKIPPED = Metric(
     "mimic_operator_namespaces_skipped",
     "gauge",
@@ -105,7 +111,7 @@ DEGRADED = Metric(
 )
 PODS = Metric("mimic_operator_pods", "gauge", "Pods that ask for the sidecar, by what they have.", ("state",))
 
-BOTH = (BUILD, SPANS, WATCH_AGE, SKIPPED)
+BOTH = (BUILD, SPANS, API_REQUESTS, WATCH_AGE, SKIPPED)
 WEBHOOK = (
     ADMISSIONS,
     NOTES,

@@ -1,17 +1,13 @@
 """A real Prometheus finds the sidecars as the chart's PodMonitor selects them, and the dashboards show them."""
 
-import json
 import socket
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
-from e2e import release
 from e2e.applications import LOAD, deployment
-from e2e.cluster import Cluster, Manifest, name_of, run
-from e2e.monitors import scrape_config, service_scrape_config
+from e2e.cluster import Cluster, name_of
+from e2e.health import jobs
 from fakes.chart_files import EVERYTHING, MINUTE, RULE_FILES, substituted, targets
 from fakes.prometheus import scraping
 from fakes.tools import lacking
@@ -28,29 +24,6 @@ QUIET = {
     "mimic-tokens: Successful refreshes",  # the first token is older than the first scrape
 }
 """Panels with a query that has nothing to show as long as nothing goes wrong."""
-
-
-def monitors() -> dict[str, Manifest]:
-    """The chart's, by their kind."""
-    show = ["--show-only", "templates/monitors.yaml"]
-    for name in ("podMonitor", "serviceMonitor"):
-        show += ["--set", f"monitoring.{name}=true"]
-    text = release.helm("template", "mimic", release.CHART, "--namespace", release.SYSTEM, *show)
-    return {document["kind"]: document for document in yaml.safe_load_all(text)}
-
-
-def everywhere(kind: str) -> list[Manifest]:
-    found: list[Manifest] = json.loads(run("kubectl", "get", kind, "--all-namespaces", "-o", "json"))["items"]
-    return found
-
-
-def jobs() -> list[dict[str, Any]]:
-    """What the Prometheus operator makes of the monitors."""
-    chart, pods = monitors(), everywhere("pods")
-    return [
-        scrape_config(chart["PodMonitor"], pods),
-        service_scrape_config(chart["ServiceMonitor"], everywhere("services"), pods),
-    ]
 
 
 def reachable(address: str) -> None:

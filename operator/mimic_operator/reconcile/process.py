@@ -67,7 +67,12 @@ class Machine:
 async def run(settings: Settings, config: KubeConfig, machine: Machine, telemetry: Telemetry) -> None:
     """Runs until SIGTERM or SIGINT. Raises LostLease, NotSynced."""
     # The Lease and the watches have connections of their own: no crowd of other calls may keep them waiting.
-    async with Cluster(config, telemetry.spans) as cluster, Cluster(config) as watching, Cluster(config) as for_lease:
+    count = telemetry.requested
+    async with (
+        Cluster(config, telemetry.spans, count=count) as cluster,
+        Cluster(config, count=count) as watching,
+        Cluster(config, count=count) as for_lease,
+    ):
         process = Process(settings, config, machine, telemetry, cluster, watching, for_lease)
         health = serving(settings.metrics_host, settings.metrics_port, registry=telemetry.registry, live={}, ready={})
         async with health as port:

@@ -8,7 +8,7 @@ requested is refused: whoever can choose a name cannot choose what is read.
 """
 
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 from urllib.parse import quote
@@ -59,7 +59,7 @@ def path_of(kind: Kind, namespace: str | None = None, name: str | None = None, s
 
 class Cluster:
     """One API server, with a pool of connections. seconds: for one call. spans: calls within one have spans of their
-    own.
+    own. count: called with the verb and the status of each request.
     """
 
     def __init__(
@@ -67,10 +67,11 @@ class Cluster:
         config: KubeConfig,
         spans: Spans = OFF,
         *,
+        count: Callable[[str, str], None] = lambda verb, code: None,
         seconds: float = CALL_SECONDS,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
-        self._spans = spans
+        self._spans, self._count = spans, count
         single = config.get()
         assert single is not None
         parameters = ConnectionParams(timeout=httpx2.Timeout(seconds), trust_env=False).httpx_params(single)
@@ -253,9 +254,10 @@ class Cluster:
         } | _selection(labels, fields)
         doing = f"watch {kind.plural}{_of(namespace)}"
         timeout = httpx2.Timeout(CALL_SECONDS, read=silence)
-        with _faults(doing):
+        with self._faults(doing):
             path, headers = path_of(kind, namespace), {"accept": accept}
             async with self._http.stream("GET", path, params=query, headers=headers, timeout=timeout) as response:
+                self._count("watch", str(response.status_code))
                 if response.is_error:
                     raise _refusal(response, await response.aread(), doing)
                 async for line in response.aiter_lines():
@@ -281,11 +283,26 @@ class Cluster:
         headers, body = {"accept": accept}, None
         if content is not None:
             headers["content-type"], body = f"application/{form}", msgspec.json.encode(content)
-        with _faults(doing):
+        with self._faults(doing):
             response = await self._http.request(method, path, params=query, headers=headers, content=body)
+        self._count(doing.partition(" ")[0], str(response.status_code))
         if not response.is_success:
             raise _refusal(response, response.content, doing)
         return response.content
+
+    @contextmanager
+    def _faults(self, doing: str) -> Iterator[None]:
+        """Converts what the HTTP client and lightkube's credentials raise."""
+        try:
+            yield
+        except httpx2.TimeoutException as error:
+            self._count(doing.partition(" ")[0], "")
+            raise Fault("timeout", f"{doing}: no response in time") from error
+        except (httpx2.HTTPError, httpx2.StreamError) as error:
+            self._count(doing.partition(" ")[0], "")
+            raise Fault("unreachable", f"{doing}: {type(error).__name__}") from error
+        except (ConfigError, OSError) as error:  # the token's file, or the program that prints a token
+            raise Fault("forbidden", f"{doing}: the credentials cannot be read ({type(error).__name__})") from error
 
     @contextmanager
     def _call(self, verb: str, kind: Kind, namespace: str | None, name: str) -> Iterator[str]:
@@ -346,19 +363,6 @@ def _selection(labels: Selector, fields: Selector) -> dict[str, str]:
         for name, selector in wanted.items()
         if selector
     }
-
-
-@contextmanager
-def _faults(doing: str) -> Iterator[None]:
-    """Converts what the HTTP client and lightkube's credentials raise."""
-    try:
-        yield
-    except httpx2.TimeoutException as error:
-        raise Fault("timeout", f"{doing}: no response in time") from error
-    except (httpx2.HTTPError, httpx2.StreamError) as error:
-        raise Fault("unreachable", f"{doing}: {type(error).__name__}") from error
-    except (ConfigError, OSError) as error:  # the token's file, or the program that prints a token
-        raise Fault("forbidden", f"{doing}: the credentials cannot be read ({type(error).__name__})") from error
 
 
 def _refusal(response: httpx2.Response, content: bytes, doing: str) -> Fault:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from prometheus_client import CollectorRegistry
 
-from mimic_operator.catalogue import SPANS
+from mimic_operator.catalogue import API_REQUESTS, SPANS
 from mimic_operator.errors import OperatorError
 from mimic_operator.runtime.exporting import exporting
 from mimic_operator.runtime.logs import logger
@@ -25,6 +25,8 @@ class Telemetry:
 
     registry: CollectorRegistry
     spans: Spans
+    requested: Callable[[str, str], None]
+    """Counts a request to the API server by verb and status."""
 
 
 @contextmanager
@@ -32,13 +34,13 @@ def telemetry(process: Name, environ: Mapping[str, str]) -> Iterator[Telemetry]:
     """For the life of the process; at its end the last spans are sent, for which it waits some seconds at most."""
     own = version("mimic")
     registry = process_registry(process, own)
-    handed = counter(SPANS, registry)
+    handed, requests = counter(SPANS, registry), counter(API_REQUESTS, registry)
 
     def exported(result: str, count: int) -> None:
         handed.labels(result).inc(count)
 
     with exporting(environ, service=f"mimic-{process}", version=own, exported=exported) as spans:
-        yield Telemetry(registry, spans)
+        yield Telemetry(registry, spans, lambda verb, code: requests.labels(verb, code).inc())
 
 
 def run_to_its_end(process: Name, environ: Mapping[str, str], work: Callable[[Telemetry], None]) -> int:

@@ -55,8 +55,12 @@ async def serve(settings: Settings, config: KubeConfig, telemetry: Telemetry) ->
     """Runs until SIGTERM or SIGINT. Raises UnusableCertificate, OSError for a port that is taken."""
     metrics = AdmissionMetrics(telemetry.registry, possible_ends())
     certificate = ServedCertificate(settings.webhook_cert_dir, _follow(metrics))
-    short = Cluster(config, telemetry.spans, seconds=READ_SECONDS)
-    async with Cluster(config) as cluster, Cluster(config) as watching, short as reading:
+    count = telemetry.requested
+    async with (
+        Cluster(config, count=count) as cluster,
+        Cluster(config, count=count) as watching,
+        Cluster(config, telemetry.spans, count=count, seconds=READ_SECONDS) as reading,
+    ):
         process = Process(settings, config, metrics, certificate, telemetry, cluster, watching, reading)
         health = serving(
             settings.metrics_host,
