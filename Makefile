@@ -14,7 +14,7 @@ PIP_AUDIT_VERSION := 2.10.1
 HELM ?= $(shell PATH="$$PATH:$$KUBEBUILDER_ASSETS" command -v helm)
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test test-cluster bench-connections test-compiled test-identity e2e e2e-quiet kind-e2e check format bench bench-operator soak trial conformance dashboards reference golden lock build build-compiled image sbom scan clean
+.PHONY: help run serve test test-cluster chaos bench-connections test-compiled test-identity e2e e2e-quiet kind-e2e check format bench bench-operator soak trial conformance dashboards reference golden lock build build-compiled image sbom scan clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ test-cluster: $(VENV)/.installed-dev ## tests on a real API server, which KUBEBU
 	$(BIN)/python -m pytest $(CLUSTER_TESTS) $(ARGS)
 
 CLUSTER_TESTS ?= tests/cluster
+
+chaos: $(VENV)/.installed-dev ## five minutes of an API server that refuses, resets, delays and falls silent (KUBEBUILDER_ASSETS)
+	MIMIC_CHAOS_SECONDS=$${MIMIC_CHAOS_SECONDS:-300} $(BIN)/python -m pytest -s tests/cluster/test_chaos.py $(ARGS)
 
 # Most tests wait for processes and sockets: one worker for each processor, and not too many of them.
 PARALLEL = --numprocesses auto --maxprocesses 4 --dist worksteal

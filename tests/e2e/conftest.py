@@ -1,5 +1,6 @@
 """The release that the README installs, once for all tests of a run, and a namespace of its own for each."""
 
+import asyncio
 import fcntl
 import os
 import shutil
@@ -10,10 +11,15 @@ from pathlib import Path
 import pytest
 
 from e2e import release
-from e2e.applications import backend, secret
+from e2e.applications import backend, deployment, scripts, secret
 from e2e.cluster import Cluster, eventually, needed, run
+from e2e.health import Health, alerts, jobs
 from e2e.namespaces import fresh
+from fakes.chart_files import RULE_FILES
+from fakes.prometheus import scraping
 
+IDLE = "e2e-idle"
+"""A namespace with a labelled workload that no test touches."""
 SHARED = "MIMIC_E2E_RUN"
 """Names a folder that the processes of one run share, in their environment."""
 
@@ -31,9 +37,22 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         shutil.rmtree(folder)
         if taken:
             if release.exists():
+                if wrong := asyncio.run(left_wrong()):
+                    print(f"\nWhat was left running is not well: {wrong}")
+                    session.exitstatus = pytest.ExitCode.TESTS_FAILED
                 release.uninstall("mimic", release.SYSTEM)
-            run("kubectl", "delete", "namespace", release.SYSTEM)
+            run("kubectl", "delete", "namespace", release.SYSTEM, IDLE, "--ignore-not-found")
             run("kubectl", "delete", "customresourcedefinition", release.CRD)
+
+
+async def left_wrong() -> dict[str, list[str]]:
+    """Judges the operator, and a workload that no test has touched, after all tests."""
+    health = Health([Cluster(release.SYSTEM), Cluster(IDLE)])
+    with tempfile.TemporaryDirectory() as folder:
+        async with scraping(Path(folder) / "prometheus", jobs(), RULE_FILES) as prometheus:
+            await prometheus.until('count(up{job="mimic-operator"} == 1) == 4', 30)
+            found = health.found() | {"alerts pending or firing": await alerts(prometheus, 5)}
+    return {what: each for what, each in found.items() if each}
 
 
 def _is_worker(config: pytest.Config) -> bool:
@@ -52,6 +71,9 @@ def installed() -> Cluster:
                 pytest.fail(f"the cluster has a namespace {release.SYSTEM}: these tests want one without Mimic")
             (folder / "installed").touch()
             release.install()
+            idle = Cluster(IDLE)
+            idle.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": IDLE}}, scripts())
+            idle.apply(secret(), backend(), deployment("idle"))
     return Cluster(release.SYSTEM)
 
 

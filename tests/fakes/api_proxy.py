@@ -19,10 +19,15 @@ HOP = ("content-length", "transfer-encoding", "connection", "content-encoding")
 
 
 class ApiProxy:
-    """Plain HTTP on loopback, acting as the administrator. rules: the first that answers counts."""
+    """Plain HTTP on loopback, acting as the administrator. rules: the first that answers counts.
 
-    def __init__(self, plane: ControlPlane) -> None:
+    agent: the User-Agent by which the audit log knows who comes through here. trouble: see chaos.py.
+    """
+
+    def __init__(self, plane: ControlPlane, agent: str = "") -> None:
         self.rules: list[Rule] = []
+        self.agent = agent
+        self.trouble: Callable[[str, str, dict[str, str]], str | None] = lambda method, path, query: None
         self.refused: list[tuple[int, str, str]] = []
         """Status, method and path of what was answered here."""
         self.requests: list[tuple[str, str, dict[str, str]]] = []
@@ -95,7 +100,12 @@ class ApiProxy:
                 return web.Response(
                     status=status, headers=headers, text=json.dumps(body), content_type="application/json"
                 )
+        trouble = self.trouble(request.method, request.path, query)
+        if trouble is not None and (response := await self._troubled(request, trouble)) is not None:
+            return response
         headers = {key: value for key, value in request.headers.items() if key.lower() not in (*HOP, "host")}
+        if self.agent:
+            headers["User-Agent"] = self.agent
         body = await request.read()
         sent = self._http.build_request(
             request.method, request.path, params=query, headers=headers, content=body, timeout=None
@@ -117,11 +127,35 @@ class ApiProxy:
             await answer.aclose()
         return response
 
+    async def _troubled(self, request: web.Request, trouble: str) -> web.StreamResponse | None:
+        """None for a request that is only late."""
+        if trouble.isdecimal():
+            status = int(trouble)
+            body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": status, "message": "chaos"}
+            headers = {"retry-after": "1"} if status == 429 else {}
+            return web.json_response(body, status=status, headers=headers)
+        if trouble == "delay":
+            await asyncio.sleep(10)
+            return None
+        if trouble == "silence":
+            response = web.StreamResponse(headers={"content-type": "application/json"})
+            await response.prepare(request)
+            task = asyncio.current_task()
+            assert task is not None
+            self._streams.add(task)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self._streams.discard(task)
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
 
 @contextmanager
-def proxied(plane: ControlPlane) -> Iterator[ApiProxy]:
+def proxied(plane: ControlPlane, agent: str = "") -> Iterator[ApiProxy]:
     """Until the block is left."""
-    proxy = ApiProxy(plane)
+    proxy = ApiProxy(plane, agent)
     proxy.start()
     try:
         yield proxy
