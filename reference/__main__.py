@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from mimic_operator.cli.crd import definition_yaml
+from mimic_operator.resource.crd import cluster_definition, definition
 from reference import chart_values, injection, mimicbackend, names, settings, tools
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -15,7 +16,8 @@ TOOLS = ROOT / "docs" / "tools"
 def wanted() -> dict[Path, str]:
     """Every file by its path."""
     return {
-        CHART / "files" / "crd.yaml": definition_yaml(),
+        CHART / "files" / "crd.yaml": definition_yaml(definition()),
+        CHART / "files" / "cluster-crd.yaml": definition_yaml(cluster_definition()),
         CHART / "README.md": chart_values.page((CHART / "values.yaml").read_text("utf-8")),
         PAGES / "injection.md": injection.page(),
         PAGES / "mimicbackend.md": mimicbackend.page(),

@@ -32,6 +32,7 @@ LABELS = (
     ),
     (naming.LABEL_MANAGED, "pod templates", "the operator set labels and annotations there, and takes them off again"),
     (naming.LABEL_COMPONENT, "Mimic's own pods and objects", "`proxy`, `webhook` or `reconciler`"),
+    (naming.LABEL_CLUSTER_BACKEND, "MimicBackends", "the ClusterMimicBackend that they were created for"),
     (naming.LABEL_BACKEND, "a backend's objects", "the backend they belong to; cut with a hash above 63 characters"),
 )
 ANNOTATIONS = (

@@ -58,8 +58,6 @@ def layers_named(name: str) -> set[str]:
 
 def test_every_module_of_the_operator_stands_in_a_layer():
     placed = {f"mimic_operator.{module}" for module in layers_named("The operator's layers")}
-    placed |= {f"mimic_operator.resource.{module}" for module in layers_named("The resource's layers")}
-    placed.remove("mimic_operator.resource")
     homeless = {
         module
         for module in modules(PACKAGES[1])

@@ -139,6 +139,7 @@ def test_names_fit_however_long_the_release_is():
 
 
 def test_the_crd_stays_when_the_release_goes():
-    (crd,) = of_kind(render(), "CustomResourceDefinition")
-    assert crd["metadata"]["annotations"]["helm.sh/resource-policy"] == "keep"
+    found = {crd["metadata"]["name"]: crd["metadata"] for crd in of_kind(render(), "CustomResourceDefinition")}
+    assert found.keys() == {"mimicbackends.mimic.dev", "clustermimicbackends.mimic.dev"}
+    assert all(metadata["annotations"]["helm.sh/resource-policy"] == "keep" for metadata in found.values())
     assert list(of_kind(render(Rendering(sets={"crds.enabled": "false"})), "CustomResourceDefinition")) == []

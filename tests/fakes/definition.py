@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 
 from fakes.reconcilers import eventually
-from mimic_operator.resource.crd import NAME, definition
+from mimic_operator.resource.crd import NAME, cluster_definition, definition
 
 BASE = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
@@ -15,9 +15,12 @@ BASE = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 def installed(admin: httpx2.Client) -> None:
     """Apply it, and wait until backends are served. Raises AssertionError."""
     _apply(admin, definition())
+    _apply(admin, cluster_definition())
     eventually(lambda: _conditions(admin).get("Established") == "True", lambda: _conditions(admin))
     assert _conditions(admin).get("NonStructuralSchema", "False") == "False"
-    eventually(lambda: admin.get("/apis/mimic.dev/v1alpha1/mimicbackends").status_code == 200)
+    for plural in ("mimicbackends", "clustermimicbackends"):
+        path = f"/apis/mimic.dev/v1alpha1/{plural}"
+        eventually(lambda path=path: admin.get(path).status_code == 200)  # type: ignore[misc]
 
 
 @contextmanager
@@ -39,7 +42,7 @@ def any_spec(admin: httpx2.Client) -> Iterator[None]:
 def _apply(admin: httpx2.Client, manifest: dict[str, Any]) -> None:
     params = {"fieldManager": "test", "force": "true"}
     kind = {"content-type": "application/apply-patch+yaml"}
-    answer = admin.patch(f"{BASE}/{NAME}", params=params, headers=kind, json=manifest)
+    answer = admin.patch(f"{BASE}/{manifest['metadata']['name']}", params=params, headers=kind, json=manifest)
     assert answer.status_code in (200, 201), answer.text
 
 

@@ -79,9 +79,29 @@
   {{- with .Values.watchNamespaces }}
   resourceNames: {{ toJson . }}
   {{- end }}
+{{- if not .Values.watchNamespaces }}
+- apiGroups: [mimic.dev]
+  resources: [clustermimicbackends]
+  verbs: [list]
+{{- end }}
 {{- end -}}
 
 {{- define "mimic.clusterPermissions.reconciler" -}}
+{{- if not .Values.watchNamespaces }}
+# ClusterMimicBackends: the namespaces that they admit, and the MimicBackend that each of these gets.
+- apiGroups: [mimic.dev]
+  resources: [clustermimicbackends]
+  verbs: [get, list, watch]
+- apiGroups: [mimic.dev]
+  resources: [clustermimicbackends/status]
+  verbs: [patch]
+- apiGroups: [mimic.dev]
+  resources: [mimicbackends]
+  verbs: [create, delete]
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [list, watch]
+{{- end }}
 # It writes nothing where the schema is older than itself.
 - apiGroups: [apiextensions.k8s.io]
   resources: [customresourcedefinitions]

@@ -15,7 +15,7 @@ from mimic_operator.resource.container import ProxyDefaults, proxy_defaults
 from mimic_operator.resource.mounts import secret_keys
 from mimic_operator.resource.naming import ANNOTATION_BACKEND, KIND, LABEL_INJECT
 from mimic_operator.resource.revision import Revision, revision_of
-from mimic_operator.resource.spec import LabelSelector
+from mimic_operator.resource.spec.common import NamespaceSelection
 from mimic_operator.resource.warnings import warnings_of
 from mimic_operator.settings import load
 
@@ -133,7 +133,7 @@ def _pods(backend: Backend, revision: Revision) -> Iterator[Row]:
         yield "Pods", f"those that are labelled {LABEL_INJECT}=true{_chosen(backend)}"
     else:
         restart = "restarted one after another" if backend.rollout.policy == "Automatic" else "left for you to restart"
-        yield "Workloads", f"{_selected(workloads.selector)}; they are {restart}"
+        yield "Workloads", f"{workloads.selector}; they are {restart}"
 
 
 def _objects(backend: Backend, revision: Revision) -> Iterator[Row]:
@@ -146,9 +146,9 @@ def _callers(backend: Backend) -> str:
     allowed = backend.deployment.allowed_namespaces
     if allowed.from_ == "All":
         return "pods of all namespaces"
-    if allowed.selector is None:
+    if allowed.from_ == "Same":
         return f"pods of namespace {backend.namespace}"
-    return f"pods of namespaces with {_selected(allowed.selector)}"
+    return f"pods of namespaces {NamespaceSelection(names=allowed.names, selector=allowed.selector)}"
 
 
 def _named(backend: Backend) -> str:
@@ -161,14 +161,6 @@ def _chosen(backend: Backend) -> str:
     if backend.injection.default:
         return " and name no other backend"
     return f"; where the namespace has several backends, also annotated {ANNOTATION_BACKEND}={backend.name}"
-
-
-def _selected(selector: LabelSelector) -> str:
-    parts = [f"{key}={value}" for key, value in selector.match_labels.items()]
-    for expression in selector.match_expressions:
-        values = f" ({', '.join(expression.values)})" if expression.values else ""
-        parts.append(f"{expression.key} {expression.operator}{values}")
-    return " and ".join(parts) or "any label"
 
 
 def _listed(names: Sequence[str]) -> str:

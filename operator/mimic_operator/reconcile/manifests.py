@@ -20,6 +20,7 @@ from mimic_operator.resource.naming import (
     short_hash,
 )
 from mimic_operator.resource.revision import Revision, to_data
+from mimic_operator.resource.spec.common import NAMESPACE_NAME
 from mimic_operator.resource.spec.deployment import Deployment, TemplateSpec
 
 Manifest = dict[str, Any]
@@ -118,7 +119,7 @@ def autoscaler(backend: Backend) -> Manifest:
 
 def network_policy(backend: Backend) -> Manifest:
     """Who reaches the API port. The admin port stays open: from afar it answers probes and scrapes alone."""
-    wanted = [dict(peer) for peer in backend.deployment.network_policy.allow_from] or [_allowed_peer(backend)]
+    wanted = [dict(peer) for peer in backend.deployment.network_policy.allow_from] or _allowed_peers(backend)
     ingress = [
         {"from": wanted, "ports": [{"port": API_PORT_NAME, "protocol": "TCP"}]},
         {"ports": [{"port": ADMIN_PORT_NAME, "protocol": "TCP"}]},
@@ -155,14 +156,18 @@ def _head(backend: Backend, api_version: str, kind: str, name: str | None = None
     return {"apiVersion": api_version, "kind": kind, "metadata": metadata}
 
 
-def _allowed_peer(backend: Backend) -> Manifest:
+def _allowed_peers(backend: Backend) -> list[Manifest]:
     allowed = backend.deployment.allowed_namespaces
-    if allowed.from_ == "All":
-        return {"namespaceSelector": {}}
-    if allowed.selector is None:
-        return {"podSelector": {}}
-    written = write_fields(allowed.selector)
-    return {"namespaceSelector": {key: value for key, value in written.items() if value}}
+    if allowed.from_ != "Selector":
+        return [{"namespaceSelector": {}} if allowed.from_ == "All" else {"podSelector": {}}]
+    peers: list[Manifest] = []
+    if allowed.selector is not None:
+        written = write_fields(allowed.selector)
+        peers.append({"namespaceSelector": {key: value for key, value in written.items() if value}})
+    if allowed.names:
+        named = {"key": NAMESPACE_NAME, "operator": "In", "values": list(allowed.names)}
+        peers.append({"namespaceSelector": {"matchExpressions": [named]}})
+    return peers
 
 
 def deployment(head: Manifest, backend: Backend, revision: Revision) -> Manifest:

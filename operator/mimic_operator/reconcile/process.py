@@ -19,6 +19,7 @@ from lightkube import KubeConfig
 from mimic_operator.errors import OperatorError
 from mimic_operator.reconcile.apply import Applier
 from mimic_operator.reconcile.certificates import Trust
+from mimic_operator.reconcile.cluster_backends import ClusterBackends
 from mimic_operator.reconcile.definition import Definition
 from mimic_operator.reconcile.metrics import ReconcileMetrics, ReconcileSpans
 from mimic_operator.reconcile.missing import Missing
@@ -103,15 +104,21 @@ class Process:
         self.refused = Refused(cluster, self.store, machine.wall, self.queue.add)
         self.store.failed_create = self.refused.event_seen
         self.slots = Slots(settings.max_concurrent_rollouts, self.queue.add)
+        self.cluster_backends = ClusterBackends(
+            cluster, watching, machine.clock, machine.wall, retry, settings.watch_seconds
+        )
+        informers = informers_for(
+            self.store,
+            watching,
+            namespaces=settings.watch_namespaces,
+            clock=machine.clock,
+            backoff=retry,
+            watch_seconds=settings.watch_seconds,
+        )
+        # An operator of a few namespaces has no rights on what is cluster-wide.
+        clusterwide = () if settings.watch_namespaces else self.cluster_backends.informers
         self.informers = Informers(
-            informers_for(
-                self.store,
-                watching,
-                namespaces=settings.watch_namespaces,
-                clock=machine.clock,
-                backoff=retry,
-                watch_seconds=settings.watch_seconds,
-            ),
+            [*informers, *clusterwide],
             machine.clock,
             returned=self._namespace_returned,
             troubled=self._troubled,
@@ -170,6 +177,8 @@ class Process:
         yield self.informers.run()
         yield self._synced(self._reconcile)
         yield self._synced(self.refused.run)
+        if not self._settings.watch_namespaces:
+            yield self._synced(self.cluster_backends.run)
         missing = Missing(self._cluster, self.store, self._machine.clock, self._settings.evict_missing)
         yield self._synced(missing.run)
         if self._settings.cert_mode == "self":

@@ -1,4 +1,4 @@
-"""The CustomResourceDefinition of MimicBackend, made from the declarations of its fields and the rules between them.
+"""The CustomResourceDefinitions, made from the declarations of the fields and the rules between them.
 
 Structural, with CEL rules as of Kubernetes 1.29 (`fieldPath` included); later additions to CEL are left out.
 """
@@ -6,13 +6,17 @@ Structural, with CEL rules as of Kubernetes 1.29 (`fieldPath` included); later a
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mimic_operator.resource.fields import Schema, fields_schema, key_of
-from mimic_operator.resource.naming import GROUP, KIND, PLURAL, VERSION
+from mimic_operator.resource.fields import Rule, Schema, fields_schema, key_of
+from mimic_operator.resource.naming import CLUSTER_KIND, CLUSTER_PLURAL, GROUP, KIND, PLURAL, VERSION
 from mimic_operator.resource.rules import RULES
 from mimic_operator.resource.spec import Spec
+from mimic_operator.resource.spec.cluster import RULES as CLUSTER_RULES
+from mimic_operator.resource.spec.cluster import ClusterSpec
 
 NAME = f"{PLURAL}.{GROUP}"
-COLUMNS = (
+Column = tuple[str, str, str, str, int]
+"""Name, type, path, description, priority."""
+COLUMNS: tuple[Column, ...] = (
     ("Mode", "string", ".spec.mode", "", 0),
     ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', "", 0),
     ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', "", 0),
@@ -28,61 +32,121 @@ COLUMNS = (
 )
 
 
+CLUSTER_COLUMNS: tuple[Column, ...] = (
+    ("Mode", "string", ".spec.backend.mode", "", 0),
+    ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', "", 0),
+    ("Reason", "string", '.status.conditions[?(@.type=="Ready")].reason', "", 0),
+    ("Namespaces", "integer", ".status.namespaces.admitted", "Namespaces that may use the backend", 0),
+    ("Pods", "integer", ".status.pods", "Pods that use the backend", 0),
+    ("Upstream", "string", ".spec.backend.chat.url", "URL of the backend", 1),
+    ("Age", "date", ".metadata.creationTimestamp", "", 0),
+)
+
+
 def definition() -> dict[str, Any]:
-    """The manifest."""
+    """The definition of MimicBackend."""
+    scale = {
+        "specReplicasPath": ".spec.deployment.replicas",
+        "statusReplicasPath": ".status.replicas",
+        "labelSelectorPath": ".status.selector",
+    }
+    return _definition((KIND, PLURAL, "mb"), "Namespaced", schema(), COLUMNS, {"status": {}, "scale": scale})
+
+
+def cluster_definition() -> dict[str, Any]:
+    """The definition of ClusterMimicBackend."""
+    names = (CLUSTER_KIND, CLUSTER_PLURAL, "cmb")
+    return _definition(names, "Cluster", cluster_schema(), CLUSTER_COLUMNS, {"status": {}})
+
+
+def _definition(
+    names: tuple[str, str, str], scope: str, whole: Schema, columns: Sequence[Column], subresources: Schema
+) -> dict[str, Any]:
+    kind, plural, short = names
+    version = {
+        "name": VERSION,
+        "served": True,
+        "storage": True,
+        "schema": {"openAPIV3Schema": whole},
+        "additionalPrinterColumns": [_column(*column) for column in columns],
+        "subresources": subresources,
+    }
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
-        "metadata": {"name": NAME},
+        "metadata": {"name": f"{plural}.{GROUP}"},
         "spec": {
             "group": GROUP,
-            "scope": "Namespaced",
+            "scope": scope,
             "names": {
-                "kind": KIND,
-                "listKind": f"{KIND}List",
-                "plural": PLURAL,
-                "singular": KIND.lower(),
-                "shortNames": ["mb"],
+                "kind": kind,
+                "listKind": f"{kind}List",
+                "plural": plural,
+                "singular": kind.lower(),
+                "shortNames": [short],
                 "categories": ["mimic"],
             },
-            "versions": [
-                {
-                    "name": VERSION,
-                    "served": True,
-                    "storage": True,
-                    "schema": {"openAPIV3Schema": schema()},
-                    "additionalPrinterColumns": [_column(*column) for column in COLUMNS],
-                    "subresources": {
-                        "status": {},
-                        "scale": {
-                            "specReplicasPath": ".spec.deployment.replicas",
-                            "statusReplicasPath": ".status.replicas",
-                            "labelSelectorPath": ".status.selector",
-                        },
-                    },
-                }
-            ],
+            "versions": [version],
         },
     }
 
 
 def schema() -> Schema:
-    """The schema of the whole resource."""
-    spec: Schema = {"type": "object", "description": "The desired state."} | fields_schema(Spec)
+    """The schema of a whole MimicBackend."""
+    about = "A language model backend, and how workloads reach it with a valid access token."
+    return _whole(about, _spec(Spec, "The desired state.", RULES), status())
+
+
+def cluster_schema() -> Schema:
+    """The schema of a whole ClusterMimicBackend."""
+    spec = _spec(ClusterSpec, "The desired state.", CLUSTER_RULES)
+    backend = spec["properties"]["backend"]
     for rule in RULES:
+        _at(backend, rule.section).setdefault("x-kubernetes-validations", []).append(rule.as_cel())
+    return _whole("A language model backend that the workloads of many namespaces use.", spec, cluster_status())
+
+
+def _spec(section: type[Any], about: str, rules: Sequence[Rule]) -> Schema:
+    spec: Schema = {"type": "object", "description": about} | fields_schema(section)
+    for rule in rules:
         _at(spec, rule.section).setdefault("x-kubernetes-validations", []).append(rule.as_cel())
+    return spec
+
+
+def _whole(about: str, spec: Schema, status: Schema) -> Schema:
     return {
         "type": "object",
-        "description": "A language model backend, and how workloads reach it with a valid access token.",
+        "description": about,
         "required": ["spec"],
         "properties": {
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
             "spec": spec,
-            "status": status(),
+            "status": status,
         },
     }
+
+
+def cluster_status() -> Schema:
+    """The schema of its status."""
+    namespaces = {
+        "admitted": _count("Namespaces that may use the backend."),
+        "ready": _count("Namespaces whose MimicBackend is ready."),
+        "failed": _count("Namespaces that have no MimicBackend of it, such as those with one of that name already."),
+    }
+    properties: Schema = {
+        "observedGeneration": {
+            "type": "integer",
+            "format": "int64",
+            "description": "Generation of the spec that this status describes.",
+        },
+        "mode": _text("The mode in force.", 16),
+        "namespaces": {"type": "object", "description": "Namespaces by their state.", "properties": namespaces},
+        "pods": _count("Pods that use the backend, in all namespaces."),
+        "conditions": _conditions("Ready or ConfigValid."),
+    }
+    return {"type": "object", "description": "The observed state.", "properties": properties}
 
 
 def status() -> Schema:
@@ -123,17 +187,17 @@ def status() -> Schema:
             "description": "Progress of the change through the workloads.",
             "properties": rollout,
         },
-        "conditions": _conditions(),
+        "conditions": _conditions(
+            "Ready, ConfigValid, SecretResolved, Injectable, Available, Progressing, Insecure or Degraded."
+        ),
     }
     return {"type": "object", "description": "The observed state.", "properties": properties}
 
 
-def _conditions() -> Schema:
+def _conditions(types: str) -> Schema:
     """As `metav1.Condition`."""
     properties: Schema = {
-        "type": _text(
-            "Ready, ConfigValid, SecretResolved, Injectable, Available, Progressing, Insecure or Degraded.", 316
-        ),
+        "type": _text(types, 316),
         "status": {"type": "string", "enum": ["True", "False", "Unknown"]},
         "observedGeneration": {"type": "integer", "format": "int64", "minimum": 0},
         "lastTransitionTime": {"type": "string", "format": "date-time"},

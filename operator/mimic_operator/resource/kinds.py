@@ -1,6 +1,6 @@
 """The kinds that a MimicBackend is about: itself, its children, the workloads that it selects."""
 
-from mimic_operator.resource.naming import GROUP, KIND, PLURAL, VERSION
+from mimic_operator.resource.naming import CLUSTER_KIND, CLUSTER_PLURAL, GROUP, KIND, PLURAL, VERSION
 from mimic_operator.runtime.kinds import (
     AUTOSCALER,
     BUDGET,
@@ -20,6 +20,7 @@ from mimic_operator.runtime.kinds import (
 )
 
 BACKEND = Kind(GROUP, VERSION, KIND, PLURAL)
+CLUSTER_BACKEND = Kind(GROUP, VERSION, CLUSTER_KIND, CLUSTER_PLURAL, namespaced=False)
 WORKLOADS = (DEPLOYMENT, STATEFUL_SET, DAEMON_SET, CRON_JOB)
 """What can be selected; it carries a pod template that may be changed."""
 CHILDREN = (

@@ -11,6 +11,8 @@ VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 KIND = "MimicBackend"
 PLURAL = "mimicbackends"
+CLUSTER_KIND = "ClusterMimicBackend"
+CLUSTER_PLURAL = "clustermimicbackends"
 
 LABEL_INJECT = f"{GROUP}/inject"
 """On pods, `"true"`: this pod wants the proxy."""
@@ -25,6 +27,9 @@ LABEL_INJECTION = f"{GROUP}/injection"
 """On namespaces, `enabled`: all pods get the proxy where it can be had."""
 LABEL_BACKEND = f"{GROUP}/backend"
 """On children: the backend they belong to, by `label_value`."""
+
+LABEL_CLUSTER_BACKEND = f"{GROUP}/cluster-backend"
+"""On MimicBackends: the ClusterMimicBackend that they were created for, by `label_value`."""
 
 ANNOTATION_BACKEND = f"{GROUP}/backend"
 """On pods: the backend they want, NAME or NAMESPACE/NAME."""

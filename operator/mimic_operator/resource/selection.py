@@ -4,19 +4,22 @@
    (RFC 1123) become a `Key`: whatever else a pod says must not reach a path of the API.
 2. A pod that names none gets its namespace's default; without a default, the only backend in Sidecar mode there.
 3. A backend of another namespace must be in Deployment mode and admit the pod's namespace.
-4. A workload gets the backend that a user named on it; else the one that the operator wrote into its template before,
+4. Where the namespace has none of that name, or none at all, a ClusterMimicBackend in Deployment mode that admits the
+   namespace is one: the pod gets the MimicBackend in the namespace of the shared proxy.
+5. A workload gets the backend that a user named on it; else the one that the operator wrote into its template before,
    while that still selects it or is invalid; else the oldest whose selector matches, of the same age the first by name.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from mimic_operator.errors import InvalidBackend
 from mimic_operator.resource.backend import Backend, parse
+from mimic_operator.resource.cluster_backend import parse_cluster
 from mimic_operator.resource.naming import ANNOTATION_BACKEND
 from mimic_operator.resource.spec import AllowedNamespaces, LabelSelector
-from mimic_operator.resource.spec.common import backend_reference
+from mimic_operator.resource.spec.common import NAMESPACE_NAME, NamespaceSelection, backend_reference
 from mimic_operator.runtime.kinds import Key
 
 
@@ -90,6 +93,30 @@ def candidate_of(manifest: Mapping[str, Any], backend: Backend | None, problem: 
     )
 
 
+@dataclass(frozen=True, slots=True)
+class ClusterCandidate:
+    """What the choice needs of a ClusterMimicBackend."""
+
+    name: str
+    namespaces: NamespaceSelection
+    shared: Key | None = None
+    """The MimicBackend of the shared proxy, in Deployment mode."""
+    problem: str = ""
+    """The first thing that is wrong with its spec; empty if it is valid."""
+
+
+def cluster_candidate(manifest: Mapping[str, Any]) -> ClusterCandidate:
+    """Reads one from the resource as the API server sends it."""
+    name = str((manifest.get("metadata") or {}).get("name") or "")
+    try:
+        cluster = parse_cluster(manifest)
+    except InvalidBackend as invalid:
+        problem = f"{invalid.problems[0].path} {invalid.problems[0].sentence}"
+        return ClusterCandidate(name, NamespaceSelection(), problem=problem)
+    shared = Key(cluster.shared_in, name) if cluster.shared_in is not None else None
+    return ClusterCandidate(name, cluster.namespaces, shared)
+
+
 Why = Literal[
     "BadAnnotation",
     "UnknownBackend",
@@ -98,7 +125,10 @@ Why = Literal[
     "TwoDefaults",
     "OtherNamespace",
     "NotAllowed",
+    "NotAdmitted",
+    "NotCreated",
     "InvalidBackend",
+    "InvalidClusterBackend",
 ]
 
 
@@ -132,14 +162,48 @@ def default_of(namespace: str, candidates: Iterable[Candidate]) -> Candidate | U
 
 
 def backend_of(
-    annotation: str | None, namespace: str, labels: Mapping[str, str], candidates: Iterable[Candidate]
+    annotation: str | None,
+    namespace: str,
+    labels: Mapping[str, str],
+    candidates: Iterable[Candidate],
+    clusters: Sequence[ClusterCandidate] = (),
 ) -> Candidate | Unselected:
     """The backend of a pod. annotation: the pod's. labels: its namespace's. candidates: may be of any namespace."""
+    candidates, labels = tuple(candidates), {NAMESPACE_NAME: namespace, **labels}
+    found = _backend_of(annotation, namespace, labels, candidates)
+    if isinstance(found, Candidate) or (cluster := cluster_of(found, labels, clusters)) is None:
+        return found
+    if cluster.problem:
+        return Unselected("InvalidClusterBackend", cluster.name, problem=cluster.problem)
+    if not cluster.namespaces.admits(labels):
+        return Unselected("NotAdmitted", cluster.name, problem=str(cluster.namespaces))
+    if cluster.shared is None or all(each.key != cluster.shared for each in candidates):
+        return Unselected("NotCreated", cluster.name)
+    return _backend_of(str(cluster.shared), namespace, labels, candidates)
+
+
+def cluster_of(
+    unselected: Unselected, labels: Mapping[str, str], clusters: Iterable[ClusterCandidate]
+) -> ClusterCandidate | None:
+    """The ClusterMimicBackend that is meant by a pod for which its namespace has no MimicBackend.
+
+    It is the one that the pod names, or the only one with a shared proxy that admits the namespace of these labels.
+    """
+    if unselected.why == "UnknownBackend":
+        return next((each for each in clusters if each.name == unselected.backend), None)
+    if unselected.why != "NoBackend":
+        return None
+    shared = [each for each in clusters if each.shared is not None and each.namespaces.admits(labels)]
+    return shared[0] if len(shared) == 1 else None
+
+
+def _backend_of(
+    annotation: str | None, namespace: str, labels: Mapping[str, str], candidates: Sequence[Candidate]
+) -> Candidate | Unselected:
     try:
         named = named_key(annotation, namespace)
     except ValueError as wrong:
         return Unselected("BadAnnotation", problem=str(wrong))
-    candidates = tuple(candidates)
     if named is None:
         return default_of(namespace, candidates)
     found = next((each for each in candidates if each.key == named), None)
@@ -152,7 +216,7 @@ def backend_of(
         return Unselected("OtherNamespace", found.full_name)
     if found.allowed is None:
         return Unselected("InvalidBackend", found.full_name, problem=found.problem)
-    return found if _admits(found.allowed, labels) else Unselected("NotAllowed", found.full_name)
+    return found if found.allowed.admits(labels) else Unselected("NotAllowed", found.full_name)
 
 
 def owner_of(
@@ -176,9 +240,3 @@ def owner_of(
 
 def _names(candidates: Iterable[Candidate]) -> tuple[str, ...]:
     return tuple(each.name for each in candidates)
-
-
-def _admits(allowed: AllowedNamespaces, labels: Mapping[str, str]) -> bool:
-    if allowed.from_ == "Selector":
-        return allowed.selector is not None and allowed.selector.matches(labels)
-    return allowed.from_ == "All"

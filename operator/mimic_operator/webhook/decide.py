@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from mimic_operator.resource import naming
 from mimic_operator.resource.revision import Revision
-from mimic_operator.resource.selection import Candidate, Unselected, backend_of
+from mimic_operator.resource.selection import Candidate, ClusterCandidate, Unselected, backend_of
 from mimic_operator.resource.spec.common import DATA_KEY, is_name
 from mimic_operator.webhook import pods
 from mimic_operator.webhook.environment import LOOPBACK, Environment, change, lacks_key
@@ -46,6 +46,8 @@ class Namespace:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     created: float = 0.0
+    clusters: tuple[ClusterCandidate, ...] = ()
+    """The ClusterMimicBackends, where the namespace has no MimicBackend for the pod."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +150,7 @@ def choose(pod: pods.Pod, namespace: Namespace, candidates: Iterable[Candidate])
     )
     if not is_name(revision or "none"):
         return Unselected("BadAnnotation", problem=OLD_REVISION, annotation=naming.ANNOTATION_REVISION)
-    return backend_of(named, namespace.name, namespace.labels, candidates)
+    return backend_of(named, namespace.name, namespace.labels, candidates, namespace.clusters)
 
 
 def wanted_revisions(pod: pods.Pod, chosen: Candidate) -> list[str]:

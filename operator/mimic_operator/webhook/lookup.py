@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -12,13 +12,24 @@ import msgspec
 from mimic_operator.errors import OperatorError
 from mimic_operator.resource import naming
 from mimic_operator.resource.revision import Revision, from_data
-from mimic_operator.resource.selection import Candidate, Unselected, candidate, named_key
+from mimic_operator.resource.selection import (
+    Candidate,
+    ClusterCandidate,
+    Unselected,
+    candidate,
+    cluster_candidate,
+    cluster_of,
+    named_key,
+)
+from mimic_operator.resource.spec.common import NAMESPACE_NAME
 from mimic_operator.runtime.informer import Change
 from mimic_operator.runtime.kinds import CONTROLLER_REVISION, Key, Kind
 from mimic_operator.webhook import pods
 from mimic_operator.webhook.decide import Namespace, choose, wanted_revisions
 
 logger = logging.getLogger("mimic.admission")
+CLUSTERS_SECONDS = 1.0
+"""For so long the ClusterMimicBackends are remembered: pods come in crowds."""
 REMEMBER_SECONDS = 10.0
 """For so long a namespace's labels are remembered."""
 MOST_NAMESPACES = 10_000
@@ -86,11 +97,17 @@ def _read(encoded: bytes) -> Revision | None:
         return None
 
 
+def _may_come(unselected: Unselected, young: bool) -> bool:
+    """Whether there may be a backend a moment later. young: whether the namespace was just created."""
+    return unselected.why == "NotCreated" or (young and unselected.why in ("NoBackend", "UnknownBackend"))
+
+
 class Source(Protocol):
     """The API server. Each raises Fault."""
 
     async def backend(self, name: Key) -> Object | None: ...
     async def backends(self, namespace: str) -> list[Object]: ...
+    async def cluster_backends(self) -> list[Object]: ...
     async def revision(self, name: Key) -> Object | None: ...
     async def namespace(self, name: str) -> Object | None: ...
 
@@ -116,6 +133,7 @@ class Lookup:
     wall: Callable[[], float]
     missed: Callable[[str], None]
     _namespaces: dict[str, tuple[float, Namespace]] = field(default_factory=dict)
+    _clusters_known: tuple[float, tuple[ClusterCandidate, ...]] | None = None
 
     async def know(self, pod: pods.Pod, namespace: str, patience: float) -> Known:
         """All that `decide` may need for this pod. Raises Fault.
@@ -132,9 +150,16 @@ class Lookup:
         namespace = await self._namespace(name)
         candidates = tuple(await self._candidates(pod, name))
         chosen = choose(pod, namespace, candidates)
+        if isinstance(chosen, Unselected) and chosen.why in ("UnknownBackend", "NoBackend"):
+            namespace = replace(namespace, clusters=await self._clusters())
+            cluster = cluster_of(chosen, {NAMESPACE_NAME: name, **namespace.labels}, namespace.clusters)
+            if cluster is not None and cluster.shared is not None:
+                shared = self.index.backend(cluster.shared) or await self._ask(cluster.shared)
+                candidates = (*candidates, shared) if shared is not None else candidates
+            chosen = choose(pod, namespace, candidates)
         if isinstance(chosen, Unselected):
             young = self.wall() - namespace.created < YOUNG_SECONDS
-            return Known(namespace, candidates, {}, awaited=young and chosen.why in ("NoBackend", "UnknownBackend"))
+            return Known(namespace, candidates, {}, awaited=_may_come(chosen, young))
         if not chosen.revision and (fresh := await self._ask(chosen.key)):
             candidates = (*(each for each in candidates if each.key != fresh.key), fresh)
             chosen = fresh
@@ -143,6 +168,14 @@ class Lookup:
             if (revision := await self._revision(key)) is not None:
                 return Known(namespace, candidates, {key: revision})
         return Known(namespace, candidates, {}, awaited=not (chosen.problem or chosen.suspended))
+
+    async def _clusters(self) -> tuple[ClusterCandidate, ...]:
+        """All ClusterMimicBackends; few, and remembered for a moment."""
+        now = self.clock()
+        if self._clusters_known is None or now - self._clusters_known[0] >= CLUSTERS_SECONDS:
+            listed = await self.source.cluster_backends()
+            self._clusters_known = now, tuple(cluster_candidate(each) for each in listed)
+        return self._clusters_known[1]
 
     async def _namespace(self, name: str) -> Namespace:
         now = self.clock()

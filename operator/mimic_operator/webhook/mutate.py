@@ -95,6 +95,9 @@ def _annotations(pod: pods.Pod, decision: Decision, fit: Fit) -> Iterator[tuple[
     if naming.ANNOTATION_BACKEND not in given:
         yield naming.ANNOTATION_BACKEND, revision.backend
     if not fit.sidecar:
+        if pods.metadata(pod).get("namespace", revision.namespace) != revision.namespace:
+            # A pod may name a ClusterMimicBackend alone, whose shared proxy is in another namespace.
+            yield naming.ANNOTATION_BACKEND, decision.backend
         yield naming.ANNOTATION_URL, fit.environment.url
         return
     yield naming.ANNOTATION_REVISION, revision.name

@@ -81,6 +81,12 @@ OUTCOMES = {
         "{namespace}, or one in Deployment mode.",
         NotAllowed="The MimicBackend {backend} does not admit pods of the namespace {namespace}. Admit it in "
         "spec.deployment.allowedNamespaces there, or name another backend.",
+        NotAdmitted="The ClusterMimicBackend {backend} does not admit pods of the namespace {namespace}: it admits "
+        "{problem}. Ask the platform team to admit it in spec.namespaces there, or name another backend.",
+        NotCreated="The ClusterMimicBackend {backend} admits the namespace {namespace}, and its MimicBackend is not "
+        "there yet. The operator creates it within seconds; if it does not, the conditions of the ClusterMimicBackend "
+        "say why.",
+        InvalidClusterBackend="The ClusterMimicBackend {backend} is invalid: {problem}",
         ClientKeyMissing="The shared proxy of {backend} requires a key. Put it into a Secret of the namespace "
         "{namespace}, under OPENAI_API_KEY, and name that Secret by the annotation mimic.dev/client-key-secret.",
         BadAnnotation="The annotation {annotation} is invalid: {remedy}",

@@ -11,7 +11,7 @@ import yaml
 
 from fakes.bad_backends import good
 from fakes.kubernetes_examples import EXAMPLES, ROOT
-from mimic_operator.resource.crd import definition
+from mimic_operator.resource.crd import cluster_definition, definition
 
 MINIMAL = ROOT / "examples" / "kubernetes" / "backends" / "minimal.yaml"
 
@@ -109,7 +109,7 @@ def test_names_settings_that_are_wrong():
 def test_prints_the_definition():
     ended = run("crd")
     assert ended.returncode == 0
-    assert yaml.safe_load(ended.stdout) == definition()
+    assert list(yaml.safe_load_all(ended.stdout)) == [definition(), cluster_definition()]
 
 
 def test_explains_itself_without_importing_a_kubernetes_client():

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from fakes.bad_backends import good
 from fakes.injection import SHOP, admit
 from fakes.manifests import DEFAULTS, backend, container, pod, shared
 from mimic_operator.resource.backend import parse
 from mimic_operator.resource.revision import revision_of
+from mimic_operator.resource.selection import cluster_candidate
 from mimic_operator.webhook.decide import Namespace, Request
 from mimic_operator.webhook.outcomes import NOTES, OUTCOMES, Verdict
 
@@ -46,7 +48,40 @@ class Case:
     request: Request = IN_SHOP
 
 
+def of_cluster(base: str, **spec: Any) -> Request:
+    """In a namespace that one ClusterMimicBackend, `wide`, may admit."""
+    given = {"namespaces": {"names": ["shop"]}, "backend": good(base)["spec"], **spec}
+    head = {"apiVersion": "mimic.dev/v1alpha1", "kind": "ClusterMimicBackend", "metadata": {"name": "wide"}}
+    return Request(namespace=Namespace("shop", clusters=(cluster_candidate({**head, "spec": given}),)))
+
+
+WIDE = shared(allowedNamespaces={"from": "Selector", "names": ["shop"]})
+WIDE = {**WIDE, "metadata": {**WIDE["metadata"], "name": "wide"}}
 CASES = {
+    "a cluster's shared one": Case(
+        "Pointed",
+        pod(annotations=wants("wide")),
+        (CORP, WIDE),
+        "the backend platform/wide",
+        of_cluster("deployment", deploymentNamespace="platform"),
+    ),
+    "a cluster's one that is not there yet": Case(
+        "NotCreated", pod(annotations=wants("wide")), (CORP,), "admits the namespace shop", of_cluster("sidecar")
+    ),
+    "a cluster's one for others": Case(
+        "NotAdmitted",
+        pod(annotations=wants("wide")),
+        (CORP,),
+        "does not admit pods of the namespace shop: it admits search and those with llm=yes.",
+        of_cluster("sidecar", namespaces={"names": ["search"], "selector": {"matchLabels": {"llm": "yes"}}}),
+    ),
+    "a cluster's one that is invalid": Case(
+        "InvalidClusterBackend",
+        pod(annotations=wants("wide")),
+        (CORP,),
+        "spec.namespaces.names",
+        of_cluster("sidecar", namespaces={}),
+    ),
     "the only one": Case(
         "Injected", says=f"corp was added, revision {CURRENT}; the API is at http://127.0.0.1:18480/v1"
     ),

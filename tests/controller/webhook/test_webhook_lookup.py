@@ -58,6 +58,9 @@ class Server:
         await self._get("MimicBackend", namespace, "")
         return [each for (kind, where, _), each in self.objects.items() if (kind, where) == ("MimicBackend", namespace)]
 
+    async def cluster_backends(self) -> list[Mapping[str, Any]]:
+        return [each for (kind, _, _), each in self.objects.items() if kind == "ClusterMimicBackend"]
+
     async def namespace(self, name: str) -> Mapping[str, Any] | None:
         await self._get("Namespace", "", name)
         return {"metadata": {"labels": self.labels}}

@@ -29,7 +29,7 @@ URL = (
 )
 _WORD = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
 OBJECT_NAME = Match(rf"^{_WORD}(\.{_WORD})*$", "must be an object's name: lower case letters, digits, - and .")
-CONTAINER_NAME = Match(rf"^{_WORD}$", "must be a container's name: lower case letters, digits and -")
+CONTAINER_NAME = Match(rf"^{_WORD}$", "must be a name of lower case letters, digits and -")
 _DATA_KEY = "must be the key of a ConfigMap or Secret: letters, digits, - _ and .; not . alone, nor .. in front"
 DATA_KEY = (Match("^[A-Za-z0-9._-]+$", _DATA_KEY), Match(r"^(\.$|\.\.)", _DATA_KEY, never=True))
 RESOURCE_NAME = Match("^(cpu|memory|ephemeral-storage)$", "must be cpu, memory or ephemeral-storage")
@@ -182,10 +182,46 @@ class LabelSelector:
         Items("Further conditions; all must hold.", Section("A condition.", Requirement, (VALUES_FIT,)), most=32),
     ] = ()
 
+    def __str__(self) -> str:
+        parts = [f"{key}={value}" for key, value in self.match_labels.items()]
+        parts += [
+            f"{each.key} {each.operator}" + (f" ({', '.join(each.values)})" if each.values else "")
+            for each in self.match_expressions
+        ]
+        return " and ".join(parts) or "any label"
+
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Whether an object with these labels is selected (Kubernetes, labels and selectors)."""
         wanted = all(labels.get(key) == value for key, value in self.match_labels.items())
         return wanted and all(_holds(expression, labels) for expression in self.match_expressions)
+
+
+NAMESPACE_NAME = "kubernetes.io/metadata.name"
+"""The label that every namespace has, with its name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamespaceSelection:
+    """Namespaces by name, by label, or by both: one match is enough."""
+
+    names: Annotated[
+        tuple[str, ...],
+        Items(
+            "Names of namespaces.", Text("Name of a namespace.", most=63, matches=(CONTAINER_NAME,)), 256, unique=True
+        ),
+    ] = ()
+    selector: Annotated[
+        LabelSelector | None,
+        Section("Labels of namespaces. An empty selector selects all of them.", LabelSelector),
+    ] = None
+
+    def admits(self, labels: Mapping[str, str]) -> bool:
+        """Whether it selects the namespace with these labels."""
+        return labels.get(NAMESPACE_NAME) in self.names or (self.selector is not None and self.selector.matches(labels))
+
+    def __str__(self) -> str:
+        parts = [", ".join(self.names)] if self.names else []
+        return " and ".join([*parts, *([f"those with {self.selector}"] if self.selector is not None else [])])
 
 
 def _holds(expression: Requirement, labels: Mapping[str, str]) -> bool:

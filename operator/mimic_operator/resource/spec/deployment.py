@@ -19,11 +19,13 @@ from mimic_operator.resource.fields import (
     Whole,
 )
 from mimic_operator.resource.spec.common import (
+    CONTAINER_NAME,
     FOREIGN_ITEM,
     LABEL_KEY,
     LABELS,
     SHOWN,
     LabelSelector,
+    NamespaceSelection,
     SecretName,
     object_name,
 )
@@ -61,9 +63,27 @@ class Autoscaling:
 class AllowedNamespaces:
     from_: Annotated[
         Literal["Same", "All", "Selector"],
-        OneOf("The namespaces whose pods may use this backend.", ("Same", "All", "Selector")),
+        OneOf(
+            "The namespaces whose pods may use this backend: its own, all, or those that selector or names select.",
+            ("Same", "All", "Selector"),
+        ),
     ] = "Same"
     selector: Annotated[LabelSelector | None, Section("Labels of these namespaces.", LabelSelector)] = None
+    names: Annotated[
+        tuple[str, ...],
+        Items(
+            "Names of these namespaces.",
+            Text("Name of a namespace.", most=63, matches=(CONTAINER_NAME,)),
+            most=256,
+            unique=True,
+        ),
+    ] = ()
+
+    def admits(self, labels: Mapping[str, str]) -> bool:
+        """Whether pods of another namespace, the one with these labels, may use the backend."""
+        if self.from_ == "Selector":
+            return NamespaceSelection(names=self.names, selector=self.selector).admits(labels)
+        return self.from_ == "All"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,7 +258,7 @@ def _autoscaling(field: str, cel: str, holds: Callable[[Autoscaling], bool], sen
 
 
 def _selector_fits(allowed: AllowedNamespaces) -> bool:
-    return (allowed.selector is not None) == (allowed.from_ == "Selector")
+    return (allowed.selector is not None or bool(allowed.names)) == (allowed.from_ == "Selector")
 
 
 def _protected(deployment: Deployment) -> bool:
@@ -313,9 +333,9 @@ RULES = (
     Rule(
         ("deployment", "allowed_namespaces"),
         ("selector",),
-        "has(self.selector) == (self.from == 'Selector')",
+        "(has(self.selector) || self.names.size() > 0) == (self.from == 'Selector')",
         _selector_fits,
-        "is required with `from: Selector`, and forbidden without it",
+        "or names is required with `from: Selector`, and both are forbidden without it",
     ),
     Rule(
         ("deployment", "network_policy"),
