@@ -61,7 +61,7 @@ class World:
     def pod(self, name: str, backend: str = "corp", *, injected: bool = True, address: str = "10.0.0.7") -> None:
         ports = [{"name": "mimic-admin", "containerPort": 18481}]
         spec = {"containers": [{"name": "mimic-proxy", "ports": ports}]}
-        self.pods[name] = {"spec": spec, "status": {"phase": "Running", "podIP": address}}
+        self.pods[name] = {"metadata": {"name": name}, "spec": spec, "status": {"phase": "Running", "podIP": address}}
         seen = PodSeen(("", ""), Key("team", backend), None, injected, ending=False)
         self.store.pod_seen(Change("team", name, found=seen, before=None))
 
@@ -159,6 +159,36 @@ async def test_what_is_known_of_a_backend_ends_with_it():
     assert world.verdict() == ("Unknown", "NotAsked")
     await world.look()
     assert set(world.asking.verdicts) == {"another"}
+
+
+async def test_a_proxy_whose_address_is_known_costs_the_api_server_nothing():
+    world = World()
+    world.backend()
+    world.pod("web")
+    assert [await world.look(AGAIN_SECONDS) for _ in range(5)] == [1] * 5
+    assert world.looked_up == ["web"]
+
+
+async def test_a_pod_that_does_not_answer_is_read_again_for_its_address():
+    world = World(says={})
+    world.backend()
+    world.pod("web")
+    await world.look()
+    assert world.verdict() == ("Unknown", "Unreachable")
+    world.says = HELD
+    await world.look(AGAIN_SECONDS)
+    assert (world.verdict(), world.looked_up) == (("True", "TokenHeld"), ["web", "web"])
+
+
+async def test_many_backends_read_fifteen_pods_a_minute_in_the_long_run():
+    """Pods that never get an address, of 400 backends: what is known of the others stays as it is."""
+    world = World()
+    for number in range(400):
+        world.backend(f"b{number}", f"u{number}")
+        world.pod(f"web-{number}", f"b{number}", address="")
+    for _ in range(240):
+        await world.look(5)
+    assert 300 < len(world.looked_up) <= 300 + 20 * 15
 
 
 def raising(error: Exception) -> Any:

@@ -16,7 +16,6 @@ from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.revision import (
     StoredRevision,
     config_for,
-    first_config,
     needs_restart,
     revision_of,
     stored_in,
@@ -107,17 +106,12 @@ def test_revisions_of_format_1_get_what_fits_their_pods():
     assert before is not None
     assert config_for(before, backend(**MOVED)) == config_of(backend(**MOVED))
     assert config_for(before, backend(auth={"secretRef": {"name": "other"}})) is None
-    assert first_config(before, backend(**MOVED)) is None
     assert needs_restart(before, backend(**MOVED)) is None
 
 
 def test_what_cannot_be_read_is_none():
     assert stored_in({}, DEFAULTS) is None
     assert stored_in({"format": 9, "name": "mimic-corp"}, DEFAULTS) is None
-
-
-def test_a_lost_configuration_begins_again_with_the_first():
-    assert first_config(kept(backend()), backend(**MOVED)) == config_of(backend())
 
 
 def test_another_operators_container_is_no_reason_to_keep_the_configuration_back():

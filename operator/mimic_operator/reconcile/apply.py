@@ -21,6 +21,8 @@ from mimic_operator.runtime.kinds import Key
 
 logger = logging.getLogger("mimic.reconcile")
 REFUSING = ("invalid", "forbidden")
+MOUNTED = ("ControllerRevision", "ConfigMap")
+"""Kinds without which no workload is written: its pods would not start."""
 LONGEST_REFUSAL = 300
 
 
@@ -36,10 +38,10 @@ class Applier:
     async def apply(self, state: State, planned: Plan) -> None:
         """Performs the plan, and remembers what it did. Raises Fault."""
         memory = state.memory
-        await self._children(state, planned.manifests)
+        whole = await self._children(state, planned.manifests)
         self._log_frozen(state.key, planned.frozen, memory)
         memory.released = dict(planned.released)
-        if planned.rollout is not None:
+        if planned.rollout is not None and whole:
             await self._workloads(state.key, planned.rollout.writes, dict(planned.rollout.trails), memory)
         for kind, name in planned.deletes:
             await self.cluster.delete(KIND_BY_NAME[kind], state.key.namespace, name)
@@ -48,22 +50,45 @@ class Applier:
 
     # Children
 
-    async def _children(self, state: State, manifests: Sequence[Manifest]) -> None:
-        """In their order. Drift is repaired, foreign fields are left alone; what has not changed is not written."""
-        applied = state.memory.applied
+    async def _children(self, state: State, manifests: Sequence[Manifest]) -> bool:
+        """In their order. Drift is repaired, foreign fields are left alone; what has not changed is not written.
+
+        Returns whether all that pods mount is there. What is refused, such as a PodMonitor without its definition,
+        does not keep the others from being applied.
+        """
+        memory = state.memory
+        refused, memory.refused_children = memory.refused_children, {}
         for manifest in manifests:
             name = (manifest["kind"], manifest["metadata"]["name"])
             digest = short_hash(msgspec.json.encode(manifest).decode())
             version = _version(state, name)
-            if applied.get(name) == (digest, version):
+            if memory.applied.get(name) == (digest, version):
                 continue
-            child = state.children.get(name)
+            child, before = state.children.get(name), refused.get(name)
             if child is not None and child.untouched and (child.annotations or {}).get(ANNOTATION_APPLIED) == digest:
-                applied[name] = (digest, version)  # by an operator before this one
+                memory.applied[name] = (digest, version)  # by an operator before this one
                 continue
-            kind, wanted = KIND_BY_NAME[name[0]], _marked(manifest, digest)
-            made = await self.cluster.apply(kind, wanted, manager=MANAGER, force=True)
-            applied[name] = (digest, made["metadata"]["resourceVersion"])
+            if before is not None and before.target == digest and before.again(self.clock()) > 0:
+                memory.refused_children[name] = before
+                continue
+            try:
+                made = await self.cluster.apply(
+                    KIND_BY_NAME[name[0]], _marked(manifest, digest), manager=MANAGER, force=True
+                )
+            except Fault as fault:
+                if fault.reason not in (*REFUSING, "absent"):
+                    raise
+                memory.refused_children[name] = self._child_refused(state.key, name, digest, fault, before)
+                continue
+            memory.applied[name] = (digest, made["metadata"]["resourceVersion"])
+        return not any(kind in MOUNTED for kind, _ in memory.refused_children)
+
+    def _child_refused(self, key: Key, name: Name, digest: str, fault: Fault, before: Refusal | None) -> Refusal:
+        sentence = _short(fault)
+        level = logging.DEBUG if before is not None and before.sentence == sentence else logging.WARNING
+        extra = {"key": str(key), "reason": fault.reason}
+        logger.log(level, "%s/%s of %s cannot be written: %s", *name, key, sentence, extra=extra)
+        return Refusal(digest, sentence, self.clock())
 
     def _log_frozen(self, key: Key, frozen: Sequence[str], memory: Memory) -> None:
         for name in sorted(set(frozen) - memory.frozen):
@@ -109,8 +134,7 @@ class Applier:
 
     def _refused(self, key: Key, write: Write, fault: Fault, memory: Memory) -> None:
         """By a policy of its user, mostly; what is wrong with one workload is no reason to leave the others."""
-        # What follows may be part of a pod's specification.
-        sentence = str(fault).partition("Invalid value")[0][:LONGEST_REFUSAL].rstrip(" :")
+        sentence = _short(fault)
         before = memory.refusals.get(write.workload.uid)
         target = write.fields.revision if write.fields is not None else None
         memory.refusals[write.workload.uid] = Refusal(target, sentence, self.clock())
@@ -130,6 +154,11 @@ class Applier:
             if not fault.fields or any(path.endswith(LABEL_INJECT) for path in fault.fields):
                 raise
         return await self.cluster.apply(kind, manifest, manager=MANAGER_WORKLOADS, force=True)
+
+
+def _short(fault: Fault) -> str:
+    """Without what may be part of a pod's specification."""
+    return str(fault).partition("Invalid value")[0][:LONGEST_REFUSAL].rstrip(" :")
 
 
 def _version(state: State, name: Name) -> str:

@@ -53,10 +53,10 @@ def desired(backend: Backend, revision: Revision) -> tuple[Manifest, ...]:
 
 def config_map(backend: Backend, revision: Revision) -> Manifest:
     """The configuration file, and authorities given inline; both change while the pods that mount them run."""
-    head = _head(backend, "v1", "ConfigMap", revision.config_map)
-    head["metadata"]["annotations"] = {ANNOTATION_CONFIG_HASH: revision.config_hash}
+    head, text = _head(backend, "v1", "ConfigMap", revision.config_map), revision.config_text
+    head["metadata"]["annotations"] = {ANNOTATION_CONFIG_HASH: short_hash(text)}
     authorities = {CA_FILE: backend.tls.ca_bundle} if backend.tls.ca_bundle is not None else {}
-    return {**head, "data": {CONFIG_FILE: revision.config_text, **authorities}}
+    return {**head, "data": {CONFIG_FILE: text, **authorities}}
 
 
 def controller_revision(backend: Backend, revision: Revision) -> Manifest:

@@ -14,7 +14,7 @@ from mimic_operator.reconcile.workload import Ref, Workload, of_quota, owner_of,
 from mimic_operator.resource.backend import Backend
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.naming import ANNOTATION_DEFAULTS, child_name
-from mimic_operator.resource.revision import Revision, config_for, first_config, needs_restart
+from mimic_operator.resource.revision import Revision, config_for, needs_restart, revision_of
 from mimic_operator.runtime.kinds import Key
 
 NO_TARGET = "no backend"
@@ -295,7 +295,9 @@ def _others(backend: Backend, target: Target) -> list[Manifest]:
     """The target's children. A revision that is held was made by another operator, and has its configuration alone."""
     if target.waiting:
         return []
-    return [each for each in desired(backend, target.revision) if each["kind"] != "ControllerRevision"]
+    if backend.mode == "Sidecar":
+        return [config_map(backend, target.revision)]
+    return list(desired(backend, target.revision))
 
 
 def _configurations(state: State, backend: Backend, needed: set[str]) -> tuple[list[Manifest], tuple[str, ...]]:
@@ -314,8 +316,12 @@ def _configurations(state: State, backend: Backend, needed: set[str]) -> tuple[l
         config = config_for(stored, backend) if stored is not None else None
         if config is None:
             frozen.append(name)
-        if stored is not None and (given := config or (None if there else first_config(stored, backend))) is not None:
-            found.append(config_map(backend, replace(stored.revision, config=given)))
+        if config is not None and stored is not None:
+            found.append(config_map(backend, replace(stored.revision, config=config)))
+        elif stored is not None and stored.spec is not None and not there:  # no pod starts without it
+            before = replace(backend, spec=stored.spec)
+            config = revision_of(before, stored.defaults).config
+            found.append(config_map(before, replace(stored.revision, config=config)))
     return found, tuple(frozen)
 
 

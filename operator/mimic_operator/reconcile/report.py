@@ -154,6 +154,10 @@ def observed(state: State, entry: Entry, planned: Plan) -> Observed:
         frozen=planned.frozen,
         plan=planned.rollout,
         lost=planned.lost,
+        refused_children=[
+            (f"{kind}/{name}", refusal.sentence)
+            for (kind, name), refusal in sorted(state.memory.refused_children.items())
+        ],
         refused=planned.quota,
         injected=planned.injected,
         secret=state.secret,

@@ -147,10 +147,30 @@ LOOK_SECONDS = 1.0
 MOST_BACKENDS = 10
 """So many in one look; with more than 600 backends each of them is asked for less often than each minute."""
 AGAIN_SECONDS = 60.0
-START_SECONDS = 15.0
-"""Pods that have no address yet were not asked, and are looked at again."""
+START_SECONDS, LONGEST_START_SECONDS = 15.0, 600.0
+"""Before pods that had no address are read again; doubled each time."""
+READS, READS_PER_SECOND = 300, 0.25
+"""Pods that are read for their address: so many at once, so many a second in the long run. A proxy whose address is
+known costs the API server nothing."""
 ANSWER_SECONDS = 3.0
 LONGEST_ANSWER = 65_536
+
+
+@dataclass(slots=True)
+class Budget:
+    """Of reads: a bucket that fills itself."""
+
+    left: float = READS
+    _at: float = float("-inf")
+
+    def take(self, now: float) -> bool:
+        """Whether one more may be made. now: monotonic seconds."""
+        passed = min(now - self._at, READS / READS_PER_SECOND)
+        self.left, self._at = min(float(READS), self.left + passed * READS_PER_SECOND), now
+        if self.left < 1:
+            return False
+        self.left -= 1
+        return True
 
 
 @dataclass(slots=True)
@@ -165,6 +185,10 @@ class Asking:
     verdicts: dict[str, Verdict] = field(default_factory=dict)
     """By the backend's uid; of one that was not asked for yet there is none."""
     _due: dict[str, float] = field(default_factory=dict)
+    _unknown: dict[str, int] = field(default_factory=dict)
+    """How often in a row no address of a backend's proxies was known."""
+    _known: dict[Key, dict[PodName, Place]] = field(default_factory=dict)
+    _reads: Budget = field(default_factory=Budget)
 
     def verdict(self, entry: Entry) -> Verdict:
         """The present one; before the first answer that of an earlier leader."""
@@ -187,6 +211,8 @@ class Asking:
         now, there = self.clock(), {entry.uid for entry in self.store.entries.values()}
         self._due = {uid: at for uid, at in self._due.items() if uid in there}
         self.verdicts = {uid: verdict for uid, verdict in self.verdicts.items() if uid in there}
+        self._unknown = {uid: count for uid, count in self._unknown.items() if uid in there}
+        self._known = {key: known for key, known in self._known.items() if key in self.store.entries}
         due: list[tuple[float, Key]] = []
         for key, entry in self.store.entries.items():
             if entry.backend is None or self._due.get(entry.uid, now) > now:
@@ -202,14 +228,22 @@ class Asking:
     async def _ask_for(self, key: Key, entry: Entry, http: httpx2.AsyncClient) -> None:
         self._due[entry.uid] = self.clock() + AGAIN_SECONDS
         try:
-            pods = await self._pods(key, entry)
+            places = await self._places(key, entry)
         except Fault as fault:
-            logger.debug("Pods of %s could not be looked up: %s", key, fault, extra={"key": str(key)})
+            logger.debug("Pods of %s could not be read: %s", key, fault, extra={"key": str(key)})
             return
-        places = [place for pod in pods if (place := place_of(pod)) is not None]
         if not places:
-            self._due[entry.uid] = self.clock() + START_SECONDS
-        answers = await asyncio.gather(*(ask(http, place) for place in places))
+            if self._reads.left >= 1:  # they were read, and none has an address
+                self._tell(key, entry, NOT_ASKED)
+            self._unknown[entry.uid] = self._unknown.get(entry.uid, 0) + 1
+            wait = START_SECONDS * 2 ** min(self._unknown[entry.uid] - 1, 10)
+            self._due[entry.uid] = self.clock() + min(wait, LONGEST_START_SECONDS)
+            return
+        self._unknown.pop(entry.uid, None)
+        answers = await asyncio.gather(*(ask(http, place) for place in places.values()))
+        for name, answer in zip(places, answers, strict=True):
+            if answer is None:  # it may have another address by now
+                self._known.get(key, {}).pop(name, None)
         assert entry.backend is not None
         secret = entry.backend.auth.secret_ref
         self._tell(key, entry, verdict_of(answers, secret.name if secret is not None else ""))
@@ -223,21 +257,34 @@ class Asking:
             logger.warning("The secret of %s: %s", key, verdict.message, extra=extra)
         self.changed(key)
 
-    async def _pods(self, key: Key, entry: Entry) -> list[Mapping[str, Any]]:
-        """Some pods with a proxy of this backend, whole; nothing of them is kept. Raises Fault."""
+    async def _places(self, key: Key, entry: Entry) -> dict[PodName, Place]:
+        """Admin ports of some of the backend's proxies, as far as they are known. Raises Fault."""
         most = 1 if self.verdict(entry).status == "True" else MOST_PODS
+        known = self._known.setdefault(key, {})
         if entry.mode == "Deployment":
-            found: list[Mapping[str, Any]] = []
-            async for pod in self.cluster.list(POD, key.namespace, labels=selector_of(key.name), chunk=most):
-                found.append(pod)
-                if len(found) == most:
-                    break
-            return found
+            if not known and self._reads.take(self.clock()):
+                async for pod in self.cluster.list(POD, key.namespace, labels=selector_of(key.name), chunk=most):
+                    self._learn(known, PodName(key.namespace, pod["metadata"]["name"]), pod)
+                    if len(known) == most:
+                        break
+            return dict(list(known.items())[:most])
         target = entry.status.get("updateRevision")
         named = {name: pod.revision == target for name, pod in self.store.named_pods_of(key) if pod.injected}
-        names = chosen(named, most, [self.random() for _ in named])
-        fetched = await asyncio.gather(*(self.cluster.get(POD, *name) for name in names))
-        return [pod for pod in fetched if pod is not None]
+        for gone in known.keys() - named.keys():
+            del known[gone]
+        found: dict[PodName, Place] = {}
+        for tried, name in enumerate(chosen(named, len(named), [self.random() for _ in named])):
+            if name not in known and tried < most and self._reads.take(self.clock()):
+                self._learn(known, name, await self.cluster.get(POD, *name))
+            if name in known:
+                found[name] = known[name]
+            if len(found) == most:
+                break
+        return found
+
+    def _learn(self, known: dict[PodName, Place], name: PodName, pod: Mapping[str, Any] | None) -> None:
+        if pod is not None and (place := place_of(pod)) is not None:
+            known[name] = place
 
 
 async def ask(http: httpx2.AsyncClient, place: Place) -> Answer | None:

@@ -43,6 +43,8 @@ class Memory:
     """Workloads whose fields were taken off and that have not settled yet, with their uid."""
     refusals: dict[str, Refusal] = field(default_factory=dict)
     """By the workload's uid."""
+    refused_children: dict[Name, Refusal] = field(default_factory=dict)
+    """Children that the API server refused; target: the hash of the manifest."""
     phase: str = ""
     """Of the rollout in the last pass."""
     stored: dict[str, tuple[str, StoredRevision | None]] = field(default_factory=dict)
@@ -77,7 +79,8 @@ class Memory:
 
     def retry(self, now: float) -> float | None:
         """Seconds after which something that was refused is tried again."""
-        waiting = [left for each in self.refusals.values() if (left := each.again(now)) > 0]
+        refused = (*self.refusals.values(), *self.refused_children.values())
+        waiting = [left for each in refused if (left := each.again(now)) > 0]
         return min(waiting, default=None)
 
     def intended(self, observed: Mapping[str, Any]) -> Mapping[str, Any]:

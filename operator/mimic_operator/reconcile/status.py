@@ -71,6 +71,8 @@ class Observed:
     plan: Rollout | None = None
     lost: Sequence[tuple[Ref, str | None]] = ()
     """Workloads that the backend selects and another one has."""
+    refused_children: Sequence[tuple[str, str]] = ()
+    """Objects of the backend that the API server refuses, and why."""
     refused: str = ""
     """What a quota or limit range said of pods with the sidecar."""
     injected: Injected = Injected()
@@ -191,9 +193,10 @@ def _degraded(observed: Observed) -> Verdict:
     plan, backend = observed.plan, observed.backend
     if plan is not None and plan.stuck:
         return Verdict("True", plan.stuck[0].reason, _some([stuck.sentence for stuck in plan.stuck], "; "))
-    if plan is not None and plan.refused:
-        said = [f"{refused.workload.ref} cannot be written: {refused.sentence}" for refused in plan.refused]
-        return Verdict("True", "Refused", _some(said, "; "))
+    refused = list(observed.refused_children)
+    refused += [(str(each.workload.ref), each.sentence) for each in plan.refused] if plan is not None else []
+    if refused:
+        return Verdict("True", "Refused", _some([f"{name} cannot be written: {why}" for name, why in refused], "; "))
     if plan is not None and plan.contended:
         said = [f"{workload.ref}" for workload in plan.contended]
         return Verdict(

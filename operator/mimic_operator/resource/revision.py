@@ -214,13 +214,6 @@ def config_for(stored: StoredRevision, backend: Backend) -> Config | None:
     return made.config if _relied_on(made) == _relied_on(stored.revision) else None
 
 
-def first_config(stored: StoredRevision, backend: Backend) -> Config | None:
-    """The configuration that the revision was made with."""
-    if stored.spec is None:
-        return None
-    return revision_of(replace(backend, spec=stored.spec), stored.defaults).config
-
-
 def needs_restart(stored: StoredRevision, backend: Backend) -> bool | None:
     """Whether the spec asks for another container than the one that the revision was made of; None: unknown.
 

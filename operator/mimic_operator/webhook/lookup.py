@@ -34,6 +34,8 @@ REMEMBER_SECONDS = 10.0
 """For so long a namespace's labels are remembered."""
 MOST_NAMESPACES = 10_000
 RETRY_SECONDS = 0.2
+MOST_WAITING = 32
+"""Lookups at once, beyond which none waits: hundreds of pods of one backend must not hold up those of others."""
 YOUNG_SECONDS = 60.0
 """In a namespace that is younger, a backend may be on its way: namespace, backend and workload come in one apply."""
 Object = Mapping[str, Any]
@@ -134,6 +136,7 @@ class Lookup:
     missed: Callable[[str], None]
     _namespaces: dict[str, tuple[float, Namespace]] = field(default_factory=dict)
     _clusters_known: tuple[float, tuple[ClusterCandidate, ...]] | None = None
+    _waiting: int = 0
 
     async def know(self, pod: pods.Pod, namespace: str, patience: float) -> Known:
         """All that `decide` may need for this pod. Raises Fault.
@@ -141,9 +144,13 @@ class Lookup:
         patience: seconds to wait for what is on its way: a pod that starts a moment too early has no proxy, or is
         refused and comes back after its controller's back-off.
         """
-        end = self.clock() + patience
-        while (known := await self._know(pod, namespace)).awaited and self.clock() + RETRY_SECONDS < end:
-            await asyncio.sleep(RETRY_SECONDS)
+        end = self.clock() + (patience if self._waiting < MOST_WAITING else 0.0)
+        self._waiting += 1
+        try:
+            while (known := await self._know(pod, namespace)).awaited and self.clock() + RETRY_SECONDS < end:
+                await asyncio.sleep(RETRY_SECONDS)
+        finally:
+            self._waiting -= 1
         return known
 
     async def _know(self, pod: pods.Pod, name: str) -> Known:

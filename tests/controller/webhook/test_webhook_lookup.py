@@ -267,3 +267,27 @@ async def test_a_namespace_without_a_backend_is_waited_for_only_while_it_is_youn
     server = Late(reads=1, young=False)
     assert await World(server).reason() == "NoBackend"
     assert len([kind for kind, *_ in server.asked if kind == "MimicBackend"]) == 1
+
+
+async def test_many_pods_of_a_backend_without_a_revision_do_not_all_wait(monkeypatch: pytest.MonkeyPatch):
+    """The server holds 64 reviews at once: those of other backends need some of that room."""
+    assert lookup.MOST_WAITING == 32
+    monkeypatch.setattr(lookup, "MOST_WAITING", 2)
+    sleeping = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        await sleeping.wait()
+
+    monkeypatch.setattr(lookup.asyncio, "sleep", sleep)
+    world = World(Server(backend(status={})), backend(status={}))
+    world.reviewer.budget_seconds = 30.0
+    reviews = [asyncio.create_task(world.reason()) for _ in range(4)]
+    done, waiting = await asyncio.wait(reviews, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+    while len(done) < 2:
+        more, waiting = await asyncio.wait(waiting, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+        done |= more
+    assert {each.result() for each in done} == {"NotReconciled"}
+    assert len(waiting) == 2
+    world.clock.now += 30
+    sleeping.set()
+    assert {await each for each in waiting} == {"NotReconciled"}
