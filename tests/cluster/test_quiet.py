@@ -73,8 +73,8 @@ def test_fault_01_a_quiet_cluster_stays_quiet_through_thirty_watch_periods(
             listed = [each[1] for each in quiet if each[0] == "GET" and "limit" in each[2]]
             print(f"{len(quiet) / minutes:.0f} requests a minute, watch periods of 1 s")
             assert written == []
-            # Refused pods are looked for among Events; a kind that the cluster does without is looked for again.
-            beside = [path for path in listed if not path.endswith(("/events", "/podmonitors"))]
+            # A kind that the cluster does without is looked for again.
+            beside = [path for path in listed if not path.endswith("/podmonitors")]
             assert beside == [], "a list beside a watch"
             assert (leader.status(), standby.status(), webhook.status()) == (None, None, None)
             assert failing(leader.metrics()) == 0
