@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mimic_operator.runtime.logs import configure, record_json
-from mimic_proxy.telemetry.lines import record_json as proxy_json
+from mimic_proxy.telemetry.logs import record_json as proxy_json
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from mimic_proxy.settings.fields import Settings, SettingsError
 from mimic_proxy.settings.sources import Problem
 from mimic_proxy.telemetry.observation import Operation
 from mimic_proxy.telemetry.port import Telemetry
+from mimic_proxy.telemetry.propagation import new_trace
 from mimic_proxy.telemetry.record import Record
 from mimic_proxy.tokens.grants import choose
 from mimic_proxy.tokens.refresh import TokenPolicy
@@ -119,7 +120,7 @@ def services_of(
         ticker=shared.ticker,
         writes=shared.writes,
         offload=shared.offload,
-        new_trace=_new_trace,
+        new_trace=new_trace,
         observe=shared.observe,
         heads=shared.heads,
         defer=shared.defer,
@@ -213,7 +214,3 @@ def _limits(settings: Settings) -> Limits:
         heartbeat_after=settings.heartbeat_after,
         max_body_bytes=settings.max_body_bytes,
     )
-
-
-def _new_trace() -> str:
-    return random.getrandbits(256).to_bytes(32, "big").hex()

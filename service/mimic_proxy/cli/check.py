@@ -25,7 +25,7 @@ from mimic_proxy.settings.grants import NEEDED, WITHOUT_SERVICE
 from mimic_proxy.settings.values import masked_url
 from mimic_proxy.telemetry.logs import LineWriter, configure, written_to
 from mimic_proxy.telemetry.port import Telemetry
-from mimic_proxy.tokens import explanation
+from mimic_proxy.tokens.explanation import Advice
 from mimic_proxy.tokens.token import AccessToken
 from mimic_proxy.web.models import WITHOUT_ROUTE, Models
 
@@ -36,21 +36,21 @@ LONGEST_EXPLANATION = 1000
 
 NETWORK = "HTTP_PROXY, HTTPS_PROXY and NO_PROXY say which calls take an outbound proxy; a VPN may be needed."
 TRY_FOR_TOKENS = {
-    explanation.TRY_CERTIFICATES: "CA_BUNDLE=/path/company.pem names the certificates of the issuer, as PEM.",
-    explanation.TRY_SCHEME: "http:// or https:// in TOKEN_URL may be wrong.",
-    explanation.TRY_PATH: "Does TOKEN_URL name the very address that issues tokens? Its path may be wrong.",
-    explanation.TRY_OWNERS: "The token service itself has a problem, or something in front of it: ask its owners.",
-    explanation.TRY_OTHER_URL: "What answers there is no token service as GRANT={grant} needs it: is TOKEN_URL right?",
-    explanation.TRY_POINTER: (
+    Advice.CERTIFICATES: "CA_BUNDLE=/path/company.pem names the certificates of the issuer, as PEM.",
+    Advice.SCHEME: "http:// or https:// in TOKEN_URL may be wrong.",
+    Advice.PATH: "Does TOKEN_URL name the very address that issues tokens? Its path may be wrong.",
+    Advice.OWNERS: "The token service itself has a problem, or something in front of it: ask its owners.",
+    Advice.OTHER_URL: "What answers there is no token service as GRANT={grant} needs it: is TOKEN_URL right?",
+    Advice.POINTER: (
         "What answers there is no token service as GRANT={grant} needs it: is TOKEN_URL right? TOKEN_POINTER says "
         "where its answers hold the token."
     ),
-    explanation.TRY_REDIRECT: "TOKEN_URL must name the address that it redirects to, if that is the token service.",
-    explanation.TRY_LATER: "Wait, and look whether somebody else uses the same account.",
-    explanation.TRY_REQUEST: "TOKEN_METHOD, TOKEN_ENCODING and TOKEN_FIELDS change what is sent.",
-    explanation.TRY_NETWORK: f"Can this machine reach TOKEN_URL at all? {NETWORK}",
+    Advice.REDIRECT: "TOKEN_URL must name the address that it redirects to, if that is the token service.",
+    Advice.LATER: "Wait, and look whether somebody else uses the same account.",
+    Advice.REQUEST: "TOKEN_METHOD, TOKEN_ENCODING and TOKEN_FIELDS change what is sent.",
+    Advice.NETWORK: f"Can this machine reach TOKEN_URL at all? {NETWORK}",
 }
-"""What is said at more length here, by how the message ends."""
+"""What the message has advised, at more length."""
 TRY_STORE = "One Mimic at a time can use a TOKEN_STORE, and its folder has to be there and writable for it."
 TRY_FOR_BACKEND = {
     "dns": f"Is the host in {{setting}} spelt right? {NETWORK}",
@@ -331,14 +331,13 @@ def _advice_on_token(error: MimicError, mimic: Mimic) -> str | None:
         return f"Put the secret into the file that {secret}_FILE names, readable for whoever runs Mimic."
     if error.code == "token_rejected" and mimic.tokens.explanation() is None:
         return f"Nothing was sent: mend what {secret} holds, or the file that {secret}_FILE names."
-    found = (advice for ending, advice in TRY_FOR_TOKENS.items() if error.message.endswith(ending))
-    advice = next(found, None)
-    spoken = (said.replace("{grant}", grant) for said in explanation.BY_ERROR.values())
-    if advice is None and error.message.endswith(tuple(spoken)):
+    told = mimic.tokens.explanation()
+    advised = None if told is None else told.advice
+    if advised is Advice.BY_ERROR:
         return None
-    if advice is None and error.code == "token_rejected":
+    if advised is Advice.SECRET:
         return f"The secret is wrong, used up or expired: get a new one and set {secret}."
-    return (advice or TRY_FOR_TOKENS[explanation.TRY_NETWORK]).replace("{grant}", grant)
+    return TRY_FOR_TOKENS[advised or Advice.NETWORK].replace("{grant}", grant)
 
 
 def _advice_on_backend(error: MimicError, setting: str) -> str:

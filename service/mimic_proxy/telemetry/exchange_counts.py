@@ -1,17 +1,206 @@
-"""What one exchange adds to the counts. Pure.
-
-The series that an exchange belongs to are found once and kept by what tells exchanges apart: what is left to do for the
-next one of its kind is to add.
+"""What is counted as it happens: plain numbers on the hot path, rendered only when somebody scrapes; the counters and
+histograms of the catalogue, by their names; and what one exchange adds to them. Pure.
 """
 
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import product
 from typing import get_args
 
-from mimic_proxy.telemetry.accumulators import Count, Distribution, Exemplar
-from mimic_proxy.telemetry.counts import Counts, boolean, code, code_class
+from mimic_proxy.telemetry.catalogue import CLOSED, PLAIN_RESULTS, REASONS, Metric
 from mimic_proxy.telemetry.models import ModelLabels
-from mimic_proxy.telemetry.observation import Usage, UsageType
+from mimic_proxy.telemetry.observation import Operation, Outcome, Usage, UsageType
 from mimic_proxy.telemetry.record import Record
+
+Key = tuple[str, ...]
+"""One value for each label, in the order of the labels."""
+
+
+class Count:
+    """One series of a counter."""
+
+    __slots__ = ("value",)
+
+    def __init__(self) -> None:
+        self.value = 0.0
+
+    def add(self, amount: float = 1) -> None:
+        self.value += amount
+
+
+class Exemplar:
+    """The last sampled observation of a bucket: where it can be looked at, its value, and its Unix time."""
+
+    __slots__ = ("span_id", "time", "trace_id", "value")
+
+    def __init__(self, trace_id: str, span_id: str, value: float, time: float) -> None:
+        self.trace_id = trace_id
+        self.span_id = span_id
+        self.value = value
+        self.time = time
+
+
+class Distribution:
+    """One series of a histogram; a bucket holds what is at most its bound (`le`)."""
+
+    __slots__ = ("bounds", "buckets", "exemplars", "sum")
+
+    def __init__(self, bounds: list[float]) -> None:
+        self.bounds = bounds
+        self.buckets = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+        self.exemplars: dict[int, Exemplar] = {}
+
+    @property
+    def count(self) -> int:
+        return sum(self.buckets)
+
+    def observe(self, value: float) -> None:
+        self.buckets[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+    def exemplify(self, exemplar: Exemplar) -> None:
+        """Show this as an example of the bucket that its value belongs to; it has been observed."""
+        self.exemplars[bisect_left(self.bounds, exemplar.value)] = exemplar
+
+
+class Counter:
+    """Series by label values."""
+
+    __slots__ = ("labels", "series")
+
+    def __init__(self, labels: Sequence[str], children: Iterable[Key] = ()) -> None:
+        """`children` are there from the start, at 0: a rate does not see the event that a series begins with."""
+        self.labels = tuple(labels)
+        self.series: dict[Key, Count] = {key: Count() for key in children}
+
+    def child(self, *key: str) -> Count:
+        found = self.series.get(key)
+        if found is None:
+            found = self.series[key] = Count()
+        return found
+
+    def add(self, *key: str, amount: float = 1) -> None:
+        self.child(*key).value += amount
+
+
+class Histogram:
+    """Distributions by label values. `bounds` ascend; the bucket above the last of them is implied."""
+
+    __slots__ = ("bounds", "labels", "series")
+
+    def __init__(self, labels: Sequence[str], bounds: Sequence[float]) -> None:
+        self.labels = tuple(labels)
+        self.bounds = list(bounds)
+        self.series: dict[Key, Distribution] = {}
+
+    def child(self, *key: str) -> Distribution:
+        found = self.series.get(key)
+        if found is None:
+            found = self.series[key] = Distribution(self.bounds)
+        return found
+
+    def cumulated(self) -> Iterator[tuple[Key, list[tuple[str, int, Exemplar | None]], float]]:
+        """Label values, cumulated buckets by the text of their bound, and the sum of every series."""
+        bounds = [*(f"{bound:.12g}" for bound in self.bounds), "+Inf"]
+        for key, child in self.series.items():
+            total = 0
+            buckets: list[tuple[str, int, Exemplar | None]] = []
+            for position, (bound, count) in enumerate(zip(bounds, child.buckets, strict=True)):
+                total += count
+                buckets.append((bound, total, child.exemplars.get(position)))
+            yield key, buckets, child.sum
+
+
+USUAL_STATUSES: dict[Outcome, tuple[int, ...]] = {
+    "completed": (200,),
+    "client_error": (400,),
+    "upstream_error": (500, 502, 503),
+    "token_error": (502, 503),
+    "timeout": (504,),
+    "idle_timeout": (200,),
+    "client_disconnect": (499,),
+    "overloaded": (503,),
+    "circuit_open": (503,),
+    "internal_error": (500,),
+    "shutdown": (503,),
+}
+"""The statuses that each outcome mostly has: with them children are there from the start."""
+USUAL_CODES = frozenset(
+    {
+        *(200, 201, 202, 204, 206, 301, 302, 304, 307, 308, 499),
+        *(400, 401, 402, 403, 404, 405, 408, 409, 410, 413, 415, 422, 424, 429, 431),
+        *(500, 501, 502, 503, 504, 529),
+    }
+)
+"""Statuses that have a label of their own: those of Mimic, and those that backends of this kind are known to send."""
+STREAMED: tuple[Operation, ...] = ("chat", "passthrough")
+AT_THE_BACKEND: tuple[Operation, ...] = ("chat", "embeddings", "models", "passthrough")
+
+
+class Counts:
+    """The accumulators of some metrics. Gauges are not among them: they are read when somebody scrapes."""
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self.metrics = tuple(metrics)
+        self.counters = {
+            metric.name: Counter(metric.labels, _from_the_start(metric))
+            for metric in self.metrics
+            if metric.kind == "counter"
+        }
+        self.histograms = {
+            metric.name: Histogram(metric.labels, metric.bounds)
+            for metric in self.metrics
+            if metric.kind == "histogram"
+        }
+
+
+def boolean(value: bool) -> str:
+    """As Prometheus's users write it."""
+    return "true" if value else "false"
+
+
+def code(status: int) -> str:
+    """The label of a status. A backend may send any: those that are not usual are told by their class."""
+    return str(status) if status in USUAL_CODES else code_class(status)
+
+
+def code_class(status: int) -> str:
+    """2xx, 3xx, 4xx or 5xx: for histograms, whose every series is twenty."""
+    return f"{status // 100}xx"
+
+
+def _from_the_start(metric: Metric) -> Iterator[Key]:
+    """The series of a counter that are there before anything has happened, so that no rate misses their first event."""
+    match metric.name:
+        case "mimic_requests_total":
+            yield from _usual_requests()
+        case "mimic_upstream_attempts_total":
+            yield from ((operation, "200", "") for operation in AT_THE_BACKEND)
+        case "mimic_streams_total":
+            yield from product(STREAMED, get_args(Outcome), ("native",))
+        case name if name.startswith("mimic_stream_"):
+            yield from product(STREAMED)
+        case "mimic_retries_total":
+            yield from product(AT_THE_BACKEND, REASONS[metric.name])
+        case "mimic_admission_rejected_total":
+            yield from product(REASONS[metric.name])
+        case "mimic_breaker_transitions_total":
+            yield from product(CLOSED["target"], CLOSED["state"])
+        case "mimic_config_reloads_total" | "mimic_spans_exported_total":
+            yield from product(PLAIN_RESULTS)
+        case "mimic_tokens_total" | "mimic_model_requests_total" | "mimic_caller_requests_total":
+            return
+        case _:
+            yield from product(*(CLOSED[label] for label in metric.labels))
+
+
+def _usual_requests() -> Iterator[Key]:
+    for operation in get_args(Operation):
+        for stream in (False, True) if operation in STREAMED else (False,):
+            for outcome, statuses in USUAL_STATUSES.items():
+                yield from ((operation, boolean(stream), str(status), outcome) for status in statuses)
+
 
 MOST_KINDS = 2048
 POOL = "backend"

@@ -14,9 +14,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar as ShownExemplar
 
 from mimic_proxy.telemetry import catalogue
-from mimic_proxy.telemetry.accumulators import Counter, Exemplar, Histogram
-from mimic_proxy.telemetry.counts import STREAMED, Counts
-from mimic_proxy.telemetry.exchange_counts import POOL, ExchangeCounts
+from mimic_proxy.telemetry.exchange_counts import POOL, STREAMED, Counter, Counts, ExchangeCounts, Exemplar, Histogram
 from mimic_proxy.telemetry.genai_counts import GenAICounts
 from mimic_proxy.telemetry.models import ModelLabels
 from mimic_proxy.telemetry.observation import Operation, RefreshObservation

@@ -1,5 +1,6 @@
 """An exchange's place in a trace, as header fields tell it (W3C Trace Context, level 1). Pure."""
 
+import random
 from dataclasses import dataclass
 
 from mimic_proxy.telemetry.observation import Trace
@@ -17,6 +18,11 @@ class Propagation:
 
     trace_context: bool = True
     baggage: bool = False
+
+
+def new_trace() -> str:
+    """Random digits for the ids of one exchange."""
+    return random.getrandbits(4 * DIGITS).to_bytes(DIGITS // 2, "big").hex()
 
 
 def unsampled(traceparent: bytes | None, digits: str) -> Trace:

@@ -5,6 +5,7 @@ It holds no secret: of a request the names and harmless values, of an answer its
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from mimic_proxy.pointer import MISSING, Pointer, written
 from mimic_proxy.tokens.recipe import Recipe
@@ -18,16 +19,25 @@ LONGEST_WORD = 30
 LIKELY_TOKEN_LENGTH = 16
 KINDS = {str: "text", bool: "true or false", int: "number", float: "number", type(None): "null", list: "list"}
 
-TRY_CERTIFICATES = "Set CA_BUNDLE to the issuer's certificate, or VERIFY_SSL=False where that is safe."
-TRY_SCHEME = "Does TOKEN_URL speak https?"
-TRY_PATH = "The path of TOKEN_URL may be wrong."
-TRY_OWNERS = "If this lasts, ask the owners of the token service."
-TRY_NETWORK = "If this lasts, check TOKEN_URL and the network between."
-TRY_OTHER_URL = "Check that TOKEN_URL names a token service."
-TRY_REDIRECT = "TOKEN_URL must name the final address: the secret goes nowhere else."
-TRY_POINTER = "Check that TOKEN_URL names a token service; TOKEN_POINTER says where its answers hold the token."
-TRY_REQUEST = "It may not understand the request: TOKEN_METHOD, TOKEN_ENCODING and TOKEN_FIELDS change it."
-TRY_LATER = "Mimic waits as it was asked to. If this lasts, somebody else may use the same account."
+
+class Advice(Enum):
+    """What may help after a failure; the value is the sentence that ends its message."""
+
+    CERTIFICATES = "Set CA_BUNDLE to the issuer's certificate, or VERIFY_SSL=False where that is safe."
+    SCHEME = "Does TOKEN_URL speak https?"
+    PATH = "The path of TOKEN_URL may be wrong."
+    OWNERS = "If this lasts, ask the owners of the token service."
+    NETWORK = "If this lasts, check TOKEN_URL and the network between."
+    OTHER_URL = "Check that TOKEN_URL names a token service."
+    REDIRECT = "TOKEN_URL must name the final address: the secret goes nowhere else."
+    POINTER = "Check that TOKEN_URL names a token service; TOKEN_POINTER says where its answers hold the token."
+    REQUEST = "It may not understand the request: TOKEN_METHOD, TOKEN_ENCODING and TOKEN_FIELDS change it."
+    LATER = "Mimic waits as it was asked to. If this lasts, somebody else may use the same account."
+    SECRET = "{secret} is wrong or has expired: set a valid one."
+    BY_ERROR = "{error}"
+    """The token service has named the error: its sentence says all."""
+
+
 BY_ERROR = {
     "invalid_client": "It does not know the client or its secret: check CLIENT_ID, the secret, and TOKEN_SECRET_IN.",
     # Keycloak's word for a wrong secret, too.
@@ -51,32 +61,40 @@ class Explanation:
     tries: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     """What was odd about an answer that held a token."""
+    advice: Advice | None = None
+    """What the failure's message has advised."""
     said: str | None = None
     """The answer's own `error_description`, which RFC 6749, 5.2, means for developers; what was sent is masked."""
 
 
-def advice(failure: Failure, *, grant: str, secret: str) -> str:
-    """One sentence on what to try. secret: the variable that holds it."""
+def advised(failure: Failure) -> Advice:
+    """What may help."""
     if failure.error in BY_ERROR:
-        return BY_ERROR[failure.error].replace("{grant}", grant)
+        return Advice.BY_ERROR
     if failure.rejected:
-        return f"{secret} is wrong or has expired: set a valid one."
+        return Advice.SECRET
     if failure.result == "http_error":
         if failure.status in (404, 405, 410):
-            return TRY_PATH
-        return TRY_REQUEST if failure.status in (406, 411, 415, 422) else TRY_OWNERS
+            return Advice.PATH
+        return Advice.REQUEST if failure.status in (406, 411, 415, 422) else Advice.OWNERS
     # The words are OpenSSL's, as Python writes them.
     if failure.result == "tls":
-        return TRY_CERTIFICATES if "CERTIFICATE_VERIFY_FAILED" in failure.detail else TRY_SCHEME
+        return Advice.CERTIFICATES if "CERTIFICATE_VERIFY_FAILED" in failure.detail else Advice.SCHEME
     fixed = {
-        "throttled": TRY_LATER,
-        "redirected": TRY_REDIRECT,
-        "no_token": TRY_POINTER,
-        "error_answer": TRY_OWNERS,
-        "timeout": TRY_NETWORK,
-        "unreachable": TRY_NETWORK,
+        "throttled": Advice.LATER,
+        "redirected": Advice.REDIRECT,
+        "no_token": Advice.POINTER,
+        "error_answer": Advice.OWNERS,
+        "timeout": Advice.NETWORK,
+        "unreachable": Advice.NETWORK,
     }
-    return fixed.get(failure.result, TRY_OTHER_URL)
+    return fixed.get(failure.result, Advice.OTHER_URL)
+
+
+def advice(failure: Failure, *, grant: str, secret: str) -> str:
+    """One sentence on what to try. secret: the variable that holds it."""
+    sentence = advised(failure).value.replace("{error}", BY_ERROR.get(failure.error or "", ""))
+    return sentence.replace("{secret}", secret).replace("{grant}", grant)
 
 
 def explain(
@@ -87,10 +105,10 @@ def explain(
     secrets: Sequence[str] = (),
 ) -> Explanation:
     """outcome: why there is no token, None if there is one. secrets: what was sent and may come back."""
+    advice = None if outcome is None else advised(outcome)
     if isinstance(answer, Failure):
-        return Explanation(
-            recipe.shown(), answer.detail, tries=() if outcome is None else tuple(_tries(recipe, outcome))
-        )
+        tries = [] if outcome is None else list(_tries(recipe, outcome))
+        return Explanation(recipe.shown(), answer.detail, tries=tuple(tries), advice=advice)
     document = decoded(answer.body)
     found = [] if document is MISSING else list(_keys(document))
     kind = answer.content_type or "no content type"
@@ -99,7 +117,7 @@ def explain(
     tries = [] if outcome is None else [*_tries(recipe, outcome), *_places(found, outcome)]
     came = f"{answer.status}, {kind}, {size}"
     said = None if outcome is None else _said(document, secrets)
-    return Explanation(recipe.shown(), came, keys[:MOST_KEYS], tuple(tries), remarks, said)
+    return Explanation(recipe.shown(), came, keys[:MOST_KEYS], tuple(tries), remarks, advice, said)
 
 
 def _said(document: object, secrets: Sequence[str]) -> str | None:

@@ -13,8 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fakes.observations import exchange
-from mimic_proxy.telemetry.lines import LONGEST_TEXT, exchange_console, exchange_json, record_console, record_json
-from mimic_proxy.telemetry.logs import ExchangeLog, LineWriter, LogFormat, configure, written_to
+from mimic_proxy.telemetry.logs import (
+    LONGEST_TEXT,
+    ExchangeLog,
+    LineWriter,
+    LogFormat,
+    configure,
+    exchange_console,
+    exchange_json,
+    record_console,
+    record_json,
+    written_to,
+)
 from mimic_proxy.telemetry.observation import Attempt, Outcome, Trace
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 250000, UTC).timestamp()

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from mimic_proxy.telemetry.lines import visible
+from mimic_proxy.telemetry.logs import visible
 from mimic_proxy.telemetry.tracing.span import Span
 
 _json = msgspec.json.Encoder(enc_hook=str)
