@@ -11,11 +11,11 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import get_args
 
-from mimic_proxy.telemetry.tracing.environment import importable
+from mimic_proxy.telemetry.tracing.settings import importable
 
 with importable(os.environ):
-    from mimic_proxy.app.listen import CannotListen
-    from mimic_proxy.app.release import own_version
+    from mimic_proxy.app.listeners import own_version
+    from mimic_proxy.app.running import CannotListen
     from mimic_proxy.cli import check, connect, demo, quit, run, serve
     from mimic_proxy.cli.tools import TOOLS
     from mimic_proxy.settings.fields import Grant, SettingsError

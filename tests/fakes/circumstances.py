@@ -6,7 +6,7 @@ from typing import get_args
 import msgspec
 
 from mimic_proxy.telemetry.history import Cause
-from mimic_proxy.telemetry.readings import TokenState
+from mimic_proxy.telemetry.port import TokenState
 from mimic_proxy.web.verdict import Circumstances
 
 NOW = 1_000_000.0

@@ -4,7 +4,7 @@ from typing import Any
 
 from mimic_proxy.telemetry.metrics import Build, Metrics
 from mimic_proxy.telemetry.models import ModelLabels
-from mimic_proxy.telemetry.readings import Readings, TokenState
+from mimic_proxy.telemetry.port import Readings, TokenState
 
 HELD = TokenState(
     required=True,

@@ -7,10 +7,9 @@ from mimic_proxy.http.target import parse_base
 from mimic_proxy.telemetry.observation import SpanLink, Trace
 from mimic_proxy.telemetry.record import Record
 from mimic_proxy.telemetry.sampling import Sampler
-from mimic_proxy.telemetry.tracing.exchange import Naming
-from mimic_proxy.telemetry.tracing.pipeline import Counts
+from mimic_proxy.telemetry.tracing.export import Counts
 from mimic_proxy.telemetry.tracing.settings import Batching, TracingSettings
-from mimic_proxy.telemetry.tracing.span import Limits, Span
+from mimic_proxy.telemetry.tracing.spans import Limits, Naming, Span
 from mimic_proxy.telemetry.tracing.tracer import Export, Places, Tracing
 
 CHAT = parse_base("https://models.example.com/v1")

@@ -6,25 +6,37 @@ What counts comes first: it learns the names of models, which the names of spans
 import dataclasses
 import logging
 import os
+import platform
 import time
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 
 from mimic_proxy.app.parts import outbound_url
-from mimic_proxy.app.release import own_build
 from mimic_proxy.http.target import parse_base
 from mimic_proxy.settings.fields import Settings
 from mimic_proxy.telemetry.genai_counts import Address, GenAICounts
 from mimic_proxy.telemetry.history import History
 from mimic_proxy.telemetry.logs import ExchangeLog
-from mimic_proxy.telemetry.metrics import Metrics
+from mimic_proxy.telemetry.metrics import Build, Metrics
 from mimic_proxy.telemetry.models import ModelLabels
 from mimic_proxy.telemetry.observation import Operation, RefreshObservation
-from mimic_proxy.telemetry.port import Telemetry
-from mimic_proxy.telemetry.readings import Readings
+from mimic_proxy.telemetry.port import Readings, Telemetry
 from mimic_proxy.telemetry.record import Record
-from mimic_proxy.telemetry.tracing.create import create_tracing, places_of, propagation
-from mimic_proxy.telemetry.tracing.exchange import Naming
-from mimic_proxy.telemetry.tracing.tracer import Tracing
+from mimic_proxy.telemetry.tracing.spans import Naming
+from mimic_proxy.telemetry.tracing.tracer import Tracing, create_tracing, places_of, propagation
+
+
+def own_version() -> str:
+    """The version of the distribution; told apart from one that was never installed."""
+    try:
+        return version("mimic")
+    except PackageNotFoundError:
+        return "0+unknown"
+
+
+def own_build() -> Build:
+    """What runs here; MIMIC_REVISION is set by whoever builds an image."""
+    return Build(own_version(), os.environ.get("MIMIC_REVISION", ""), platform.python_version())
 
 
 class Listeners:

@@ -30,8 +30,7 @@ from mimic_proxy.relay.protocol import RelayProtocol
 from mimic_proxy.settings.changes import Change, compare
 from mimic_proxy.settings.fields import Settings, SettingsError, by_name, config_hash
 from mimic_proxy.settings.sources import Problem
-from mimic_proxy.telemetry.port import Telemetry
-from mimic_proxy.telemetry.readings import Readings, TokenState
+from mimic_proxy.telemetry.port import Readings, Telemetry, TokenState
 from mimic_proxy.telemetry.record import Record
 from mimic_proxy.tokens.grants import choose
 from mimic_proxy.tokens.refresh import TokenPolicy

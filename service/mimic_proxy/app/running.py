@@ -7,6 +7,7 @@ signal ends the process at once.
 
 import asyncio
 import contextlib
+import errno
 import gc
 import logging
 import os
@@ -19,21 +20,107 @@ from typing import Literal
 from fastapi import FastAPI
 from uvicorn import Config, Server
 
-from mimic_proxy.app.listen import BACKLOG, bind
 from mimic_proxy.app.mimic import Mimic
 from mimic_proxy.app.tls import server_context
 from mimic_proxy.settings.fields import SettingsError
 from mimic_proxy.settings.sources import Problem
-from mimic_proxy.telemetry.lag import LagMeter
 from mimic_proxy.web.api import create_api
 from mimic_proxy.web.guarded import GuardedProtocol
+
+BACKLOG = 2048
+MISSING_FAMILY = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+
+logger = logging.getLogger("mimic")
+
+
+class CannotListen(Exception):
+    """No address could be bound; the message says which and why."""
+
+
+def bind(hosts: Sequence[str], port: int, setting: str) -> list[socket.socket]:
+    """One bound socket for each address. A machine without an address's family skips it with a warning.
+
+    port: 0 takes any free one, the same for all addresses. setting: the variable that names the port, for messages.
+    Raises CannotListen.
+    """
+    sockets: list[socket.socket] = []
+    skipped: list[str] = []
+    for host in hosts:
+        wanted = sockets[0].getsockname()[1] if sockets and not port else port
+        try:
+            sockets.extend(_bind_one(host, wanted))
+        except OSError as error:
+            if error.errno in MISSING_FAMILY or isinstance(error, socket.gaierror):
+                skipped.append(f"{host} ({error.strerror})")
+                continue
+            for made in sockets:
+                made.close()
+            hint = f" Is another Mimic running? {setting} sets the port." if error.errno == errno.EADDRINUSE else ""
+            raise CannotListen(f"Cannot listen on {host} port {wanted}: {error.strerror}.{hint}") from error
+    if not sockets:
+        raise CannotListen(f"Cannot listen on any of {', '.join(skipped)}.")
+    for what in skipped:
+        logger.warning("Not listening on %s", what)
+    return sockets
+
+
+def _bind_one(host: str, port: int) -> list[socket.socket]:
+    infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, address = infos[0]
+    made = socket.socket(family, kind, protocol)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        made.bind(address)
+        made.setblocking(False)
+    except BaseException:
+        made.close()
+        raise
+    return [made]
+
+
+PERIOD_SECONDS = 0.25
+
+
+class LagMeter:
+    """Sets a timer again and again and tells how late each was.
+
+    call_later: the loop's. clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        call_later: Callable[[float, Callable[[], None]], object],
+        clock: Callable[[], float],
+        tell: Callable[[float], None],
+    ) -> None:
+        self._call_later = call_later
+        self._clock = clock
+        self._tell = tell
+        self._due = 0.0
+        self._stopped = False
+
+    def start(self) -> None:
+        """Begins to watch."""
+        self._due = self._clock() + PERIOD_SECONDS
+        self._call_later(PERIOD_SECONDS, self._ring)
+
+    def stop(self) -> None:
+        """Ends with the timer that runs."""
+        self._stopped = True
+
+    def _ring(self) -> None:
+        if not self._stopped:
+            # A loop may be early by the resolution of its clock.
+            self._tell(max(self._clock() - self._due, 0.0))
+            self.start()
+
 
 STOP_GRACE_SECONDS = 1.0
 GC_THRESHOLD = 20_000
 SAME_SIGNAL_SECONDS = 0.0001
 """`timeout` and some supervisors signal a process and its group: that is one wish, told twice."""
-
-logger = logging.getLogger("mimic")
 
 
 class _Server(Server):

@@ -4,6 +4,7 @@ Embeddings that live elsewhere get a connection and no call.
 """
 
 import asyncio
+import json
 import logging
 import sys
 from collections.abc import Iterator, Mapping
@@ -12,12 +13,13 @@ from contextlib import contextmanager
 import msgspec
 
 from mimic_proxy.app.mimic import Mimic
-from mimic_proxy.cli import probe
 from mimic_proxy.cli.command import DOTENV, Say, in_a_loop, say
+from mimic_proxy.dialects.base import Stamp, Translated
 from mimic_proxy.errors import MimicError, UpstreamTimeout
+from mimic_proxy.http.body import read_fields
 from mimic_proxy.http.headers import RequestFields
 from mimic_proxy.http.target import CHAT, EMBEDDINGS, MODELS, operation_target, parse_base
-from mimic_proxy.relay.client import BackendResponse
+from mimic_proxy.relay.client import BackendResponse, Client
 from mimic_proxy.relay.connection import Connection
 from mimic_proxy.relay.pool import Pool
 from mimic_proxy.settings.fields import SECRETS, Settings, load
@@ -25,9 +27,15 @@ from mimic_proxy.settings.grants import NEEDED, WITHOUT_SERVICE
 from mimic_proxy.settings.values import masked_url
 from mimic_proxy.telemetry.logs import LineWriter, configure, written_to
 from mimic_proxy.telemetry.port import Telemetry
+from mimic_proxy.telemetry.propagation import unsampled
+from mimic_proxy.telemetry.record import Record
 from mimic_proxy.tokens.explanation import Advice
 from mimic_proxy.tokens.token import AccessToken
 from mimic_proxy.web.models import WITHOUT_ROUTE, Models
+
+WORDS = "Say hello."
+LARGEST_ANSWER_BYTES = 1048576
+
 
 LONGEST_WAIT_SECONDS = 60.0
 """For one call: a person waits for it."""
@@ -153,11 +161,11 @@ async def _try_models(mimic: Mimic, say: Say) -> bool:
 
 async def _try_chat(mimic: Mimic, model: str, say: Say) -> bool:
     try:
-        answer = await probe.chat(mimic, model, _patience(mimic))
+        answer = await small_chat(mimic, model, _patience(mimic))
     except MimicError as error:
         _fail(say, "Chat", error.message, _advice_on_backend(error, "CHAT_API_URL"))
         return False
-    said = probe.characters(answer) if answer.status == 200 else None
+    said = characters(answer) if answer.status == 200 else None
     if said is not None:
         say(f"ok    Chat: {_printable(model)} answered with {said} characters.")
         return True
@@ -365,3 +373,50 @@ def _printable(text: str, longest: int = LONGEST_QUOTE) -> str:
 def _fail(say: Say, step: str, message: str, advice: str) -> None:
     say(f"FAIL  {step}: {message}")
     say(f"      Try: {advice}")
+
+
+class _Said(msgspec.Struct):
+    content: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: _Said
+
+
+class _Completion(msgspec.Struct):
+    choices: list[_Choice]
+
+
+async def small_chat(mimic: Mimic, model: str, timeout: float) -> Translated:
+    """What a caller gets who says hello to this model; timeout: seconds.
+
+    Raises MimicError where there is no answer at all, or one that is not understood.
+    """
+    services = mimic.services
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": WORDS}], "max_tokens": 16}).encode()
+    stamp = Stamp(services.new_trace()[:32], int(services.wall()))
+    translation = services.dialect.translate(body, read_fields(body), stamp) if services.translates else None
+
+    def read(answer: BackendResponse) -> Translated:
+        status, plain = answer.fields.status, answer.plain(LARGEST_ANSWER_BYTES)
+        return Translated(status, plain) if translation is None else translation.answer(status, plain)
+
+    place = services.backends["chat"].base
+    backend = Client(services, mimic.pools.of(place), place, name="CHAT_API_URL", timeout=timeout)
+    fields = RequestFields()
+    fields.passing += (b"content-type: application/json\r\n",)
+    record = Record(services.clock(), "chat", "POST", "")
+    record.trace = unsampled(None, services.new_trace())
+    sent = body if translation is None else translation.body
+    _, given = await backend.ask(b"POST", CHAT, fields, b"", record, body=sent, limit=LARGEST_ANSWER_BYTES, read=read)
+    assert given is not None, "`read` makes something of every answer"
+    return given
+
+
+def characters(answer: Translated) -> int | None:
+    """How much the model said; None if the answer is no chat completion. Never what it said."""
+    try:
+        choices = msgspec.json.decode(answer.body, type=_Completion).choices
+    except msgspec.MsgspecError:
+        return None
+    return sum(len(choice.message.content or "") for choice in choices)

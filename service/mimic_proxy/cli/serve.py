@@ -11,11 +11,10 @@ from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import TextIO
 
-from mimic_proxy.app.listen import CannotListen
-from mimic_proxy.app.listeners import Listeners
+from mimic_proxy.app.listeners import Listeners, own_version
 from mimic_proxy.app.mimic import Mimic
-from mimic_proxy.app.release import own_version
 from mimic_proxy.app.reload import secret_problems
+from mimic_proxy.app.running import CannotListen
 from mimic_proxy.app.running import run as run_servers
 from mimic_proxy.cli.check import resolved_urls
 from mimic_proxy.cli.command import DOTENV, in_a_loop
@@ -23,7 +22,7 @@ from mimic_proxy.settings.fields import Settings, SettingsError, load, redacted
 from mimic_proxy.settings.sources import config_file
 from mimic_proxy.telemetry.history import History
 from mimic_proxy.telemetry.logs import ExchangeLog, LineWriter, configure, written_to
-from mimic_proxy.telemetry.readings import Readings
+from mimic_proxy.telemetry.port import Readings
 from mimic_proxy.web.admin import AdminState, create_admin
 from mimic_proxy.web.status import Watched, encoded
 

@@ -18,7 +18,7 @@ from mimic_proxy.telemetry.exchange_counts import POOL, STREAMED, Counter, Count
 from mimic_proxy.telemetry.genai_counts import GenAICounts
 from mimic_proxy.telemetry.models import ModelLabels
 from mimic_proxy.telemetry.observation import Operation, RefreshObservation
-from mimic_proxy.telemetry.readings import BreakerState, Readings, TokenState
+from mimic_proxy.telemetry.port import BreakerState, Readings, TokenState
 from mimic_proxy.telemetry.record import Record
 
 Sample = tuple[tuple[str, ...], float]

@@ -22,7 +22,7 @@ from mimic_proxy.telemetry.observation import (
     SpanLink,
     Trace,
 )
-from mimic_proxy.telemetry.readings import TokenState
+from mimic_proxy.telemetry.port import TokenState
 from mimic_proxy.tokens.explanation import Explanation
 from mimic_proxy.tokens.recipe import Grant
 from mimic_proxy.tokens.refresh import Attempt, Refresher, TokenPolicy, Trouble

@@ -22,8 +22,8 @@ from mimic_proxy.errors import Forbidden, InvalidRequest, MethodNotAllowed, Mimi
 from mimic_proxy.relay.origins import OriginPolicy, judge
 from mimic_proxy.settings.fields import Settings
 from mimic_proxy.web.errors import error_response, mimic_error
-from mimic_proxy.web.page import status_page
 from mimic_proxy.web.scrape import Scrapes
+from mimic_proxy.web.status import status_page
 
 PROBES = ("/livez", "/readyz", "/metrics")
 STOP_MARGIN_SECONDS = 5.0

@@ -1,11 +1,19 @@
-"""What the status page shows, as one document: read from what is there, kept small, and never a secret in it."""
+"""The status page: the document that it shows (read from what is there, kept small, and never a secret in it), and the
+page itself, put together from its parts into one that needs nothing from anywhere.
 
+Its style and its scripts stand inside of it, and the policy that goes with it allows these very texts by their hashes
+and nothing else (Content Security Policy Level 3, 2.3.1): what a caller got into the page could not run.
+"""
+
+import base64
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import nsmallest
-from typing import Any
+from importlib.resources import files
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -16,8 +24,60 @@ from mimic_proxy.relay.states import State
 from mimic_proxy.settings.fields import Settings
 from mimic_proxy.telemetry.history import BUCKET_SECONDS, LONGEST_TEXT, EndedExchange, History, Point, Tally
 from mimic_proxy.telemetry.observation import RefreshObservation
-from mimic_proxy.telemetry.readings import TokenState
+from mimic_proxy.telemetry.port import TokenState
 from mimic_proxy.web.verdict import QUIET_SECONDS, SILENT_SECONDS, WINDOW_SECONDS, Circumstances, judge, standings
+
+STYLE = "status.css"
+SCRIPTS = ("status_plots.js", "status_tables.js", "status.js")
+
+
+class Page(NamedTuple):
+    """The document, and the header fields that it is sent with."""
+
+    body: bytes
+    headers: dict[str, str]
+
+
+def assemble(document: str, style: str, script: str) -> Page:
+    """`document` holds `<style></style>` and `<script></script>`, empty and once each."""
+    policy = "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src {_source(script)}",
+            f"style-src {_source(style)}",
+            "img-src data:",
+            "connect-src 'self'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+            "require-trusted-types-for 'script'",
+            "trusted-types 'none'",
+        ]
+    )
+    body = document.replace("<style></style>", f"<style>{style}</style>", 1)
+    body = body.replace("<script></script>", f"<script>{script}</script>", 1)
+    headers = {
+        "content-type": "text/html; charset=utf-8",
+        "content-security-policy": policy,
+        "cache-control": "no-store",
+        "referrer-policy": "no-referrer",
+        "x-content-type-options": "nosniff",
+        "cross-origin-opener-policy": "same-origin",
+        "cross-origin-resource-policy": "same-origin",
+    }
+    return Page(body.encode("utf-8"), headers)
+
+
+def status_page() -> Page:
+    """The page as it is shipped."""
+    parts = files("mimic_proxy.web")
+    document, style, *scripts = (parts.joinpath(name).read_text("utf-8") for name in ("status.html", STYLE, *SCRIPTS))
+    return assemble(document, style, '"use strict";\n' + "".join(scripts))
+
+
+def _source(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode('utf-8')).digest()).decode('ascii')}'"
+
 
 OLDEST_SHOWN = 10
 PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@-]{0,99}")

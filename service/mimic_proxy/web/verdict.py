@@ -13,7 +13,7 @@ import msgspec
 
 from mimic_proxy.telemetry.history import NEVER_ASKED, Cause
 from mimic_proxy.telemetry.observation import RefreshResult
-from mimic_proxy.telemetry.readings import TokenState
+from mimic_proxy.telemetry.port import TokenState
 
 WINDOW_SECONDS = 300
 QUIET_SECONDS = 30

@@ -24,10 +24,9 @@ from fakes.observations import exchange
 from fakes.replies import answer, chunk, delta, hang, ok, reply, stream_head
 from fakes.token_service import TokenService
 from mimic_proxy.app import running as serving
-from mimic_proxy.app.listen import CannotListen
 from mimic_proxy.app.mimic import Mimic
 from mimic_proxy.app.parts import proxy_for
-from mimic_proxy.app.running import api_server, run
+from mimic_proxy.app.running import CannotListen, api_server, run
 from mimic_proxy.errors import InvalidRequest
 from mimic_proxy.http.target import parse_base
 from mimic_proxy.relay.connection import Connection

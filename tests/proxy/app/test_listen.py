@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from mimic_proxy.app import listen
-from mimic_proxy.app.listen import CannotListen, bind
+from mimic_proxy.app import running as listen
+from mimic_proxy.app.running import CannotListen, bind
 
 Bind = Callable[..., list[socket.socket]]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from mimic_proxy.telemetry.lag import PERIOD_SECONDS, LagMeter
+from mimic_proxy.app.running import PERIOD_SECONDS, LagMeter
 
 
 class Loop:

@@ -20,7 +20,7 @@ from mimic_proxy.telemetry.genai_counts import GenAICounts
 from mimic_proxy.telemetry.metrics import Metrics
 from mimic_proxy.telemetry.models import ModelLabels
 from mimic_proxy.telemetry.observation import Attempt, Operation, Outcome, TokenWait, Trace
-from mimic_proxy.telemetry.readings import Readings, SpanCounts
+from mimic_proxy.telemetry.port import Readings, SpanCounts
 
 TRACE = Trace("a" * 32, "b" * 16, "c" * 16, None, True)
 

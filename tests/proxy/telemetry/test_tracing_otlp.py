@@ -14,8 +14,8 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags, TraceState
 
 from mimic_proxy.telemetry.observation import SpanLink
-from mimic_proxy.telemetry.tracing.otlp import Requests, encode
-from mimic_proxy.telemetry.tracing.span import CLIENT, INTERNAL, SERVER, Event, Limits, Span, limited
+from mimic_proxy.telemetry.tracing.encoding import Requests, encode
+from mimic_proxy.telemetry.tracing.spans import CLIENT, INTERNAL, SERVER, Event, Limits, Span, limited
 
 RESOURCE = {"service.name": "test", "host.name": "h"}
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)

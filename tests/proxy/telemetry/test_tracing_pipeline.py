@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mimic_proxy.telemetry.tracing.pipeline import Counts, Pipeline
+from mimic_proxy.telemetry.tracing.export import Counts, Pipeline
 from mimic_proxy.telemetry.tracing.settings import Batching
 
 SOON = 5.0

@@ -10,7 +10,7 @@ import pytest
 
 from fakes.collector import Collector, Reply
 from fakes.free_ports import free_port
-from mimic_proxy.telemetry.tracing.sender import Sender
+from mimic_proxy.telemetry.tracing.export import Sender
 from mimic_proxy.telemetry.tracing.settings import OTLP
 
 PATIENT = 20.0

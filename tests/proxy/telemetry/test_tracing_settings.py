@@ -6,15 +6,15 @@ import pytest
 
 from mimic_proxy.telemetry.propagation import Propagation
 from mimic_proxy.telemetry.sampling import ALL
-from mimic_proxy.telemetry.tracing.environment import importable
 from mimic_proxy.telemetry.tracing.settings import (
     OTLP,
     Batching,
     TracingSettings,
+    importable,
     read_propagation,
     read_tracing,
 )
-from mimic_proxy.telemetry.tracing.span import Limits
+from mimic_proxy.telemetry.tracing.spans import Limits
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
 

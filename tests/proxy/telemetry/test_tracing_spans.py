@@ -17,8 +17,7 @@ from mimic_proxy.telemetry.observation import (
 )
 from mimic_proxy.telemetry.record import Record
 from mimic_proxy.telemetry.sampling import Sampler
-from mimic_proxy.telemetry.tracing.exchange import FAILED
-from mimic_proxy.telemetry.tracing.span import CLIENT, INTERNAL, LONGEST_TEXT, SERVER
+from mimic_proxy.telemetry.tracing.spans import CLIENT, FAILED, INTERNAL, LONGEST_TEXT, SERVER
 
 ROUTE = "/v1/chat/completions"
 LOST = Attempt(100.1, 0.2, None, None, "reset", "connect")

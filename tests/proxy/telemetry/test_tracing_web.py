@@ -14,8 +14,8 @@ from fakes.spans import Traced, said
 from mimic_proxy.telemetry.observation import Trace
 from mimic_proxy.telemetry.port import NoSpans
 from mimic_proxy.telemetry.sampling import Sampler
-from mimic_proxy.telemetry.tracing.environment import DEFAULTS
-from mimic_proxy.telemetry.tracing.span import SERVER
+from mimic_proxy.telemetry.tracing.settings import DEFAULTS
+from mimic_proxy.telemetry.tracing.spans import SERVER
 
 CALLERS = "00-" + "1" * 32 + "-" + "2" * 16 + "-01"
 SECRET = "hidden-4711"

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from mimic_proxy.web.page import Page, assemble, status_page
+from mimic_proxy.web.status import Page, assemble, status_page
 
 
 class Elements(HTMLParser):

@@ -12,7 +12,7 @@ from fakes.world import World
 from mimic_proxy.relay.admission import Breaker, Slots
 from mimic_proxy.settings.fields import load
 from mimic_proxy.telemetry.history import BUCKETS, EXCHANGES_KEPT, LONGEST_TEXT, EndedExchange, History
-from mimic_proxy.telemetry.readings import TokenState
+from mimic_proxy.telemetry.port import TokenState
 from mimic_proxy.web.status import OLDEST_SHOWN, Watched, encoded, example_model
 
 SECRET = "s3cr3t"

@@ -1,9 +1,9 @@
 """Traces: which spans an observation becomes, and how they reach a collector.
 
-create        from the OTEL_* variables to a Tracing, or to none
-tracer        Tracing: takes observations
-exchange, roots   pure: the spans of an exchange, of a token refresh, of the process
-span, otlp, console   pure: what a span is, and how it is written
-pipeline, sender   the queue with its thread, and the way to the collector
-web, environment   FastAPI's own instrumentation; the only module that imports OpenTelemetry is `web`
+settings   pure: what the OTEL_* variables ask for
+tracer     Tracing: takes observations
+spans      pure: the spans of an exchange, of a token refresh, of the process
+encoding   pure: how a span is written
+export     the queue with its thread, and the way to the collector
+web        FastAPI's own instrumentation, whose spans take the same way; the only module that imports OpenTelemetry
 """

@@ -17,8 +17,7 @@ from opentelemetry.sdk.trace import sampling as sdk
 
 from mimic_proxy.telemetry.observation import Outcome, Trace
 from mimic_proxy.telemetry.sampling import Sampler
-from mimic_proxy.telemetry.tracing.exchange import FAILED
-from mimic_proxy.telemetry.tracing.span import Span, Value, short
+from mimic_proxy.telemetry.tracing.spans import FAILED, Span, Value, short
 
 EXCLUDED = ("/livez$", "/readyz$", "/metrics$", "/status")
 """What probes and pages ask for all the time: ends of URLs, as regular expressions."""
