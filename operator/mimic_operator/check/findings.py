@@ -224,7 +224,7 @@ def _selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
 
 
 def _backends(facts: Installation) -> Iterator[Finding]:
-    if not facts.backends:
+    if not facts.backends and facts.definition is not None:
         yield Finding("warning", "MimicBackends", "There are none.", "Create one: see `kubectl explain mimicbackend`.")
     for each in facts.backends:
         conditions = {one["type"]: one for one in (each.get("status") or {}).get("conditions") or ()}

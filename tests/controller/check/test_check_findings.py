@@ -240,6 +240,10 @@ def test_a_fault_is_named_with_what_to_do(name: str):
     assert (found[0].level, remedy in found[0].remedy) == (level, True)
 
 
+def test_without_the_definition_no_backend_is_asked_for():
+    assert {each.subject for each in wrong(replace(WELL, definition=None, backends=[]))} == {"CRD"}
+
+
 def test_a_denial_by_mimic_shows_that_the_webhook_is_reached():
     assert wrong(replace(WELL, trial=Trial("shop", 403, False, DENIED))) == []
 
