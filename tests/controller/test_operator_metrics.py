@@ -10,7 +10,7 @@ from mimic_operator.reconcile.metrics import ReconcileMetrics
 from mimic_operator.runtime.faults import Reason
 from mimic_operator.runtime.kinds import Key
 from mimic_operator.runtime.metrics import process_registry
-from mimic_operator.webhook import handlers
+from mimic_operator.webhook import review
 from mimic_operator.webhook.decide import Trigger
 from mimic_operator.webhook.metrics import AdmissionMetrics
 from mimic_operator.webhook.outcomes import OUTCOMES, Verdict
@@ -23,7 +23,7 @@ def test_closed_lists_are_those_of_the_code():
     assert get_args(Reason) == catalogue.FAULTS
     assert catalogue.CLOSED["verdict"] == tuple(Verdict)
     assert catalogue.CLOSED["source"] == get_args(Trigger)
-    assert set(catalogue.CLOSED["handler"]) == handlers.PATHS
+    assert set(catalogue.CLOSED["handler"]) == review.PATHS
     assert set(catalogue.HALTED) < set(catalogue.DEGRADATIONS)
 
 

@@ -11,6 +11,7 @@ import msgspec
 
 from mimic_operator.errors import OperatorError
 from mimic_operator.resource import naming
+from mimic_operator.resource.kinds import BACKEND, CLUSTER_BACKEND
 from mimic_operator.resource.revision import Revision, from_data
 from mimic_operator.resource.selection import (
     Candidate,
@@ -22,8 +23,10 @@ from mimic_operator.resource.selection import (
     named_key,
 )
 from mimic_operator.resource.spec.common import NAMESPACE_NAME
+from mimic_operator.runtime.client import Cluster
+from mimic_operator.runtime.faults import Fault
 from mimic_operator.runtime.informer import Change
-from mimic_operator.runtime.kinds import CONTROLLER_REVISION, Key, Kind
+from mimic_operator.runtime.kinds import CONTROLLER_REVISION, NAMESPACE, Key, Kind
 from mimic_operator.webhook import pods
 from mimic_operator.webhook.decide import Namespace, choose, wanted_revisions
 
@@ -229,3 +232,34 @@ class Lookup:
         manifest = await self.source.revision(name)
         encoded = None if manifest is None else keep_revision(manifest)
         return None if encoded is None else _read(encoded)
+
+
+READ_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Every failed call raises Fault."""
+
+    cluster: Cluster
+
+    async def backend(self, name: tuple[str, str]) -> Mapping[str, Any] | None:
+        return await self.cluster.get(BACKEND, *name)
+
+    async def backends(self, namespace: str) -> list[Mapping[str, Any]]:
+        return [each async for each in self.cluster.list(BACKEND, namespace)]
+
+    async def cluster_backends(self) -> list[Mapping[str, Any]]:
+        """None where the cluster does not have the kind, or the operator serves a few namespaces alone."""
+        try:
+            return [each async for each in self.cluster.list(CLUSTER_BACKEND, None)]
+        except Fault as fault:
+            if fault.reason in ("absent", "forbidden"):
+                return []
+            raise
+
+    async def revision(self, name: tuple[str, str]) -> Mapping[str, Any] | None:
+        return await self.cluster.get(CONTROLLER_REVISION, *name)
+
+    async def namespace(self, name: str) -> Mapping[str, Any] | None:
+        return await self.cluster.get(NAMESPACE, None, name)

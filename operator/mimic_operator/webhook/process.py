@@ -33,22 +33,20 @@ from mimic_operator.runtime.logs import logger
 from mimic_operator.runtime.process import Telemetry
 from mimic_operator.runtime.queue import Backoff
 from mimic_operator.settings import Settings
-from mimic_operator.webhook import handlers
+from mimic_operator.webhook import review
 from mimic_operator.webhook.decide import Decision, Trigger, softened
 from mimic_operator.webhook.events import Announcer
-from mimic_operator.webhook.lookup import Index, Lookup, keep_revision
+from mimic_operator.webhook.lookup import READ_SECONDS, Index, Lookup, Reader, keep_revision
 from mimic_operator.webhook.metrics import AdmissionMetrics
 from mimic_operator.webhook.outcomes import OUTCOMES
-from mimic_operator.webhook.reader import READ_SECONDS, Reader
 from mimic_operator.webhook.review import Reply, Reviewed, Reviewer
-from mimic_operator.webhook.served import ServedCertificate
-from mimic_operator.webhook.server import Server
+from mimic_operator.webhook.server import ServedCertificate, Server
 
 CHECK_SECONDS = 5.0
 FIRST_CHECK_SECONDS = 0.05
 DEAD_SECONDS = 60.0
 """For so long calls to itself have to fail before it counts as dead."""
-TRIGGERS: Mapping[str, Trigger] = {handlers.PODS: "label", handlers.NAMESPACE_PODS: "namespace"}
+TRIGGERS: Mapping[str, Trigger] = {review.PODS: "label", review.NAMESPACE_PODS: "namespace"}
 
 
 async def serve(settings: Settings, config: KubeConfig, telemetry: Telemetry) -> None:
@@ -121,7 +119,7 @@ class Process:
             settings.webhook_host,
             settings.webhook_port,
             context=certificate.context,
-            handlers=handlers.PATHS,
+            handlers=review.PATHS,
             answered=self._answered,
             traced=Reviewed(telemetry.spans).review,
             clock=time.monotonic,
@@ -153,7 +151,7 @@ class Process:
 
     async def _startup(self) -> None:
         reviewer = Reviewer(self.lookup, await self._version())
-        handlers.add_handlers(self.host.registry, reviewer, proxy_defaults(self._settings))
+        review.add_handlers(self.host.registry, reviewer, proxy_defaults(self._settings))
         for work in (self.informers.run(), self._certificate.follow(), self.announcer.run(), self._check()):
             self.host.beside(work)
         # Without a deadline: while the CRD is absent there is nothing to answer for, and it may come at any time.

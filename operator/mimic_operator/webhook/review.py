@@ -1,4 +1,4 @@
-"""Turns one AdmissionReview into a decision and back, within a time budget."""
+"""Turns AdmissionReviews into decisions and back, within a time budget: the handlers of kopf."""
 
 import asyncio
 import logging
@@ -8,21 +8,27 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
+import kopf
+
+from mimic_operator.resource.container import ProxyDefaults
+from mimic_operator.resource.naming import GROUP, PLURAL, VERSION
 from mimic_operator.resource.selection import Candidate
+from mimic_operator.runtime import spans as attributes
 from mimic_operator.runtime.faults import Fault
 from mimic_operator.runtime.kinds import Key
-from mimic_operator.runtime.spans import Attributes, Spans, review
+from mimic_operator.runtime.spans import Attributes, Spans
 from mimic_operator.webhook import pods
 from mimic_operator.webhook.decide import Decision, Request, Trigger, decide, end, softened
 from mimic_operator.webhook.lookup import Lookup
 from mimic_operator.webhook.mutate import patch
 from mimic_operator.webhook.outcomes import Verdict
 from mimic_operator.webhook.pods import malformed
+from mimic_operator.webhook.validate import judge
 
 
 @dataclass(slots=True)
 class Reply:
-    """operations: RFC 6902, for the answer. decision and owner: for the Event that follows it."""
+    """operations: RFC 6902, for the response. decision and owner: for the Event that follows it."""
 
     operations: list[dict[str, Any]] = field(default_factory=list)
     decision: Decision | None = None
@@ -79,7 +85,7 @@ def operations(pod: Mapping[str, Any], decision: Decision) -> list[dict[str, Any
     return [] if decision.verdict is Verdict.DENIED else patch(pod, decision)
 
 
-def warnings(decision: Decision, *, dry_run: bool) -> list[str]:
+def warnings_of(decision: Decision, *, dry_run: bool) -> list[str]:
     """Admission warnings, which kubectl shows: what someone has to know; on a dry run all of it."""
     found = []
     if decision.verdict is Verdict.WARNED or (dry_run and decision.verdict is Verdict.ADMITTED):
@@ -119,9 +125,9 @@ class Reviewed:
 def _said(reply: Reply) -> Attributes:
     decision = reply.decision
     if decision is None:
-        return review(verdict=reply.verdict)
+        return attributes.review(verdict=reply.verdict)
     owner = pods.controller(reply.pod) or {}
-    return review(
+    return attributes.review(
         verdict=str(decision.verdict),
         reason=decision.reason,
         notes=[each.word for each in decision.notes],
@@ -131,3 +137,46 @@ def _said(reply: Reply) -> Attributes:
         workload=f"{owner.get('kind')}/{owner.get('name')}" if owner else "",
         dry_run=reply.dry_run,
     )
+
+
+PODS, NAMESPACE_PODS, BACKENDS = "pods", "namespace-pods", "backends"
+"""Paths of the webhook, and kopf's ids of the handlers."""
+PATHS = frozenset({PODS, NAMESPACE_PODS, BACKENDS})
+FORBIDDEN = 403
+
+
+def add_handlers(registry: kopf.OperatorRegistry, reviewer: Reviewer, defaults: ProxyDefaults) -> None:
+    """All handlers of the webhook process."""
+
+    async def review(
+        trigger: Trigger, body: Mapping[str, Any], namespace: str | None, dryrun: bool, warnings: list[str]
+    ) -> None:
+        pod, where = dict(body), namespace or "default"
+        decision = await reviewer.pod(pod, where, trigger, dryrun)
+        reply = REPLY.get()
+        reply.decision, reply.namespace, reply.dry_run = decision, where, dryrun
+        reply.pod, reply.verdict = {"metadata": pod.get("metadata") or {}}, str(decision.verdict)
+        warnings.extend(warnings_of(decision, dry_run=dryrun))
+        if decision.verdict is Verdict.DENIED:
+            raise kopf.AdmissionError(refusal(decision), code=FORBIDDEN)
+        reply.operations = operations(pod, decision)
+
+    @kopf.on.mutate("", "v1", "pods", registry=registry, id=PODS, operations=["CREATE"])
+    async def pods(body: kopf.Body, namespace: str | None, dryrun: bool, warnings: list[str], **_: Any) -> None:
+        await review("label", body, namespace, dryrun, warnings)
+
+    @kopf.on.mutate("", "v1", "pods", registry=registry, id=NAMESPACE_PODS, operations=["CREATE"])
+    async def others(body: kopf.Body, namespace: str | None, dryrun: bool, warnings: list[str], **_: Any) -> None:
+        await review("namespace", body, namespace, dryrun, warnings)
+
+    @kopf.on.validate(GROUP, VERSION, PLURAL, registry=registry, id=BACKENDS, operations=["CREATE", "UPDATE"])
+    async def backends(
+        body: kopf.Body, namespace: str | None, warnings: list[str], old: kopf.Body | None = None, **_: Any
+    ) -> None:
+        before = dict(old) if old is not None else None
+        found = judge(dict(body), before, reviewer.others(namespace or "default"), defaults)
+        reply = REPLY.get()
+        reply.verdict = str(Verdict.DENIED if found.refusal else Verdict.WARNED if found.warnings else Verdict.ADMITTED)
+        warnings.extend(f"Mimic: {each}" for each in found.warnings)
+        if found.refusal:
+            raise kopf.AdmissionError(f"Mimic: {found.refusal}", code=FORBIDDEN)

@@ -1,7 +1,7 @@
 """Serves admission reviews over HTTPS, as the admission server of kopf: an asynchronous generator.
 
 kopf's own server closes its listener for a new certificate, fails when the files are missing for a moment, and refuses
-bodies over 1 MiB. This one keeps its listener; the TLS context is changed in place (see served.py).
+bodies over 1 MiB. This one keeps its listener; the TLS context is changed in place.
 """
 
 import asyncio
@@ -9,13 +9,18 @@ import base64
 import json
 import logging
 import ssl
+import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
+from mimic_operator.errors import OperatorError
+from mimic_operator.runtime.certificates import ends
 from mimic_operator.webhook.review import REPLY, Reply
 
 IDLE_SECONDS = 30.0
@@ -123,7 +128,7 @@ class Server:
         self._review: Any = None
         self._small, self._large = asyncio.Semaphore(SMALL_AT_ONCE), asyncio.Semaphore(LARGE_AT_ONCE)
         self.listens = asyncio.Event()
-        """Set from the first moment until the end is decided."""
+        """Set from the start until the process is told to end."""
 
     async def __call__(self, review: Any) -> AsyncIterator[Mapping[str, Any]]:
         """Serve until closed, then drain. review: kopf's function from one AdmissionReview to its answer."""
@@ -223,10 +228,78 @@ class Server:
 
 
 def _merge(answer: Any, reply: Reply) -> None:
-    """Put our own patch into kopf's answer, which knows none; and the class of a refusal (meta/v1, StatusReason)."""
+    """Puts our own patch into kopf's response, which has none, and the class of a refusal (meta/v1, StatusReason)."""
     response = answer["response"]
     if not response["allowed"]:
         response["status"]["reason"] = "Forbidden"
     elif reply.operations:
         encoded = json.dumps(reply.operations, separators=(",", ":")).encode()
         response |= {"patch": base64.b64encode(encoded).decode(), "patchType": "JSONPatch"}
+
+
+certificates = logging.getLogger("mimic.certificate")
+CERTIFICATE, KEY = "tls.crt", "tls.key"
+LOOK_SECONDS = 2.0
+
+
+class UnusableCertificate(OperatorError):
+    """There is no certificate, or the key does not belong to it."""
+
+
+class ServedCertificate:
+    """The certificate that the webhook serves, from files that someone replaces. Loaded at once; `follow` takes over later
+    ones in place. Open connections keep theirs.
+
+    Raises UnusableCertificate. changed: called with the end of each one taken over, and with None for an unusable one.
+    """
+
+    def __init__(self, folder: Path, changed: Callable[[datetime | None], None]) -> None:
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self._folder = folder
+        self._changed = changed
+        self._loaded = b"", b""
+        self._refused = b"", b""
+        self.take()
+
+    async def follow(self) -> None:
+        """Until cancelled. By content: a mounted Secret is changed by a link, whose times say nothing."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            try:
+                if self.take():
+                    certificates.info("The webhook serves a new certificate")
+            except UnusableCertificate as error:
+                certificates.error("The new certificate is not used, the previous one stays: %s", error)
+
+    def take(self) -> bool:
+        """Whether another one was taken over. Raises UnusableCertificate once for each that cannot be."""
+        try:
+            found = (self._folder / CERTIFICATE).read_bytes(), (self._folder / KEY).read_bytes()
+        except OSError as error:
+            found = b"", str(error.strerror).encode()
+        if found in (self._loaded, self._refused):
+            return False
+        try:
+            end = self._load(*found)
+        except (ssl.SSLError, ValueError, OSError) as error:
+            self._refused = found
+            self._changed(None)
+            raise UnusableCertificate(
+                f"{self._folder}: {CERTIFICATE} and {KEY} are not a certificate and its key ({type(error).__name__})"
+            ) from None
+        self._loaded, self._refused = found, (b"", b"")
+        self._changed(end)
+        return True
+
+    def _load(self, certificate: bytes, key: bytes) -> datetime:
+        """First into a context of its own: a half-loaded pair would spoil the one that serves."""
+        end = ends(certificate)
+        with tempfile.TemporaryDirectory() as folder:
+            files = Path(folder, CERTIFICATE), Path(folder, KEY)
+            files[1].touch(mode=0o600)
+            files[0].write_bytes(certificate)
+            files[1].write_bytes(key)
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*files)
+            self.context.load_cert_chain(*files)
+        return end

@@ -13,7 +13,7 @@ import trustme
 
 from fakes.manifests import Manifest, pod
 from mimic_operator.webhook import server
-from mimic_operator.webhook.handlers import PATHS
+from mimic_operator.webhook.review import PATHS
 from mimic_operator.webhook.server import Server
 
 PLANTED = "planted"

@@ -20,7 +20,7 @@ from mimic_operator.runtime.kinds import CONTROLLER_REVISION, Key
 from mimic_operator.webhook import lookup
 from mimic_operator.webhook.lookup import Index, Lookup, keep_revision
 from mimic_operator.webhook.outcomes import Verdict
-from mimic_operator.webhook.review import BUDGET_SECONDS, Reviewer, operations, warnings
+from mimic_operator.webhook.review import BUDGET_SECONDS, Reviewer, operations, warnings_of
 
 REVISION = revision_of(parse(backend()), DEFAULTS)
 CURRENT = {"currentRevision": REVISION.name}
@@ -196,8 +196,8 @@ async def test_a_denied_pod_gets_no_patch_and_a_dry_run_hears_everything():
     denied = await world.reviewer.pod(pod(annotations={"mimic.dev/backend": "x"}), "shop", "label", dry_run=False)
     assert operations(pod(), denied) == []
     fine = await world.reviewer.pod(pod(), "shop", "label", dry_run=True)
-    assert warnings(fine, dry_run=False) == []
-    assert [text.split(":")[0] for text in warnings(fine, dry_run=True)] == [
+    assert warnings_of(fine, dry_run=False) == []
+    assert [text.split(":")[0] for text in warnings_of(fine, dry_run=True)] == [
         "Mimic, Injected",
         "Mimic, GeneratedName",
         "Mimic, DryRun",
