@@ -10,7 +10,7 @@ from mimic_operator.reconcile.plan import Plan
 from mimic_operator.reconcile.report import observed
 from mimic_operator.reconcile.rollout import Situation, decide
 from mimic_operator.reconcile.state import Memory, State
-from mimic_operator.reconcile.status import NOT_ASKED, verdicts_of
+from mimic_operator.reconcile.status import NOT_ASKED, conditions_of
 from mimic_operator.reconcile.store import Store, entry_of
 from mimic_operator.reconcile.workload import Ref, Workload, read
 from mimic_operator.resource.container import ProxyDefaults
@@ -71,7 +71,7 @@ async def test_fault_04_a_pod_monitor_on_a_cluster_without_that_kind_holds_nothi
     assert server.written == ["PodMonitor", "Service", "Deployment"]
     now = state(memory)
     assert now.entry is not None
-    degraded = verdicts_of(observed(now, now.entry, plan))["Degraded"]
+    degraded = conditions_of(observed(now, now.entry, plan))["Degraded"]
     assert (degraded.status, degraded.reason, degraded.message) == (
         "True",
         "Refused",

@@ -14,13 +14,13 @@ from mimic_operator.reconcile.secrets import (
     LONGEST_ANSWER,
     MOST_BACKENDS,
     START_SECONDS,
+    AdminPort,
     Answer,
-    Asking,
-    Place,
+    SecretChecks,
     SecretProblem,
     ask,
 )
-from mimic_operator.reconcile.store import PodSeen, Store, keep_backend
+from mimic_operator.reconcile.store import ObservedPod, Store, keep_backend
 from mimic_operator.resource.naming import selector_of
 from mimic_operator.runtime.faults import Fault
 from mimic_operator.runtime.informer import Change
@@ -50,20 +50,20 @@ class World:
     def __post_init__(self) -> None:
         self.store = Store(lambda key: None)
         cluster: Any = self
-        self.asking = Asking(cluster, self.store, lambda: self.now, lambda: 0.5, self.changed.append)
+        self.secret_checks = SecretChecks(cluster, self.store, lambda: self.now, lambda: 0.5, self.changed.append)
 
     def backend(self, name: str = "corp", uid: str = "u", **spec: Any) -> None:
         given = {"chat": {"url": "https://llm.example/v1"}, "auth": {"grant": "None"}, **spec}
         metadata = {"name": name, "namespace": "team", "uid": uid, "resourceVersion": "1", "generation": 1}
         manifest = {"apiVersion": "mimic.dev/v1alpha1", "kind": "MimicBackend", "metadata": metadata, "spec": given}
-        self.store.backend_seen(Key("team", name), keep_backend(manifest))
+        self.store.set_backend(Key("team", name), keep_backend(manifest))
 
     def pod(self, name: str, backend: str = "corp", *, injected: bool = True, address: str = "10.0.0.7") -> None:
         ports = [{"name": "mimic-admin", "containerPort": 18481}]
         spec = {"containers": [{"name": "mimic-proxy", "ports": ports}]}
         self.pods[name] = {"metadata": {"name": name}, "spec": spec, "status": {"phase": "Running", "podIP": address}}
-        seen = PodSeen(("", ""), Key("team", backend), None, injected, ending=False)
-        self.store.pod_seen(Change("team", name, found=seen, before=None))
+        seen = ObservedPod(("", ""), Key("team", backend), None, injected, ending=False)
+        self.store.set_pod(Change("team", name, found=seen, before=None))
 
     async def get(self, kind: Any, namespace: str, name: str) -> dict[str, Any] | None:
         self.looked_up.append(name)
@@ -81,16 +81,16 @@ class World:
         self.asked.append(str(request.url))
         return httpx2.Response(503, content=sent(json.dumps(self.says).encode()))
 
-    async def look(self, after: float = 0.0) -> int:
+    async def poll(self, after: float = 0.0) -> int:
         """How many were asked."""
         self.now += after
         before = len(self.asked)
         async with httpx2.AsyncClient(transport=httpx2.MockTransport(self.answer)) as http:
-            await self.asking.look(http)
+            await self.secret_checks.poll(http)
         return len(self.asked) - before
 
-    def verdict(self, name: str = "corp") -> tuple[str, str]:
-        found = self.asking.verdict(self.store.entries[Key("team", name)])
+    def condition(self, name: str = "corp") -> tuple[str, str]:
+        found = self.secret_checks.condition(self.store.entries[Key("team", name)])
         return found.status, found.reason
 
 
@@ -100,13 +100,13 @@ async def test_three_pods_a_minute_and_one_while_all_is_well(mode: str):
     world.backend(mode=mode, **({"deployment": {"access": "Open"}} if mode == "Deployment" else {}))
     for number in range(5):
         world.pod(f"web-{number}")
-    assert await world.look() == 3
-    assert world.verdict() == ("False", "SecretMissing")
-    assert await world.look(AGAIN_SECONDS - 1) == 0
+    assert await world.poll() == 3
+    assert world.condition() == ("False", "SecretMissing")
+    assert await world.poll(AGAIN_SECONDS - 1) == 0
     world.says = HELD
-    assert await world.look(1) == 3
-    assert world.verdict() == ("True", "TokenHeld")
-    assert await world.look(AGAIN_SECONDS) == 1
+    assert await world.poll(1) == 3
+    assert world.condition() == ("True", "TokenHeld")
+    assert await world.poll(AGAIN_SECONDS) == 1
     assert set(world.asked) == {"http://10.0.0.7:18481/readyz"}
     assert world.changed == [Key("team", "corp")] * 2
 
@@ -115,19 +115,19 @@ async def test_pods_without_a_sidecar_are_nobody_to_ask():
     world = World()
     world.backend()
     world.pod("bare", injected=False)
-    assert await world.look() == 0
+    assert await world.poll() == 0
     assert world.looked_up == []
-    assert world.verdict() == ("Unknown", "NotAsked")
+    assert world.condition() == ("Unknown", "NotAsked")
 
 
 async def test_pods_that_have_no_address_yet_are_looked_at_again_soon():
     world = World()
     world.backend()
     world.pod("web", address="")
-    assert await world.look() == 0
+    assert await world.poll() == 0
     world.pod("web")
-    assert await world.look(START_SECONDS) == 1
-    assert world.verdict() == ("True", "TokenHeld")
+    assert await world.poll(START_SECONDS) == 1
+    assert world.condition() == ("True", "TokenHeld")
 
 
 async def test_a_few_backends_at_a_time_and_each_gets_its_turn():
@@ -135,7 +135,7 @@ async def test_a_few_backends_at_a_time_and_each_gets_its_turn():
     for number in range(2 * MOST_BACKENDS + 1):
         world.backend(f"b{number}", f"u{number}")
         world.pod(f"web-{number}", f"b{number}")
-    assert [await world.look(1) for _ in range(4)] == [MOST_BACKENDS, MOST_BACKENDS, 1, 0]
+    assert [await world.poll(1) for _ in range(4)] == [MOST_BACKENDS, MOST_BACKENDS, 1, 0]
     assert len(set(world.looked_up)) == 2 * MOST_BACKENDS + 1
 
 
@@ -143,29 +143,29 @@ async def test_an_api_server_that_refuses_changes_nothing():
     world = World(refuses=True)
     world.backend()
     world.pod("web")
-    assert await world.look() == 0
-    assert world.verdict() == ("Unknown", "NotAsked")
+    assert await world.poll() == 0
+    assert world.condition() == ("Unknown", "NotAsked")
     world.refuses = False
-    assert await world.look(AGAIN_SECONDS) == 1
+    assert await world.poll(AGAIN_SECONDS) == 1
 
 
 async def test_what_is_known_of_a_backend_ends_with_it():
     world = World(says=LACKS)
     world.backend()
     world.pod("web")
-    await world.look()
-    world.store.backend_seen(Key("team", "corp"), None)
+    await world.poll()
+    world.store.set_backend(Key("team", "corp"), None)
     world.backend(uid="another")
-    assert world.verdict() == ("Unknown", "NotAsked")
-    await world.look()
-    assert set(world.asking.verdicts) == {"another"}
+    assert world.condition() == ("Unknown", "NotAsked")
+    await world.poll()
+    assert set(world.secret_checks.conditions) == {"another"}
 
 
 async def test_a_proxy_whose_address_is_known_costs_the_api_server_nothing():
     world = World()
     world.backend()
     world.pod("web")
-    assert [await world.look(AGAIN_SECONDS) for _ in range(5)] == [1] * 5
+    assert [await world.poll(AGAIN_SECONDS) for _ in range(5)] == [1] * 5
     assert world.looked_up == ["web"]
 
 
@@ -173,11 +173,11 @@ async def test_a_pod_that_does_not_answer_is_read_again_for_its_address():
     world = World(says={})
     world.backend()
     world.pod("web")
-    await world.look()
-    assert world.verdict() == ("Unknown", "Unreachable")
+    await world.poll()
+    assert world.condition() == ("Unknown", "Unreachable")
     world.says = HELD
-    await world.look(AGAIN_SECONDS)
-    assert (world.verdict(), world.looked_up) == (("True", "TokenHeld"), ["web", "web"])
+    await world.poll(AGAIN_SECONDS)
+    assert (world.condition(), world.looked_up) == (("True", "TokenHeld"), ["web", "web"])
 
 
 async def test_many_backends_read_fifteen_pods_a_minute_in_the_long_run():
@@ -187,7 +187,7 @@ async def test_many_backends_read_fifteen_pods_a_minute_in_the_long_run():
         world.backend(f"b{number}", f"u{number}")
         world.pod(f"web-{number}", f"b{number}", address="")
     for _ in range(240):
-        await world.look(5)
+        await world.poll(5)
     assert 300 < len(world.looked_up) <= 300 + 20 * 15
 
 
@@ -225,4 +225,4 @@ ANSWERS: dict[str, tuple[Any, Answer | None]] = {
 @pytest.mark.parametrize(("reply", "found"), ANSWERS.values(), ids=ANSWERS)
 async def test_only_a_proxy_answers(reply: Any, found: Answer | None):
     async with httpx2.AsyncClient(transport=httpx2.MockTransport(reply)) as http:
-        assert await ask(http, Place("10.0.0.7", 18481)) == found
+        assert await ask(http, AdminPort("10.0.0.7", 18481)) == found

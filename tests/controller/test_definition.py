@@ -54,7 +54,7 @@ def test_rules_blame_a_field_that_is_there(rule: Any):
 
 def test_the_page_of_names_has_every_reason_of_a_condition():
     code = Path(status.__file__).read_text("utf-8")
-    reasons = set(re.findall(r'Verdict\(\s*"(?:True|False|Unknown)",\s*"(\w+)"', code)) | set(get_args(Phase))
+    reasons = set(re.findall(r'Condition\(\s*"(?:True|False|Unknown)",\s*"(\w+)"', code)) | set(get_args(Phase))
     assert len(reasons) > 15
     page = names.page()
     assert {reason for reason in reasons if not re.search(rf"\b{reason}\b", page)} == set()

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from mimic_operator.reconcile.missing import FORGET_SECONDS, LOOK_SECONDS, Missing
-from mimic_operator.reconcile.store import PodName, PodSeen, Store, keep_backend
+from mimic_operator.reconcile.missing import FORGET_SECONDS, POLL_SECONDS, Evictions
+from mimic_operator.reconcile.store import ObservedPod, PodName, Store, keep_backend
 from mimic_operator.runtime.faults import Fault
 from mimic_operator.runtime.informer import Change
 from mimic_operator.runtime.kinds import Key
@@ -27,24 +27,24 @@ class World:
     def __post_init__(self) -> None:
         self.store = Store(lambda key: None)
         cluster: Any = self
-        self.missing = Missing(cluster, self.store, lambda: self.now, self.granted)
+        self.missing = Evictions(cluster, self.store, lambda: self.now, self.granted)
 
     def backend(self, injectable: str = "True", **spec: Any) -> None:
         given = {"chat": {"url": "https://llm.example/v1"}, "auth": {"grant": "None"}}
         metadata = {"name": "corp", "namespace": "team", "uid": "u", "resourceVersion": "1", "generation": 1}
         status = {"conditions": [{"type": "Injectable", "status": injectable}]}
         manifest = {"apiVersion": "mimic.dev/v1alpha1", "kind": "MimicBackend", "metadata": metadata, "status": status}
-        self.store.backend_seen(
+        self.store.set_backend(
             CORP, keep_backend({**manifest, "spec": {**given, "rollout": {"restartMissing": True}, **spec}})
         )
 
     def pod(self, name: str, workload: tuple[str, str] = WEB, *, injected: bool = False) -> None:
-        seen = PodSeen(workload, CORP, None, injected, ending=False)
-        self.store.pod_seen(Change("team", name, found=seen, before=None))
+        seen = ObservedPod(workload, CORP, None, injected, ending=False)
+        self.store.set_pod(Change("team", name, found=seen, before=None))
 
     def gone(self, name: str) -> None:
         before = self.store.pods[CORP][PodName("team", name)]
-        self.store.pod_seen(Change("team", name, found=None, before=before))
+        self.store.set_pod(Change("team", name, found=None, before=before))
 
     async def get(self, kind: Any, namespace: str, name: str) -> dict[str, Any]:
         return {"metadata": {"uid": f"uid-{name}"}}
@@ -55,10 +55,10 @@ class World:
             raise Fault("throttled", "evict Pod: 429 Cannot evict pod as it would violate its budget.")
         self.evicted.append(name)
 
-    async def look(self, after: float = LOOK_SECONDS) -> list[str]:
+    async def poll(self, after: float = POLL_SECONDS) -> list[str]:
         self.now += after
         self.evicted.clear()
-        await self.missing.look()
+        await self.missing.poll()
         return list(self.evicted)
 
 
@@ -67,42 +67,42 @@ async def test_one_a_minute_and_the_next_once_it_was_replaced():
     world.backend()
     for name in ("a", "b", "c"):
         world.pod(name, injected=name == "c")
-    assert await world.look() == ["a"]
+    assert await world.poll() == ["a"]
     world.gone("a")
-    assert await world.look() == []
+    assert await world.poll() == []
     world.pod("d", injected=True)
-    assert await world.look() == ["b"]
+    assert await world.poll() == ["b"]
     world.gone("b")
     world.pod("e", injected=True)
-    assert await world.look() == []
+    assert await world.poll() == []
 
 
 async def test_a_workload_whose_new_pods_lack_it_too_is_left_alone_for_an_hour():
     world = World()
     world.backend()
     world.pod("a")
-    assert await world.look() == ["a"]
+    assert await world.poll() == ["a"]
     world.gone("a")
     world.pod("b")
-    assert await world.look() == []
-    assert await world.look(FORGET_SECONDS) == ["b"]
+    assert await world.poll() == []
+    assert await world.poll(FORGET_SECONDS) == ["b"]
 
 
 async def test_a_stateful_pod_that_comes_back_without_it_is_not_evicted_again():
     world = World()
     world.backend()
     world.pod("db-0", ("StatefulSet", "db"))
-    assert await world.look() == ["db-0"]
-    assert await world.look() == []
+    assert await world.poll() == ["db-0"]
+    assert await world.poll() == []
 
 
 async def test_a_pod_that_a_budget_holds_is_tried_again():
     world = World(refuses=True)
     world.backend()
     world.pod("a")
-    assert await world.look() == []
+    assert await world.poll() == []
     world.refuses = False
-    assert await world.look() == ["a"]
+    assert await world.poll() == ["a"]
 
 
 @pytest.mark.parametrize("workload", [("", ""), ("Job", "nightly"), ("Workflow", "train")])
@@ -110,7 +110,7 @@ async def test_pods_that_nobody_makes_anew_stay(workload: tuple[str, str]):
     world = World()
     world.backend()
     world.pod("a", workload)
-    assert await world.look() == []
+    assert await world.poll() == []
 
 
 @pytest.mark.parametrize(
@@ -127,14 +127,14 @@ async def test_nothing_is_evicted_unless_it_is_wanted_and_of_use(spec: dict[str,
     world = World()
     world.backend(**spec)
     world.pod("a")
-    assert await world.look() == []
+    assert await world.poll() == []
 
 
 async def test_without_the_right_it_is_said_once_and_nothing_done(caplog: pytest.LogCaptureFixture):
     world = World(granted=False)
     world.backend()
     world.pod("a")
-    assert await world.look() + await world.look() == []
+    assert await world.poll() + await world.poll() == []
     assert [record.message for record in caplog.records if "EVICT_MISSING" in record.message] == [
         "Pods of team/corp lack the sidecar, and EVICT_MISSING does not let the operator evict them"
     ]

@@ -27,12 +27,12 @@ class World:
         given = {"chat": {"url": "https://llm.example/v1"}, "auth": {"grant": "None"}, **spec}
         metadata = {"name": key.name, "namespace": key.namespace, "uid": key.name, "resourceVersion": "1"}
         manifest = {"apiVersion": "mimic.dev/v1alpha1", "kind": "MimicBackend", "metadata": metadata, "spec": given}
-        self.store.backend_seen(key, keep_backend(manifest))
+        self.store.set_backend(key, keep_backend(manifest))
 
     def pod(self, namespace: str, name: str, labels: dict[str, str], **annotations: str) -> None:
         given = {f"mimic.dev/{key.replace('_', '-')}": value for key, value in annotations.items()}
         found = keep_pod(Metadata(name=name, namespace=namespace, labels=labels, annotations=given))
-        self.store.pod_seen(Change(namespace, name, found=found, before=None))
+        self.store.set_pod(Change(namespace, name, found=found, before=None))
 
     def injected(self, key: Key, target: str = "mimic-new") -> Injected:
         state = State(
@@ -89,7 +89,7 @@ def test_a_pods_annotation_that_is_no_name_is_no_key_and_is_reported_once(name: 
     world.pod("search", "web", ASKS, backend=name)
     assert (world.woken, world.misnamed, dict(world.store.pods)) == ([], [("search", "web")], {})
     before = keep_pod(Metadata(name="web", namespace="search", labels=ASKS, annotations={"mimic.dev/backend": name}))
-    world.store.pod_seen(Change("search", "web", found=before, before=before))
+    world.store.set_pod(Change("search", "web", found=before, before=before))
     assert world.misnamed == [("search", "web")]
 
 

@@ -9,7 +9,7 @@ from fakes.bad_backends import good
 from mimic_operator.reconcile.plan import Plan, plan
 from mimic_operator.reconcile.state import Memory, State
 from mimic_operator.reconcile.status import NOT_ASKED
-from mimic_operator.reconcile.store import ChildSeen, PodSeen, entry_of
+from mimic_operator.reconcile.store import ObservedChild, ObservedPod, entry_of
 from mimic_operator.resource.backend import parse
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.naming import child_name
@@ -40,16 +40,16 @@ def state(mode: str = "sidecar", *, status: dict[str, Any] | None = None, **chan
     return replace(found, **changed)
 
 
-def child(name: str, **changed: Any) -> ChildSeen:
-    return ChildSeen("1", "corp", "2026-01-01T00:00:00Z", None, None, True)
+def child(name: str, **changed: Any) -> ObservedChild:
+    return ObservedChild("1", "corp", "2026-01-01T00:00:00Z", None, None, True)
 
 
-def both(name: str) -> dict[tuple[str, str], ChildSeen]:
+def both(name: str) -> dict[tuple[str, str], ObservedChild]:
     return {(kind, name): child(name) for kind in ("ControllerRevision", "ConfigMap")}
 
 
-def pod(revision: str | None = None, *, pointed: bool = False) -> PodSeen:
-    return PodSeen(("Deployment", "web"), Key("team", "corp"), revision, revision is not None, False, pointed)
+def pod(revision: str | None = None, *, pointed: bool = False) -> ObservedPod:
+    return ObservedPod(("Deployment", "web"), Key("team", "corp"), revision, revision is not None, False, pointed)
 
 
 def kinds(found: Plan) -> list[str]:
@@ -73,7 +73,7 @@ def test_an_unused_revision_goes_after_a_minute_and_begins_anew_when_it_was_need
     first = plan(before)
     assert (first.deletes, first.again) == ((), 60.0)
 
-    def later(now: float, since: Plan, *pods: PodSeen) -> Plan:
+    def later(now: float, since: Plan, *pods: ObservedPod) -> Plan:
         memory = replace(before.memory, unused=since.unused)
         stored = {OLD: None} if pods else {}
         return plan(replace(before, now=now, memory=memory, pods=pods, stored=stored))
@@ -136,7 +136,7 @@ SHARED = [("Service", "mimic-corp"), ("ConfigMap", "mimic-corp"), ("ServiceAccou
 
 
 @pytest.mark.parametrize("pods", [[pod(pointed=True)], []], ids=["called", "not called"])
-def test_fault_11_a_shared_proxy_stays_while_pods_point_at_it(pods: list[PodSeen]):
+def test_fault_11_a_shared_proxy_stays_while_pods_point_at_it(pods: list[ObservedPod]):
     """Its backend is in Sidecar mode now. Its objects go when the last pod that calls it has restarted."""
     assert child_name("corp") == "mimic-corp"
     children = {name: child(name[1]) for name in SHARED}

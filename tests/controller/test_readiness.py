@@ -6,8 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mimic_operator.reconcile.secrets import Answer, SecretProblem, answer_of, chosen, place_of, told_before, verdict_of
-from mimic_operator.reconcile.status import NOT_ASKED, Verdict
+from mimic_operator.reconcile.secrets import (
+    Answer,
+    SecretProblem,
+    admin_port_of,
+    answer_of,
+    chosen,
+    condition_in,
+    condition_of,
+)
+from mimic_operator.reconcile.status import NOT_ASKED, Condition
 
 HELD = Answer(held=True)
 SLOW = Answer(held=False)
@@ -40,25 +48,25 @@ def lacks(word: str, file: str = AUTH_CODE, *, held: bool = False) -> Answer:
 def test_fault_18_the_condition_follows_a_field_that_proxies_report(
     answers: list[Answer | None], status: str, reason: str
 ):
-    verdict = verdict_of(answers, "corp-llm")
-    assert (verdict.status, verdict.reason) == (status, reason)
+    condition = condition_of(answers, "corp-llm")
+    assert (condition.status, condition.reason) == (status, reason)
 
 
 def test_fault_12_a_deleted_secret_is_noticed_while_the_proxies_still_hold_a_token():
-    verdict = verdict_of([lacks("missing", held=True)], "corp-llm")
-    assert (verdict.status, verdict.reason) == ("False", "SecretMissing")
+    condition = condition_of([lacks("missing", held=True)], "corp-llm")
+    assert (condition.status, condition.reason) == ("False", "SecretMissing")
 
 
 def test_a_missing_secret_is_reported_with_what_to_do():
-    assert verdict_of([lacks("missing")], "corp-llm").message == (
+    assert condition_of([lacks("missing")], "corp-llm").message == (
         f"AUTH_CODE: {AUTH_CODE} is missing; Secret corp-llm needs a value under AUTH_CODE"
     )
-    assert "Secret " not in verdict_of([lacks("empty", "/var/run/secrets/mimic/token")], "").message
+    assert "Secret " not in condition_of([lacks("empty", "/var/run/secrets/mimic/token")], "").message
 
 
 def test_the_message_does_not_depend_on_who_answers_first():
     some = [lacks("empty"), lacks("missing"), HELD]
-    assert len({verdict_of(order, "s") for order in (some, some[::-1], some[1:] + some[:1])}) == 1
+    assert len({condition_of(order, "s") for order in (some, some[::-1], some[1:] + some[:1])}) == 1
 
 
 def ready(*secrets: Any, **token: Any) -> dict[str, Any]:
@@ -121,7 +129,7 @@ def pod(kind: str = "initContainers", name: str = "mimic-proxy", port: str = "mi
     ],
 )
 def test_places(seen: Any, url: str | None):
-    place = place_of(seen)
+    place = admin_port_of(seen)
     assert (place.url if place is not None else None) == url
 
 
@@ -136,11 +144,11 @@ def test_asks_pods_of_the_present_revision_first_and_not_always_the_same():
 @pytest.mark.parametrize(
     ("condition", "told"),
     [
-        ({"status": "True", "reason": "TokenHeld"}, Verdict("True", "TokenHeld")),
-        ({"status": "False", "reason": "SecretMissing", "message": "m"}, Verdict("False", "SecretMissing", "m")),
+        ({"status": "True", "reason": "TokenHeld"}, Condition("True", "TokenHeld")),
+        ({"status": "False", "reason": "SecretMissing", "message": "m"}, Condition("False", "SecretMissing", "m")),
         ({"status": "Unknown", "reason": "Unreachable", "message": "m"}, NOT_ASKED),
     ],
 )
-def test_a_new_leader_keeps_what_the_earlier_one_knew(condition: dict[str, str], told: Verdict):
-    assert told_before({"conditions": [{"type": "Ready"}, {"type": "SecretResolved"} | condition]}) == told
-    assert told_before({}) == NOT_ASKED
+def test_a_new_leader_keeps_what_the_earlier_one_knew(condition: dict[str, str], told: Condition):
+    assert condition_in({"conditions": [{"type": "Ready"}, {"type": "SecretResolved"} | condition]}) == told
+    assert condition_in({}) == NOT_ASKED

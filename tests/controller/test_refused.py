@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mimic_operator.reconcile.refused import Case, Refusal, Refused, is_due, is_over, refusal_in
-from mimic_operator.reconcile.store import Store, WorkloadSeen, entry_of
+from mimic_operator.reconcile.store import ObservedWorkload, Store, entry_of
 from mimic_operator.reconcile.workload import Ref, seconds_of
 from mimic_operator.runtime.faults import Fault
 from mimic_operator.runtime.informer import Change
@@ -93,17 +93,17 @@ class World:
 
     def __post_init__(self) -> None:
         self.store = Store(lambda key: None)
-        self.store.workload_seen("Deployment", Change("team", "web", WorkloadSeen("u", "1", None, "", None), None))
+        self.store.set_workload("Deployment", Change("team", "web", ObservedWorkload("u", "1", None, "", None), None))
         metadata = {"name": "corp", "namespace": "team", "uid": "u", "resourceVersion": "1", "generation": 1}
         spec = {"chat": {"url": "https://llm.example/v1"}, "auth": {"grant": "None"}}
         manifest = {"apiVersion": "mimic.dev/v1alpha1", "kind": "MimicBackend", "metadata": metadata, "spec": spec}
-        self.store.backend_seen(CORP, entry_of(manifest))
+        self.store.set_backend(CORP, entry_of(manifest))
         cluster: Any = self
         self.refused = Refused(cluster, self.store, lambda: self.now, self.changed.append)
 
     def event(self, name: str, given: dict[str, Any]) -> None:
         self.events[name] = given
-        self.refused.event_seen(Change("team", name, found="1", before=None))
+        self.refused.add_event(Change("team", name, found="1", before=None))
 
     async def get(self, kind: Kind, namespace: str, name: str) -> dict[str, Any] | None:
         self.asked.append(kind.kind)
@@ -122,20 +122,20 @@ class World:
 async def test_fault_10_a_quota_is_reported_on_the_backend_of_a_labelled_workload():
     world = World()
     world.event("web.1", event(QUOTA))
-    await world.refused.look()
+    await world.refused.poll()
     assert (world.refused.of(CORP), world.changed) == ({WEB: QUOTA}, [CORP])
     world.now += 30
-    await world.refused.look()
+    await world.refused.poll()
     assert world.retried == ["web"]
     world.now += 61
-    await world.refused.look()
+    await world.refused.poll()
     assert (world.refused.of(CORP), world.changed) == ({}, [CORP, CORP])
 
 
 async def test_a_quota_that_refuses_pods_without_the_sidecar_is_not_reported():
     world = World(label=None)
     world.event("web.1", event(QUOTA))
-    await world.refused.look()
+    await world.refused.poll()
     assert (world.refused.cases, world.changed) == ({}, [])
 
 
@@ -143,14 +143,14 @@ async def test_fault_13_only_events_that_have_come_are_read_and_each_once():
     world = World()
     world.event("web.1", event(DENIED))
     for _ in range(3):
-        await world.refused.look()
+        await world.refused.poll()
     assert world.asked == ["Event"]
 
 
 async def test_a_workload_that_may_not_be_touched_is_given_up():
     world = World(refuses=True)
     world.event("web.1", event(DENIED))
-    await world.refused.look()
+    await world.refused.poll()
     world.now += 30
-    await world.refused.look()
+    await world.refused.poll()
     assert world.refused.cases == {}

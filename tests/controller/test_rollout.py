@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mimic_operator.reconcile.rollout import Before, Rollout, Situation, Trail, decide, fields_for, written
+from mimic_operator.reconcile.rollout import Before, Progress, Rollout, Situation, decide, fields_for, written
 from mimic_operator.reconcile.workload import Counts, Fields, Ref, Workload, Written, written_in
 
 OLD, NEW = "mimic-corp-old", "mimic-corp-new"
@@ -37,10 +37,10 @@ def situation(*owned: Workload, **changed: object) -> Situation:
     return Situation(now=100.0, backend="corp", target=NEW, **given)
 
 
-def moving(name: str, since: float = 100.0, **changed: object) -> tuple[Workload, dict[str, Trail]]:
+def moving(name: str, since: float = 100.0, **changed: object) -> tuple[Workload, dict[str, Progress]]:
     """One that was written at `since` and has not settled."""
     found = workload(name, NEW, counts=ROLLING, **changed)
-    return found, {name: Trail(target=NEW, since=since, mark=found.mark)}
+    return found, {name: Progress(target=NEW, since=since, mark=found.mark)}
 
 
 def names(found: Rollout) -> list[str]:
@@ -50,10 +50,10 @@ def names(found: Rollout) -> list[str]:
 def test_writes_one_workload_and_leaves_the_others_until_it_has_settled():
     first = decide(situation(workload("b"), workload("a")))
     assert (names(first), first.phase) == (["a"], "Progressing")
-    going, trails = moving("a")
-    second = decide(situation(going, workload("b"), trails=trails))
+    going, progress = moving("a")
+    second = decide(situation(going, workload("b"), progress=progress))
     assert (names(second), [each.ref.name for each in second.moving]) == ([], ["a"])
-    third = decide(situation(workload("a", NEW), workload("b"), trails=trails))
+    third = decide(situation(workload("a", NEW), workload("b"), progress=progress))
     assert (names(third), third.done, third.total) == (["b"], 1, 2)
 
 
@@ -63,9 +63,9 @@ def test_a_workload_that_nobody_has_written_gets_label_mark_backend_and_revision
 
 
 def test_has_not_settled_before_its_pods_carry_the_revision():
-    settled, going = workload("a", NEW), {"a": Trail(target=NEW, since=99.0, mark=workload("a", NEW).mark)}
-    assert decide(situation(settled, carrying={"a": 1}, trails=going)).phase == "Progressing"
-    assert decide(situation(settled, carrying={"a": 2}, trails=going)).phase == "Complete"
+    settled, going = workload("a", NEW), {"a": Progress(target=NEW, since=99.0, mark=workload("a", NEW).mark)}
+    assert decide(situation(settled, carrying={"a": 1}, progress=going)).phase == "Progressing"
+    assert decide(situation(settled, carrying={"a": 2}, progress=going)).phase == "Complete"
 
 
 @pytest.mark.parametrize(
@@ -76,15 +76,15 @@ def test_has_not_settled_before_its_pods_carry_the_revision():
     ],
 )
 def test_halts_with_the_name_and_touches_nothing_else(changed: dict[str, str], since: float, reason: str, said: str):
-    going, trails = moving("a", since, **changed)
-    found = decide(situation(going, workload("b"), trails=trails))
+    going, progress = moving("a", since, **changed)
+    found = decide(situation(going, workload("b"), progress=progress))
     assert (found.phase, names(found), found.ended) == ("Halted", [], False)
     assert [(stuck.reason, stuck.sentence) for stuck in found.stuck] == [(reason, said)]
 
 
 def test_a_halted_rollout_begins_nothing_although_two_may_move():
-    going, trails = moving("a", 100.0 - 600)
-    found = decide(situation(going, workload("b"), workload("c"), max_unavailable=2, trails=trails))
+    going, progress = moving("a", 100.0 - 600)
+    found = decide(situation(going, workload("b"), workload("c"), max_unavailable=2, progress=progress))
     assert (found.phase, names(found), found.waits) == ("Halted", [], False)
 
 
@@ -92,14 +92,14 @@ def test_what_was_not_settled_before_does_not_begin_beside_what_was_although_two
     shaky = workload("a", counts=replace(DONE, available=1))
     found = decide(situation(shaky, workload("b"), max_unavailable=2))
     assert names(found) == ["b"]
-    going, trails = moving("b")
-    assert names(decide(situation(shaky, going, max_unavailable=2, trails=trails))) == []
+    going, progress = moving("b")
+    assert names(decide(situation(shaky, going, max_unavailable=2, progress=progress))) == []
 
 
 def test_a_halt_says_what_holds_a_pod_up():
-    going, trails = moving("a", 100.0 - 600)
+    going, progress = moving("a", 100.0 - 600)
     hindrances = {going.ref: "container mimic-proxy waits for its image mimic:2 (ErrImagePull)"}
-    (stuck,) = decide(situation(going, trails=trails, hindrances=hindrances)).stuck
+    (stuck,) = decide(situation(going, progress=progress, hindrances=hindrances)).stuck
     assert stuck.sentence == (
         "Deployment/a does not settle: 2 of 2 pods are available, 1 are updated; "
         "container mimic-proxy waits for its image mimic:2 (ErrImagePull)"
@@ -107,16 +107,16 @@ def test_a_halt_says_what_holds_a_pod_up():
 
 
 def test_progress_starts_the_time_anew():
-    going, trails = moving("a", 100.0 - 600)
-    trails["a"] = replace(trails["a"], mark=(0,))
-    found = decide(situation(going, trails=trails))
-    assert (found.phase, found.trails["a"].since, found.again) == ("Progressing", 100.0, 600.0)
+    going, progress = moving("a", 100.0 - 600)
+    progress["a"] = replace(progress["a"], mark=(0,))
+    found = decide(situation(going, progress=progress))
+    assert (found.phase, found.progress["a"].since, found.again) == ("Progressing", 100.0, 600.0)
 
 
 def test_a_fix_goes_to_the_workload_that_halted_first():
     broken = workload("z", "mimic-corp-broken", counts=ROLLING)
-    trail = Trail(target="mimic-corp-broken", since=0.0, mark=broken.mark)
-    assert names(decide(situation(workload("a"), broken, trails={"z": trail}))) == ["z"]
+    progress = Progress(target="mimic-corp-broken", since=0.0, mark=broken.mark)
+    assert names(decide(situation(workload("a"), broken, progress={"z": progress}))) == ["z"]
     halted = Before(phase="Halted", target="mimic-corp-broken", current=("Deployment/z",))
     assert names(decide(situation(workload("a"), broken, before=halted))) == ["z"]
 
@@ -140,12 +140,12 @@ def test_what_was_not_settled_before_comes_last():
     assert names(decide(situation(shaky, workload("b", NEW)))) == ["a"]
 
 
-@pytest.mark.parametrize("standing", ["Paused", "OnDelete", "Zero", "CronJob"])
-def test_where_a_template_restarts_nothing_it_is_written_at_once(standing: str):
-    going, trails = moving("m", 100.0 - 600)
-    idle = workload("idle", standing=standing)
-    assert names(decide(situation(going, idle, trails=trails))) == ["idle"]
-    found = decide(situation(workload("idle", NEW, standing=standing, counts=ROLLING)))
+@pytest.mark.parametrize("inert", ["Paused", "OnDelete", "Zero", "CronJob"])
+def test_where_a_template_restarts_nothing_it_is_written_at_once(inert: str):
+    going, progress = moving("m", 100.0 - 600)
+    idle = workload("idle", inert=inert)
+    assert names(decide(situation(going, idle, progress=progress))) == ["idle"]
+    found = decide(situation(workload("idle", NEW, inert=inert, counts=ROLLING)))
     assert (found.phase, found.done) == ("Complete", 1)
 
 
@@ -175,18 +175,18 @@ def test_a_label_that_says_no_is_left_alone():
 
 def test_fault_09_each_loss_doubles_the_wait_before_the_fields_are_written_again():
     """Some tool replaces the template every ten minutes: the workload is not restarted every ten minutes for ever."""
-    now, trails, restarts, waits = 0.0, {}, [], []
+    now, progress, restarts, waits = 0.0, {}, [], []
     bare = workload("a", None)
     while now < 86_400.0:
-        found = decide(replace(situation(bare, trails=trails), now=now))
+        found = decide(replace(situation(bare, progress=progress), now=now))
         if found.contended:
-            assert (found.writes, found.again) == ((), waits.append(found.trails["a"].wait_until - now) or waits[-1])
+            assert (found.writes, found.again) == ((), waits.append(found.progress["a"].wait_until - now) or waits[-1])
             now += waits[-1]
-            trails = found.trails
+            progress = found.progress
             continue
         (write,) = found.writes
         restarts.append(now)
-        trails = {"a": written(write, now, workload("a", NEW))}
+        progress = {"a": written(write, now, workload("a", NEW))}
         now += 600.0
     assert waits == [60.0, 120.0, 240.0, 480.0, 960.0, 1920.0, 3840.0, 7680.0, 15_360.0, 30_720.0, 61_440.0]
     assert len(restarts) == 13
@@ -209,10 +209,10 @@ def test_fields_that_stood_for_a_day_are_written_at_once():
 
 
 def test_losses_are_remembered_while_the_fields_stand():
-    standing = workload("a", NEW, written=Written(NEW, 4, 1000.0))
-    first = decide(situation(standing, wall=1100.0))
-    assert first.trails["a"].losses == 4
-    assert decide(situation(lost(4), wall=1200.0, trails=first.trails)).trails["a"].losses == 5
+    inert = workload("a", NEW, written=Written(NEW, 4, 1000.0))
+    first = decide(situation(inert, wall=1100.0))
+    assert first.progress["a"].losses == 4
+    assert decide(situation(lost(4), wall=1200.0, progress=first.progress)).progress["a"].losses == 5
 
 
 def test_a_written_note_is_read_as_it_was_written():
@@ -230,7 +230,7 @@ def test_what_cannot_be_written_is_told_and_holds_nobody_up():
 
 
 def test_a_new_target_is_no_loss():
-    (write,) = decide(situation(workload("a"), trails={"a": Trail(target=OLD, since=0.0, mark=())})).writes
+    (write,) = decide(situation(workload("a"), progress={"a": Progress(target=OLD, since=0.0, mark=())})).writes
     assert (write.losses, written(write, 100.0, workload("a", NEW)).losses) == (0, 0)
 
 
@@ -238,10 +238,10 @@ def test_what_is_deselected_is_released_in_turn():
     found = decide(situation(leaving=[workload("a"), workload("b")]))
     assert [(write.workload.ref.name, write.fields) for write in found.writes] == [("a", None)]
     released = workload("a", None, counts=ROLLING)
-    trails = {"a": Trail(target=None, since=100.0, mark=released.mark)}
-    assert names(decide(situation(leaving=[released, workload("b")], trails=trails))) == []
+    progress = {"a": Progress(target=None, since=100.0, mark=released.mark)}
+    assert names(decide(situation(leaving=[released, workload("b")], progress=progress))) == []
     released = replace(released, counts=DONE)
-    assert names(decide(situation(leaving=[released, workload("b")], trails=trails))) == ["b"]
+    assert names(decide(situation(leaving=[released, workload("b")], progress=progress))) == ["b"]
 
 
 WORKLOADS = st.lists(
@@ -250,7 +250,7 @@ WORKLOADS = st.lists(
         st.sampled_from("abcdefgh"),
         st.sampled_from([None, OLD, NEW]),
         counts=st.sampled_from([DONE, ROLLING]),
-        standing=st.sampled_from([None, None, "Zero", "Partitioned"]),
+        inert=st.sampled_from([None, None, "Zero", "Partitioned"]),
         failure=st.sampled_from(["", "", "", "refused"]),
     ),
     unique_by=lambda each: each.uid,
@@ -261,7 +261,7 @@ WORKLOADS = st.lists(
 @given(owned=WORKLOADS, free=st.integers(0, 3), most=st.integers(1, 3))
 def test_never_begins_more_restarts_than_there_is_room_for(owned: list[Workload], free: int, most: int):
     found = decide(situation(*owned, free=free, max_unavailable=most))
-    restarts = [write for write in found.writes if write.workload.standing in (None, "Partitioned")]
+    restarts = [write for write in found.writes if write.workload.inert in (None, "Partitioned")]
     assert len(restarts) <= free
     assert not restarts or len(restarts) + len(found.moving) <= most
     assert not (found.stuck and restarts)
@@ -271,13 +271,13 @@ def test_never_begins_more_restarts_than_there_is_room_for(owned: list[Workload]
 def test_writes_nothing_that_stands_there_already_and_ends(owned: list[Workload]):
     """Each write settles at once: after as many rounds as there are workloads nothing is left to do."""
     world = {each.uid: replace(each, failure="", counts=DONE) for each in owned}
-    trails: dict[str, Trail] = {}
+    progress: dict[str, Progress] = {}
     for _ in range(len(owned) + 1):
-        now = situation(*world.values(), trails=trails)
+        now = situation(*world.values(), progress=progress)
         found = decide(now)
-        trails = dict(found.trails)
+        progress = dict(found.progress)
         for write in found.writes:
             assert write.workload.fields != write.fields
             assert write.fields is not None
             world[write.workload.uid] = replace(write.workload, fields=write.fields, applied=True)
-    assert decide(situation(*world.values(), trails=trails)).ended
+    assert decide(situation(*world.values(), progress=progress)).ended

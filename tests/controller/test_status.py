@@ -7,7 +7,7 @@ import pytest
 
 from mimic_operator.errors import Problem
 from mimic_operator.reconcile.rollout import Situation, decide
-from mimic_operator.reconcile.status import Injected, Observed, Verdict, due, status_of, verdicts_of
+from mimic_operator.reconcile.status import Condition, Injected, Observed, conditions_of, due, status_of
 from mimic_operator.reconcile.workload import Counts, Ref
 from mimic_operator.resource.backend import parse
 
@@ -26,7 +26,7 @@ def observed(spec: dict[str, Any] | None = None, **changed: Any) -> Observed:
 
 
 SHARED = {"mode": "Deployment", "deployment": {"access": "Open"}}
-LACKS = Verdict("False", "SecretMissing", "a proxy reports: CLIENT_SECRET does not exist")
+LACKS = Condition("False", "SecretMissing", "a proxy reports: CLIENT_SECRET does not exist")
 INVALID = [Problem("spec.chat.url", "must begin with https://")]
 
 
@@ -48,7 +48,7 @@ INVALID = [Problem("spec.chat.url", "must begin with https://")]
         (observed(SHARED, pods=Counts(desired=0)), "Available", "True", "ScaledToZero"),
         (observed(SHARED, pods=Counts(desired=0)), "Ready", "True", "Ready"),
         (observed(secret=LACKS), "Ready", "False", "SecretMissing"),
-        (observed(secret=Verdict("Unknown", "Unreachable")), "Ready", "True", "Ready"),
+        (observed(secret=Condition("Unknown", "Unreachable")), "Ready", "True", "Ready"),
         (observed({"suspend": True}), "Ready", "False", "Suspended"),
         (observed(SHARED), "Insecure", "True", "Open"),
         (observed({"tls": {"insecureSkipVerify": True}}), "Insecure", "True", "NotVerified"),
@@ -57,8 +57,8 @@ INVALID = [Problem("spec.chat.url", "must begin with https://")]
     ],
 )
 def test_conditions(seen: Observed, condition: str, status: str, reason: str):
-    verdict = verdicts_of(seen)[condition]
-    assert (verdict.status, verdict.reason) == (status, reason)
+    condition = conditions_of(seen)[condition]
+    assert (condition.status, condition.reason) == (status, reason)
 
 
 def test_fault_11_pods_that_still_call_the_shared_proxy_are_reported():

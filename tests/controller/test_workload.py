@@ -19,7 +19,7 @@ def manifest(kind: str = "Deployment", **spec: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("given", "standing"),
+    ("given", "inert"),
     [
         (manifest(), None),
         (manifest(paused=True), "Paused"),
@@ -30,8 +30,8 @@ def manifest(kind: str = "Deployment", **spec: Any) -> dict[str, Any]:
         (manifest("CronJob"), "CronJob"),
     ],
 )
-def test_tells_where_a_written_template_restarts_nothing(given: dict[str, Any], standing: str | None):
-    assert read(given).standing == standing
+def test_tells_where_a_written_template_restarts_nothing(given: dict[str, Any], inert: str | None):
+    assert read(given).inert == inert
 
 
 @pytest.mark.parametrize(

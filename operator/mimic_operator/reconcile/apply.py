@@ -42,7 +42,7 @@ class Applier:
         self._log_frozen(state.key, planned.frozen, memory)
         memory.released = dict(planned.released)
         if planned.rollout is not None and whole:
-            await self._workloads(state.key, planned.rollout.writes, dict(planned.rollout.trails), memory)
+            await self._workloads(state.key, planned.rollout.writes, dict(planned.rollout.progress), memory)
         for kind, name in planned.deletes:
             await self.cluster.delete(KIND_BY_NAME[kind], state.key.namespace, name)
             memory.applied.pop((kind, name), None)
@@ -98,14 +98,14 @@ class Applier:
 
     # Workloads
 
-    async def _workloads(self, key: Key, writes: Sequence[Write], trails: dict[str, Any], memory: Memory) -> None:
-        memory.trails = trails
+    async def _workloads(self, key: Key, writes: Sequence[Write], progress: dict[str, Any], memory: Memory) -> None:
+        memory.progress = progress
         for write in writes:
             after = await self._write(key, write, memory)
             if after is None:
-                trails.pop(write.workload.uid, None)
+                progress.pop(write.workload.uid, None)
                 continue
-            trails[after.uid] = written(write, self.clock(), after)
+            progress[after.uid] = written(write, self.clock(), after)
             if write.fields is None:
                 memory.released[after.ref] = after.uid
 

@@ -63,7 +63,7 @@ def controller_revision(backend: Backend, revision: Revision) -> Manifest:
     """What the webhook injects into pods whose template names this revision.
 
     `revision` is the number by which they are ordered, and cannot be left out; the generation would change it with
-    each edit of the backend, so age is told by creationTimestamp.
+    each edit of the backend, so creationTimestamp tells their age.
     """
     head = _head(backend, "apps/v1", "ControllerRevision", revision.name)
     return {**head, "revision": 1, "data": to_data(revision, backend.spec)}
@@ -141,7 +141,7 @@ def pod_monitor(backend: Backend) -> Manifest:
 def owner_reference(backend: Backend) -> dict[str, Any]:
     """By which the cluster deletes the children together with the backend."""
     owner = {"apiVersion": API_VERSION, "kind": KIND, "name": backend.name, "uid": backend.uid}
-    # Blocking would need a right on the backend's finalizers, and nobody waits for the children.
+    # Blocking would need a right on the backend's finalizers, and no one waits for the children.
     return {**owner, "controller": True, "blockOwnerDeletion": False}
 
 

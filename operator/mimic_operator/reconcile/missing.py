@@ -1,7 +1,7 @@
-"""Evicts pods that ask for the sidecar and lack it, where their backend and whoever installed the operator want that.
+"""Evicts pods that ask for the sidecar and lack it, where their backend and the operator's settings ask for it.
 
 One pod of a backend a minute, through the eviction API, which heeds disruption budgets. An eviction that brought no
-pod, or one without the sidecar again, is not repeated: then something else is to be mended first.
+pod, or one without the sidecar again, is not repeated: then something else has to be fixed first.
 """
 
 import asyncio
@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from mimic_operator.reconcile.store import Entry, PodName, PodSeen, Store
+from mimic_operator.reconcile.store import Entry, ObservedPod, PodName, Store
 from mimic_operator.resource.naming import ANNOTATION_TEMPLATE_HASH
 from mimic_operator.runtime.client import Cluster
 from mimic_operator.runtime.faults import Fault
@@ -18,7 +18,7 @@ from mimic_operator.runtime.kinds import POD, Key
 
 logger = logging.getLogger("mimic.missing")
 
-LOOK_SECONDS = 60.0
+POLL_SECONDS = 60.0
 FORGET_SECONDS = 3600.0
 """After which a workload is tried again."""
 REPLACED = ("Deployment", "ReplicaSet", "StatefulSet", "DaemonSet")
@@ -37,10 +37,10 @@ class Attempt:
 
 
 def next_one(
-    pods: Iterable[tuple[PodName, PodSeen]], attempts: Mapping[Owner, Attempt]
+    pods: Iterable[tuple[PodName, ObservedPod]], attempts: Mapping[Owner, Attempt]
 ) -> tuple[PodName, Owner] | None:
     """The pod to evict, and its workload. pods: all that ask for the backend's sidecar, by name. Pure."""
-    by_owner: dict[Owner, list[tuple[PodName, PodSeen]]] = defaultdict(list)
+    by_owner: dict[Owner, list[tuple[PodName, ObservedPod]]] = defaultdict(list)
     for name, pod in pods:
         if pod.workload[0] in REPLACED:
             by_owner[pod.workload].append((name, pod))
@@ -55,7 +55,7 @@ def next_one(
     return None
 
 
-def lacking(pods: Iterable[tuple[PodName, PodSeen]], owner: Owner, at: float) -> Attempt:
+def lacking(pods: Iterable[tuple[PodName, ObservedPod]], owner: Owner, at: float) -> Attempt:
     """An attempt that begins now."""
     some = [(name, pod) for name, pod in pods if pod.workload == owner]
     return Attempt(frozenset(name for name, pod in some if not (pod.injected or pod.pointed)), len(some), at)
@@ -71,7 +71,7 @@ def wanted(entry: Entry) -> bool:
 
 
 @dataclass(slots=True)
-class Missing:
+class Evictions:
     """granted: whether the operator may evict. clock: monotonic seconds."""
 
     cluster: Cluster
@@ -79,15 +79,15 @@ class Missing:
     clock: Callable[[], float]
     granted: bool
     _attempts: dict[Key, dict[Owner, Attempt]] = field(default_factory=lambda: defaultdict(dict))
-    _told: set[str] = field(default_factory=set)
+    _reported: set[str] = field(default_factory=set)
 
     async def run(self) -> None:
         """Until cancelled. It begins with a pause: leaders that follow each other fast evict nothing."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            await self.look()
+            await asyncio.sleep(POLL_SECONDS)
+            await self.poll()
 
-    async def look(self) -> None:
+    async def poll(self) -> None:
         """At most one eviction for each backend."""
         now = self.clock()
         for key, attempts in list(self._attempts.items()):
@@ -103,8 +103,8 @@ class Missing:
                 continue
             if self.granted:
                 await self._evict(key, *found)
-            elif entry.uid not in self._told:
-                self._told.add(entry.uid)
+            elif entry.uid not in self._reported:
+                self._reported.add(entry.uid)
                 logger.warning(
                     "Pods of %s lack the sidecar, and EVICT_MISSING does not let the operator evict them",
                     key,
@@ -122,7 +122,7 @@ class Missing:
                 return  # another of the same name
             await self.cluster.evict(*name, pod["metadata"]["uid"])
         except Fault as fault:
-            # Of a disruption budget, mostly: the next look tries again.
+            # Of a disruption budget, mostly: the next poll tries again.
             logger.info("Pod %s in %s is not evicted: %s", name.name, name.namespace, fault, extra=extra)
             return
         attempts[owner].evicted.add(name)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from mimic_operator.reconcile.plan import defaults_of
 from mimic_operator.reconcile.state import Memory, State
-from mimic_operator.reconcile.status import NOT_ASKED, Verdict, current_names
+from mimic_operator.reconcile.status import NOT_ASKED, Condition, current_names
 from mimic_operator.reconcile.store import Entry, Store
 from mimic_operator.reconcile.workload import Ref, hindrance_of, read
 from mimic_operator.resource.backend import Backend
@@ -35,7 +35,7 @@ class Observer:
     on_upgrade: bool
     clock: Callable[[], float]
     wall: Callable[[], float]
-    secret: Callable[[Entry], Verdict]
+    secret: Callable[[Entry], Condition]
     refused: Callable[[Key], Mapping[Ref, str]]
 
     async def observe(self, key: Key, memory: Memory) -> State:
@@ -58,7 +58,7 @@ class Observer:
             pods=tuple(store.pods_of(key)),
             children=dict(store.children.get(key, {})),
             refused=self.refused(key),
-            deployments={ref.name: seen.version for ref, seen in store.deployments_of(key).items()},
+            deployments={ref.name: found.version for ref, found in store.deployments_of(key).items()},
         )
         if entry is None or entry.backend is None:
             return state
@@ -75,7 +75,7 @@ class Observer:
         """Fetches the workloads that matter and have changed."""
         details, own = self.store.details, self.store.deployments_of(key)
         wanted = {*self.store.unread(key), *memory.released}
-        wanted |= {ref for ref, seen in own.items() if ref not in details or details[ref].version != seen.version}
+        wanted |= {ref for ref, found in own.items() if ref not in details or details[ref].version != found.version}
         listed = sorted(wanted)
         for start in range(0, len(listed), AT_ONCE):
             await asyncio.gather(*(self._fetch(ref) for ref in listed[start : start + AT_ONCE]))

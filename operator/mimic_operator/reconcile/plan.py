@@ -9,7 +9,7 @@ from mimic_operator.reconcile.manifests import Manifest, config_map, controller_
 from mimic_operator.reconcile.rollout import Before, Rollout, Situation, decide
 from mimic_operator.reconcile.state import Name, State
 from mimic_operator.reconcile.status import Injected, current_names
-from mimic_operator.reconcile.store import ChildSeen, Entry
+from mimic_operator.reconcile.store import Entry, ObservedChild
 from mimic_operator.reconcile.workload import Ref, Workload, of_quota, owner_of, seconds_of
 from mimic_operator.resource.backend import Backend
 from mimic_operator.resource.container import ProxyDefaults
@@ -143,12 +143,12 @@ def _without(state: State) -> Plan:
             revised=0.0,
             leaving=leaving,
             free=state.free,
-            trails=state.memory.trails,
+            progress=state.memory.progress,
             refused=refused,
         )
     )
     others = {Key(state.key.namespace, workload.fields.backend or "") for workload in state.near if workload.applied}
-    ended = not released and not planned.trails and not leaving
+    ended = not released and not planned.progress and not leaving
     return Plan(
         rollout=planned,
         released=released,
@@ -184,7 +184,7 @@ def _situation(state: State, entry: Entry, backend: Backend, target: str, leavin
         owned=owned,
         leaving=leaving,
         carrying={workload.uid: counts.get((workload.ref.kind, workload.ref.name), 0) for workload in owned},
-        trails=memory.trails,
+        progress=memory.progress,
         hindrances=state.hindrances,
         refused=memory.refused(target, state.now),
         before=Before(
@@ -208,7 +208,7 @@ def _leaving(state: State) -> tuple[tuple[Workload, ...], Mapping[Ref, str]]:
         workload
         for workload in state.released
         if state.memory.released[workload.ref] == workload.uid
-        and not (workload.applied or workload.rolled or workload.standing)
+        and not (workload.applied or workload.rolled or workload.inert)
     ]
     return (*found, *unsettled), {workload.ref: workload.uid for workload in unsettled}
 
@@ -264,7 +264,7 @@ def target_of(state: State, backend: Backend) -> Target:
     return Target(stored.revision, stored.defaults, newest.name)
 
 
-def defaults_of(child: ChildSeen) -> ProxyDefaults | None:
+def defaults_of(child: ObservedChild) -> ProxyDefaults | None:
     """What the operator's settings said when a revision was made; None where that cannot be read."""
     try:
         return ProxyDefaults(**json.loads((child.annotations or {})[ANNOTATION_DEFAULTS]))

@@ -22,12 +22,12 @@ from mimic_operator.reconcile.certificates import Trust
 from mimic_operator.reconcile.cluster_backends import ClusterBackends
 from mimic_operator.reconcile.definition import Definition
 from mimic_operator.reconcile.metrics import ReconcileMetrics, ReconcileSpans
-from mimic_operator.reconcile.missing import Missing
+from mimic_operator.reconcile.missing import Evictions
 from mimic_operator.reconcile.observe import Observer
 from mimic_operator.reconcile.reconciler import Reconciler, Slots
 from mimic_operator.reconcile.refused import Refused
 from mimic_operator.reconcile.report import Reporter
-from mimic_operator.reconcile.secrets import Asking
+from mimic_operator.reconcile.secrets import SecretChecks
 from mimic_operator.reconcile.store import Store
 from mimic_operator.reconcile.tenure import Identity, Tenure
 from mimic_operator.reconcile.watches import informers_for
@@ -102,7 +102,7 @@ class Process:
         self.queue = WorkQueue(self._work, machine.clock, Backoff(machine.random), self._done)
         self.store = Store(self.queue.add)
         self.refused = Refused(cluster, self.store, machine.wall, self.queue.add)
-        self.store.failed_create = self.refused.event_seen
+        self.store.failed_create = self.refused.add_event
         self.slots = Slots(settings.max_concurrent_rollouts, self.queue.add)
         self.cluster_backends = ClusterBackends(
             cluster, watching, machine.clock, machine.wall, retry, settings.watch_seconds
@@ -124,7 +124,7 @@ class Process:
             troubled=self._troubled,
         )
         self.definition = Definition(cluster, settings.definition_poll_seconds, retry, self._age)
-        self.asking = Asking(cluster, self.store, machine.clock, machine.random, self.queue.add)
+        self.secret_checks = SecretChecks(cluster, self.store, machine.clock, machine.random, self.queue.add)
         self.election = Election(
             for_lease,
             namespace=settings.mimic_namespace,
@@ -141,7 +141,7 @@ class Process:
             settings.rollout_on_upgrade,
             machine.clock,
             machine.wall,
-            self.asking.verdict,
+            self.secret_checks.condition,
             self.refused.of,
         )
         own = Identity(not settings.watch_namespaces, settings.mimic_namespace, settings.lease_name)
@@ -179,7 +179,7 @@ class Process:
         yield self._synced(self.refused.run)
         if not self._settings.watch_namespaces:
             yield self._synced(self.cluster_backends.run)
-        missing = Missing(self._cluster, self.store, self._machine.clock, self._settings.evict_missing)
+        missing = Evictions(self._cluster, self.store, self._machine.clock, self._settings.evict_missing)
         yield self._synced(missing.run)
         if self._settings.cert_mode == "self":
             yield self._trust().run()
@@ -224,7 +224,7 @@ class Process:
         self.slots.start()
         seconds = round(self._machine.clock() - start, 3)
         logger.info("Every MimicBackend was looked at", extra={"seconds": seconds})
-        await self.asking.run()
+        await self.secret_checks.run()
 
     async def _resync(self) -> None:
         seconds = self._settings.resync_seconds

@@ -98,7 +98,7 @@ class Refused:
     cases: dict[Ref, Case] = field(default_factory=dict)
     _unread: dict[tuple[str, str], None] = field(default_factory=dict)
 
-    def event_seen(self, change: Change[str]) -> None:
+    def add_event(self, change: Change[str]) -> None:
         """An Event of reason FailedCreate has come, or counts another time."""
         if change.found is not None:
             self._unread[change.namespace, change.name] = None
@@ -112,7 +112,7 @@ class Refused:
         said = ""
         while True:
             try:
-                await self.look()
+                await self.poll()
             except Fault as fault:
                 level = logging.DEBUG if fault.reason == said else logging.WARNING
                 said, extra = fault.reason, {"reason": fault.reason}
@@ -121,7 +121,7 @@ class Refused:
                 said = ""
             await asyncio.sleep(POLL_SECONDS)
 
-    async def look(self) -> None:
+    async def poll(self) -> None:
         """Reads the Events that have come, and retries what is due. Raises Fault."""
         while self._unread:
             namespace, name = next(iter(self._unread))

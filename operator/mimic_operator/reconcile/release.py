@@ -107,7 +107,7 @@ class Release:
 
     async def _settle(self, kind: Kind, workload: Workload, name: str) -> None:
         end = self.clock() + self.patience
-        while self.patience and workload.standing is None and not workload.rolled:
+        while self.patience and workload.inert is None and not workload.rolled:
             if self.clock() > end:
                 counts = workload.counts
                 self._failed[name] = (

@@ -8,7 +8,7 @@ A workload restarts when its pod template changes, so what is written to it is d
 3. A moving workload that makes no progress for `progress_timeout`, or whose pods cannot be made, halts the rollout:
    nothing else is begun until it has settled or there is another target.
 4. Workloads on which a written template restarts nothing (paused, OnDelete, ...) neither block nor halt.
-5. A workload that cannot be written (its user's policy refuses it, or it was invalid before) is passed over and told.
+5. A workload that cannot be written (a policy refuses it, or it was invalid before) is passed over and reported.
 6. What is deselected is released in the same way: the operator's fields are taken off, one workload after another.
 """
 
@@ -29,8 +29,8 @@ FORGET_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trail:
-    """What is remembered of a workload between two looks."""
+class Progress:
+    """What is remembered of a workload between two passes."""
 
     target: str | None
     """The revision that was written last; None: it was released."""
@@ -76,7 +76,7 @@ class Situation:
     leaving: Sequence[Workload] = ()
     """Workloads that bear the backend's fields, or did, and shall not any more."""
     carrying: Mapping[str, int] = field(default_factory=dict)
-    trails: Mapping[str, Trail] = field(default_factory=dict)
+    progress: Mapping[str, Progress] = field(default_factory=dict)
     hindrances: Mapping[Ref, str] = field(default_factory=dict)
     """Why a pod of a workload that does not settle is not available."""
     refused: Mapping[str, str] = field(default_factory=dict)
@@ -115,7 +115,7 @@ class Refused:
 class Rollout:
     phase: Phase
     writes: tuple[Write, ...]
-    trails: Mapping[str, Trail]
+    progress: Mapping[str, Progress]
     moving: tuple[Workload, ...]
     candidates: tuple[Workload, ...]
     pending: tuple[Workload, ...]
@@ -131,12 +131,12 @@ class Rollout:
     waits: bool
     """Whether more would be written now if `free` were larger."""
     again: float | None
-    """Seconds after which to look again even if nothing happens."""
+    """Seconds after which to plan again even if nothing happens."""
 
     @property
     def begun(self) -> tuple[Workload, ...]:
         """What restarts once the plan is performed."""
-        return (*self.moving, *(write.workload for write in self.writes if write.workload.standing is None))
+        return (*self.moving, *(write.workload for write in self.writes if write.workload.inert is None))
 
     @property
     def ended(self) -> bool:
@@ -151,7 +151,8 @@ def fields_for(backend: str, revision: str) -> Fields:
 def decide(situation: Situation) -> Rollout:
     """What to do now. Writes are in the order in which they are to be made; each begins at most one restart."""
     sorted_out = _sort(situation)
-    stuck = tuple(found for workload in sorted_out.moving if (found := _stuck(workload, situation, sorted_out.trails)))
+    judged = (_stuck(workload, situation, sorted_out.progress) for workload in sorted_out.moving)
+    stuck = tuple(found for found in judged if found is not None)
     writes, waits = ((), False) if situation.suspended else _writes(situation, sorted_out, halted=bool(stuck))
     pending = tuple(sorted_out.pending)
     owned = {workload.uid for workload in situation.owned}
@@ -160,7 +161,7 @@ def decide(situation: Situation) -> Rollout:
     return Rollout(
         phase=_phase(situation, sorted_out, halted=bool(stuck), selected=bool(usable)),
         writes=writes,
-        trails=sorted_out.trails,
+        progress=sorted_out.progress,
         moving=tuple(sorted_out.moving),
         candidates=tuple(sorted_out.candidates),
         pending=pending,
@@ -179,7 +180,7 @@ def decide(situation: Situation) -> Rollout:
 
 @dataclass(slots=True)
 class _Sorted:
-    trails: dict[str, Trail] = field(default_factory=dict)
+    progress: dict[str, Progress] = field(default_factory=dict)
     settled: list[Workload] = field(default_factory=list)
     moving: list[Workload] = field(default_factory=list)
     pending: list[Workload] = field(default_factory=list)
@@ -196,53 +197,53 @@ def _sort(situation: Situation) -> _Sorted:
     for workload in sorted(situation.owned, key=lambda entry: entry.ref):
         _sort_owned(workload, situation, found)
     for workload in sorted(situation.leaving, key=lambda entry: entry.ref):
-        trail = situation.trails.get(workload.uid)
+        progress = situation.progress.get(workload.uid)
         if workload.applied:
             (found.refused if workload.uid in situation.refused else found.releases).append(workload)
-        elif trail is not None and trail.target is None and not workload.rolled and workload.standing is None:
+        elif progress is not None and progress.target is None and not workload.rolled and workload.inert is None:
             found.moving.append(workload)
-            found.trails[workload.uid] = _progressed(trail, workload, situation.now)
+            found.progress[workload.uid] = _progressed(progress, workload, situation.now)
     return found
 
 
 def _sort_owned(workload: Workload, situation: Situation, found: _Sorted) -> None:
-    trail = _after_loss(workload, situation)
+    progress = _after_loss(workload, situation)
     if workload.unfit and not workload.applied:
         found.unfit.append(workload)
     elif workload.fields.inject not in (None, "true"):
         found.opted_out.append(workload)
-    elif trail is not None and trail.target == "" and trail.wait_until > situation.now:
+    elif progress is not None and progress.target == "" and progress.wait_until > situation.now:
         found.contended.append(workload)
     elif workload.fields != fields_for(situation.backend, situation.target):
         (found.refused if workload.uid in situation.refused else found.candidates).append(workload)
-    elif workload.standing is not None:
+    elif workload.inert is not None:
         found.pending.append(workload)
     else:
-        trail = _followed(workload, trail, situation)
-        (found.settled if trail.settled else found.moving).append(workload)
-    if trail is not None:
-        found.trails[workload.uid] = trail
+        progress = _followed(workload, progress, situation)
+        (found.settled if progress.settled else found.moving).append(workload)
+    if progress is not None:
+        found.progress[workload.uid] = progress
 
 
-def _after_loss(workload: Workload, situation: Situation) -> Trail | None:
-    """The trail, with one loss more when the fields that were written are not there any more.
+def _after_loss(workload: Workload, situation: Situation) -> Progress | None:
+    """The progress, with one loss more when the fields that were written are not there any more.
 
     A new leader reads from the workload's own annotation what was written, and how often it was lost before.
     """
-    trail, note = situation.trails.get(workload.uid), workload.written
+    progress, note = situation.progress.get(workload.uid), workload.written
     if note is not None and note.revision != situation.target:
         note = None
-    if trail is None and note is not None:
-        trail = Trail(target=situation.target, since=situation.now, mark=workload.mark, losses=note.losses)
+    if progress is None and note is not None:
+        progress = Progress(target=situation.target, since=situation.now, mark=workload.mark, losses=note.losses)
         if workload.fields == fields_for(situation.backend, situation.target):
             return None
-    if trail is None or trail.target != situation.target:
-        return trail
+    if progress is None or progress.target != situation.target:
+        return progress
     if workload.fields == fields_for(situation.backend, situation.target):
-        return trail
+        return progress
     old = note is not None and situation.wall - note.at > FORGET_SECONDS
-    losses = 1 if old else trail.losses + 1
-    return replace(trail, target="", settled=False, losses=losses, wait_until=situation.now + wait_after(losses))
+    losses = 1 if old else progress.losses + 1
+    return replace(progress, target="", settled=False, losses=losses, wait_until=situation.now + wait_after(losses))
 
 
 def wait_after(losses: int) -> float:
@@ -253,32 +254,33 @@ def wait_after(losses: int) -> float:
     return min(wait, LONGEST_WAIT_SECONDS)
 
 
-def _losses(workload: Workload, trail: Trail | None) -> int:
-    if trail is not None:
-        return trail.losses
+def _losses(workload: Workload, progress: Progress | None) -> int:
+    if progress is not None:
+        return progress.losses
     return workload.written.losses if workload.written is not None else 0
 
 
-def _followed(workload: Workload, trail: Trail | None, situation: Situation) -> Trail:
-    """The trail of a workload that carries the target, after this look."""
+def _followed(workload: Workload, progress: Progress | None, situation: Situation) -> Progress:
+    """The progress of a workload that carries the target, after this pass."""
     settled = workload.rolled and situation.carrying.get(workload.uid, 0) >= workload.counts.desired
-    if trail is None or trail.target != situation.target:
-        before, losses = situation.before, _losses(workload, trail)
+    if progress is None or progress.target != situation.target:
+        before, losses = situation.before, _losses(workload, progress)
         ended = before.phase in ("Complete", "Idle") and before.target == situation.target
         halted = before.phase == "Halted" and before.target == situation.target and str(workload.ref) in before.current
         since = situation.now - situation.progress_timeout if halted else situation.now
-        return Trail(target=situation.target, since=since, mark=workload.mark, settled=settled or ended, losses=losses)
-    return replace(_progressed(trail, workload, situation.now), settled=trail.settled or settled)
+        settled = settled or ended
+        return Progress(target=situation.target, since=since, mark=workload.mark, settled=settled, losses=losses)
+    return replace(_progressed(progress, workload, situation.now), settled=progress.settled or settled)
 
 
-def _progressed(trail: Trail, workload: Workload, now: float) -> Trail:
-    return trail if trail.mark == workload.mark else replace(trail, mark=workload.mark, since=now)
+def _progressed(progress: Progress, workload: Workload, now: float) -> Progress:
+    return progress if progress.mark == workload.mark else replace(progress, mark=workload.mark, since=now)
 
 
-def _stuck(workload: Workload, situation: Situation, trails: Mapping[str, Trail]) -> Stuck | None:
+def _stuck(workload: Workload, situation: Situation, progress: Mapping[str, Progress]) -> Stuck | None:
     if workload.failure:
         return Stuck(workload, "ReplicaFailure", f"{workload.ref} cannot make its pods: {workload.failure}")
-    waited = situation.now - trails[workload.uid].since
+    waited = situation.now - progress[workload.uid].since
     if waited < situation.progress_timeout:
         return None
     counts = workload.counts
@@ -292,13 +294,13 @@ def _stuck(workload: Workload, situation: Situation, trails: Mapping[str, Trail]
 
 def _unsteady(workload: Workload, situation: Situation) -> bool:
     """Not settled before, and not because of an earlier target of ours, which waits for a fix and comes first."""
-    return not workload.rolled and workload.standing is None and not _waits_for_fix(workload, situation)
+    return not workload.rolled and workload.inert is None and not _waits_for_fix(workload, situation)
 
 
 def _waits_for_fix(workload: Workload, situation: Situation) -> bool:
-    trail, before = situation.trails.get(workload.uid), situation.before
+    progress, before = situation.progress.get(workload.uid), situation.before
     ours = workload.applied and workload.fields.managed and not workload.rolled
-    remembered = trail is not None and trail.target == workload.fields.revision and not trail.settled
+    remembered = progress is not None and progress.target == workload.fields.revision and not progress.settled
     return ours and (remembered or (before.phase == "Halted" and str(workload.ref) in before.current))
 
 
@@ -306,7 +308,7 @@ def _writes(situation: Situation, found: _Sorted, *, halted: bool) -> tuple[tupl
     """What is written, and whether only `free` keeps more from it."""
     fields = fields_for(situation.backend, situation.target)
     wanted = [workload for workload in found.candidates if _wanted(workload, situation)]
-    at_once = [each for each in (*wanted, *found.releases) if each.standing not in (None, "Partitioned")]
+    at_once = [each for each in (*wanted, *found.releases) if each.inert not in (None, "Partitioned")]
     written = {each.uid for each in at_once}
     turn = _turn(situation, found, [each for each in wanted if each.uid not in written])
     turn += [each for each in found.releases if each.uid not in written]
@@ -316,7 +318,7 @@ def _writes(situation: Situation, found: _Sorted, *, halted: bool) -> tuple[tupl
     writes = tuple(
         Write(workload, None)
         if workload.uid in released
-        else Write(workload, fields, _losses(workload, found.trails.get(workload.uid)))
+        else Write(workload, fields, _losses(workload, found.progress.get(workload.uid)))
         for workload in chosen
     )
     return writes, min(own, len(turn)) > situation.free
@@ -350,13 +352,13 @@ def _phase(situation: Situation, found: _Sorted, *, halted: bool, selected: bool
 
 def _again(situation: Situation, found: _Sorted) -> float | None:
     """When the next of the moving ones would be stuck, or what was taken off is written again."""
-    ends = [found.trails[workload.uid].since + situation.progress_timeout for workload in found.moving]
-    ends += [found.trails[workload.uid].wait_until for workload in found.contended]
+    ends = [found.progress[workload.uid].since + situation.progress_timeout for workload in found.moving]
+    ends += [found.progress[workload.uid].wait_until for workload in found.contended]
     waiting = [end - situation.now for end in ends if end > situation.now]
     return max(0.05, min(waiting)) if waiting else None
 
 
-def written(write: Write, now: float, after: Workload) -> Trail:
-    """The trail of a workload that has just been written. after: as the API server answered."""
+def written(write: Write, now: float, after: Workload) -> Progress:
+    """The progress of a workload that has just been written. after: as the API server answered."""
     target = None if write.fields is None else write.fields.revision
-    return Trail(target=target, since=now, mark=after.mark, losses=write.losses)
+    return Progress(target=target, since=now, mark=after.mark, losses=write.losses)

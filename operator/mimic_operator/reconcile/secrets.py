@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import httpx2
 import msgspec
 
-from mimic_operator.reconcile.status import NOT_ASKED, Truth, Verdict
+from mimic_operator.reconcile.status import NOT_ASKED, Condition, Truth
 from mimic_operator.reconcile.store import Entry, PodName, Store
 from mimic_operator.resource.container import ADMIN_PORT_NAME
 from mimic_operator.resource.naming import CONTAINER, selector_of
@@ -32,7 +32,7 @@ PROBLEMS = {"missing": "SecretMissing", "empty": "SecretMissing", "unreadable": 
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class AdminPort:
     """Where a pod's admin port is."""
 
     address: str
@@ -60,7 +60,7 @@ class Answer:
     problems: tuple[SecretProblem, ...] | None = ()
 
 
-def place_of(pod: Mapping[str, Any]) -> Place | None:
+def admin_port_of(pod: Mapping[str, Any]) -> AdminPort | None:
     """Of a running pod; None where there is no proxy to be asked. A node's own address is never asked."""
     status, spec = pod.get("status") or {}, pod.get("spec") or {}
     address = status.get("podIP")
@@ -70,7 +70,7 @@ def place_of(pod: Mapping[str, Any]) -> Place | None:
     ports = (each.get("ports") or () for each in containers if each.get("name") == CONTAINER)
     numbers = (port["containerPort"] for some in ports for port in some if port.get("name") == ADMIN_PORT_NAME)
     port = next(numbers, None)
-    return Place(address, port) if port is not None else None
+    return AdminPort(address, port) if port is not None else None
 
 
 def chosen(pods: Mapping[PodName, bool], most: int, random: Sequence[float]) -> list[PodName]:
@@ -104,7 +104,7 @@ def _problems(secrets: Sequence[object]) -> tuple[SecretProblem, ...]:
     return tuple(found)
 
 
-def verdict_of(answers: Iterable[Answer | None], secret: str) -> Verdict:
+def condition_of(answers: Iterable[Answer | None], secret: str) -> Condition:
     """answers: None for a pod that gave none. secret: the name of the backend's Secret, empty if it has none."""
     given = list(answers)
     reported = [answer for answer in given if answer is not None]
@@ -112,40 +112,40 @@ def verdict_of(answers: Iterable[Answer | None], secret: str) -> Verdict:
     if problems:
         return _unresolved(min(problems), secret)
     if any(answer.held for answer in reported):
-        return Verdict("True", "TokenHeld")
+        return Condition("True", "TokenHeld")
     if any(answer.problems is not None for answer in reported):
-        return Verdict(
+        return Condition(
             "True", "SecretRead", "the secret is there; no token yet: the log of mimic-proxy in the pods says why"
         )
     if reported:
-        return Verdict("Unknown", "NotReported", "no token yet, and these proxies are too old to report their secrets")
+        return Condition("Unknown", "NotReported", "no token yet, and proxies of this version report no secrets")
     if given:
-        return Verdict(
+        return Condition(
             "Unknown", "Unreachable", "no proxy answers on its admin port: a NetworkPolicy may be in between"
         )
     return NOT_ASKED
 
 
-def _unresolved(problem: SecretProblem, secret: str) -> Verdict:
+def _unresolved(problem: SecretProblem, secret: str) -> Condition:
     key = problem.file.rpartition("/")[2]
     advice = f"; Secret {secret} needs a value under {key}" if secret else ""
-    return Verdict("False", PROBLEMS[problem.word], f"{problem.name}: {problem.file} is {problem.word}{advice}")
+    return Condition("False", PROBLEMS[problem.word], f"{problem.name}: {problem.file} is {problem.word}{advice}")
 
 
-def told_before(status: Mapping[str, Any]) -> Verdict:
+def condition_in(status: Mapping[str, Any]) -> Condition:
     """As the status has it from an earlier leader: a new one changes nothing before it has asked."""
     truths: dict[object, Truth] = {"True": "True", "False": "False"}
     for each in status.get("conditions") or ():
         if each.get("type") == TYPE and each.get("status") in truths:
-            return Verdict(truths[each["status"]], str(each.get("reason")), str(each.get("message") or ""))
+            return Condition(truths[each["status"]], str(each.get("reason")), str(each.get("message") or ""))
     return NOT_ASKED
 
 
 logger = logging.getLogger("mimic.secrets")
 
-LOOK_SECONDS = 1.0
+POLL_SECONDS = 1.0
 MOST_BACKENDS = 10
-"""So many in one look; with more than 600 backends each of them is asked for less often than each minute."""
+"""So many in one poll; with more than 600 backends each of them is asked less often than once a minute."""
 AGAIN_SECONDS = 60.0
 START_SECONDS, LONGEST_START_SECONDS = 15.0, 600.0
 """Before pods that had no address are read again; doubled each time."""
@@ -174,25 +174,25 @@ class Budget:
 
 
 @dataclass(slots=True)
-class Asking:
-    """clock: monotonic seconds. random: [0, 1). changed: called with a backend whose verdict is another one."""
+class SecretChecks:
+    """clock: monotonic seconds. random: [0, 1). changed: called with a backend whose condition is another one."""
 
     cluster: Cluster
     store: Store
     clock: Callable[[], float]
     random: Callable[[], float]
     changed: Callable[[Key], None]
-    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    conditions: dict[str, Condition] = field(default_factory=dict)
     """By the backend's uid; of one that was not asked for yet there is none."""
     _due: dict[str, float] = field(default_factory=dict)
     _unknown: dict[str, int] = field(default_factory=dict)
     """How often in a row no address of a backend's proxies was known."""
-    _known: dict[Key, dict[PodName, Place]] = field(default_factory=dict)
+    _known: dict[Key, dict[PodName, AdminPort]] = field(default_factory=dict)
     _reads: Budget = field(default_factory=Budget)
 
-    def verdict(self, entry: Entry) -> Verdict:
+    def condition(self, entry: Entry) -> Condition:
         """The present one; before the first answer that of an earlier leader."""
-        return self.verdicts.get(entry.uid) or told_before(entry.status)
+        return self.conditions.get(entry.uid) or condition_in(entry.status)
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -203,14 +203,14 @@ class Asking:
             headers=headers, limits=limits, timeout=ANSWER_SECONDS, trust_env=False, follow_redirects=False
         ) as http:
             while True:
-                await self.look(http)
-                await asyncio.sleep(LOOK_SECONDS)
+                await self.poll(http)
+                await asyncio.sleep(POLL_SECONDS)
 
-    async def look(self, http: httpx2.AsyncClient) -> None:
+    async def poll(self, http: httpx2.AsyncClient) -> None:
         """Asks for the backends whose time has come, the longest overdue first."""
         now, there = self.clock(), {entry.uid for entry in self.store.entries.values()}
         self._due = {uid: at for uid, at in self._due.items() if uid in there}
-        self.verdicts = {uid: verdict for uid, verdict in self.verdicts.items() if uid in there}
+        self.conditions = {uid: condition for uid, condition in self.conditions.items() if uid in there}
         self._unknown = {uid: count for uid, count in self._unknown.items() if uid in there}
         self._known = {key: known for key, known in self._known.items() if key in self.store.entries}
         due: list[tuple[float, Key]] = []
@@ -228,11 +228,11 @@ class Asking:
     async def _ask_for(self, key: Key, entry: Entry, http: httpx2.AsyncClient) -> None:
         self._due[entry.uid] = self.clock() + AGAIN_SECONDS
         try:
-            places = await self._places(key, entry)
+            ports = await self._admin_ports(key, entry)
         except Fault as fault:
             logger.debug("Pods of %s could not be read: %s", key, fault, extra={"key": str(key)})
             return
-        if not places:
+        if not ports:
             if self._reads.left >= 1:  # they were read, and none has an address
                 self._tell(key, entry, NOT_ASKED)
             self._unknown[entry.uid] = self._unknown.get(entry.uid, 0) + 1
@@ -240,26 +240,26 @@ class Asking:
             self._due[entry.uid] = self.clock() + min(wait, LONGEST_START_SECONDS)
             return
         self._unknown.pop(entry.uid, None)
-        answers = await asyncio.gather(*(ask(http, place) for place in places.values()))
-        for name, answer in zip(places, answers, strict=True):
+        answers = await asyncio.gather(*(ask(http, port) for port in ports.values()))
+        for name, answer in zip(ports, answers, strict=True):
             if answer is None:  # it may have another address by now
                 self._known.get(key, {}).pop(name, None)
         assert entry.backend is not None
         secret = entry.backend.auth.secret_ref
-        self._tell(key, entry, verdict_of(answers, secret.name if secret is not None else ""))
+        self._tell(key, entry, condition_of(answers, secret.name if secret is not None else ""))
 
-    def _tell(self, key: Key, entry: Entry, verdict: Verdict) -> None:
-        before, self.verdicts[entry.uid] = self.verdict(entry), verdict
-        if before == verdict:
+    def _tell(self, key: Key, entry: Entry, condition: Condition) -> None:
+        before, self.conditions[entry.uid] = self.condition(entry), condition
+        if before == condition:
             return
-        if verdict.status == "False":
-            extra = {"key": str(key), "reason": verdict.reason}
-            logger.warning("The secret of %s: %s", key, verdict.message, extra=extra)
+        if condition.status == "False":
+            extra = {"key": str(key), "reason": condition.reason}
+            logger.warning("The secret of %s: %s", key, condition.message, extra=extra)
         self.changed(key)
 
-    async def _places(self, key: Key, entry: Entry) -> dict[PodName, Place]:
+    async def _admin_ports(self, key: Key, entry: Entry) -> dict[PodName, AdminPort]:
         """Admin ports of some of the backend's proxies, as far as they are known. Raises Fault."""
-        most = 1 if self.verdict(entry).status == "True" else MOST_PODS
+        most = 1 if self.condition(entry).status == "True" else MOST_PODS
         known = self._known.setdefault(key, {})
         if entry.mode == "Deployment":
             if not known and self._reads.take(self.clock()):
@@ -272,7 +272,7 @@ class Asking:
         named = {name: pod.revision == target for name, pod in self.store.named_pods_of(key) if pod.injected}
         for gone in known.keys() - named.keys():
             del known[gone]
-        found: dict[PodName, Place] = {}
+        found: dict[PodName, AdminPort] = {}
         for tried, name in enumerate(chosen(named, len(named), [self.random() for _ in named])):
             if name not in known and tried < most and self._reads.take(self.clock()):
                 self._learn(known, name, await self.cluster.get(POD, *name))
@@ -282,12 +282,12 @@ class Asking:
                 break
         return found
 
-    def _learn(self, known: dict[PodName, Place], name: PodName, pod: Mapping[str, Any] | None) -> None:
-        if pod is not None and (place := place_of(pod)) is not None:
+    def _learn(self, known: dict[PodName, AdminPort], name: PodName, pod: Mapping[str, Any] | None) -> None:
+        if pod is not None and (place := admin_port_of(pod)) is not None:
             known[name] = place
 
 
-async def ask(http: httpx2.AsyncClient, place: Place) -> Answer | None:
+async def ask(http: httpx2.AsyncClient, place: AdminPort) -> Answer | None:
     """None where no proxy answers there, in time and in its form."""
     content = b""
     try:

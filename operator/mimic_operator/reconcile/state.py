@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from mimic_operator.reconcile.rollout import Trail
-from mimic_operator.reconcile.status import Verdict
-from mimic_operator.reconcile.store import ChildSeen, Entry, PodSeen
+from mimic_operator.reconcile.rollout import Progress
+from mimic_operator.reconcile.status import Condition
+from mimic_operator.reconcile.store import Entry, ObservedChild, ObservedPod
 from mimic_operator.reconcile.workload import Counts, Ref, Workload
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.revision import Revision, StoredRevision
@@ -38,7 +38,7 @@ class Memory:
 
     uid: str = ""
     generation: int = 0
-    trails: Mapping[str, Trail] = field(default_factory=dict)
+    progress: Mapping[str, Progress] = field(default_factory=dict)
     released: dict[Ref, str] = field(default_factory=dict)
     """Workloads whose fields were taken off and that have not settled yet, with their uid."""
     refusals: dict[str, Refusal] = field(default_factory=dict)
@@ -56,9 +56,9 @@ class Memory:
     frozen: frozenset[str] = frozenset()
     """Revisions whose pods keep their configuration, which was logged of them."""
     skipped: frozenset[Ref] = frozenset()
-    """Workloads whose pods cannot have the sidecar, of which an Event told."""
+    """Workloads whose pods cannot have the sidecar, that an Event reported."""
     elsewhere: str = ""
-    """The other operator that has the backend, of which an Event told."""
+    """The other operator that has the backend, that an Event reported."""
     reported: Mapping[str, Any] | None = None
     """The status as it was written last."""
     reported_version: str = ""
@@ -70,7 +70,7 @@ class Memory:
         if self.generation != generation:
             self.generation = generation
             self.refusals = {}
-            self.trails = {uid: replace(trail, wait_until=0.0) for uid, trail in self.trails.items()}
+            self.progress = {uid: replace(progress, wait_until=0.0) for uid, progress in self.progress.items()}
 
     def refused(self, target: str, now: float) -> dict[str, str]:
         """What is not to be tried again yet, with what was said of writing the target, or of a release."""
@@ -112,15 +112,15 @@ class State:
     """Whether a change of the operator's own restarts workloads too."""
     entry: Entry | None
     """None: there is no such backend."""
-    secret: Verdict
+    secret: Condition
     candidates: Sequence[Candidate] = ()
     """Of all backends of the namespace."""
     near: Sequence[Workload] = ()
     """Workloads that the backend selects or that bear its fields."""
     released: Sequence[Workload] = ()
     """Workloads whose fields were taken off, as they are now."""
-    pods: Sequence[PodSeen] = ()
-    children: Mapping[Name, ChildSeen] = field(default_factory=dict)
+    pods: Sequence[ObservedPod] = ()
+    children: Mapping[Name, ObservedChild] = field(default_factory=dict)
     deployments: Mapping[str, str] = field(default_factory=dict)
     """The Deployments that it owns, by name, with their resourceVersion."""
     refused: Mapping[Ref, str] = field(default_factory=dict)
@@ -150,7 +150,7 @@ class State:
 
     @property
     def status_there(self) -> Mapping[str, Any]:
-        """The status in the cluster, whoever wrote it."""
+        """The status in the cluster, by whichever operator it was written."""
         return self.memory.current(self.entry.status, self.entry.version) if self.entry is not None else {}
 
     @property

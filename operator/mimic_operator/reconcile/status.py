@@ -1,7 +1,7 @@
 """What stands in a MimicBackend's status: conditions, counts, the rollout. Pure.
 
 It never grows with the number of pods, and it says the same as long as nothing has changed, so that it is written only
-when somebody may want to know.
+when a reader may want to know.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,13 +18,13 @@ Truth = Literal["True", "False", "Unknown"]
 LONGEST_MESSAGE = 1024
 LONGEST_CURRENT = 320
 NAMED = 5
-"""So many workloads or fields are named in a message; of others only the number is told."""
+"""So many workloads or fields are named in a message; of the others only the number."""
 COUNTER_SECONDS = 10.0
 """Counters alone are written this often at most, for each backend."""
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Condition:
     """One condition without its times."""
 
     status: Truth
@@ -50,7 +50,7 @@ class Injected:
         return self.current + self.outdated
 
 
-NOT_ASKED = Verdict("Unknown", "NotAsked", "no proxy runs that could be asked, and the operator itself reads no Secret")
+NOT_ASKED = Condition("Unknown", "NotAsked", "no proxy runs that could report it, and the operator reads no Secret")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,7 +76,7 @@ class Observed:
     refused: str = ""
     """What a quota or limit range said of pods with the sidecar."""
     injected: Injected = Injected()
-    secret: Verdict = NOT_ASKED
+    secret: Condition = NOT_ASKED
     pods: Counts | None = None
     """Of the Deployment in Deployment mode, None where it is not there yet."""
     selector: str = ""
@@ -84,11 +84,11 @@ class Observed:
 
 def status_of(observed: Observed, before: Mapping[str, Any], now: str) -> dict[str, Any]:
     """The status to stand there. before: the one that stands there now. now: RFC 3339, for conditions that turn."""
-    verdicts = verdicts_of(observed)
+    conditions = conditions_of(observed)
     found: dict[str, Any] = {
         "observedGeneration": observed.generation,
         "mode": observed.mode,
-        "conditions": _conditions(verdicts, before.get("conditions") or (), observed.generation, now),
+        "conditions": _conditions(conditions, before.get("conditions") or (), observed.generation, now),
     }
     named = {
         "url": observed.url,
@@ -114,7 +114,7 @@ def status_of(observed: Observed, before: Mapping[str, Any], now: str) -> dict[s
     return found
 
 
-def verdicts_of(observed: Observed) -> dict[str, Verdict]:
+def conditions_of(observed: Observed) -> dict[str, Condition]:
     """The conditions by type, in the order in which they are shown."""
     parts = {
         "ConfigValid": _config_valid(observed),
@@ -130,82 +130,82 @@ def verdicts_of(observed: Observed) -> dict[str, Verdict]:
     return {"Ready": _ready(parts, observed.mode, suspended=suspended)} | parts
 
 
-def _ready(parts: Mapping[str, Verdict], mode: str, *, suspended: bool) -> Verdict:
+def _ready(parts: Mapping[str, Condition], mode: str, *, suspended: bool) -> Condition:
     """ConfigValid, not suspended, no Secret that lacks, and Injectable in Sidecar or Available in Deployment mode."""
     if parts["ConfigValid"].status == "True" and suspended:
-        return Verdict("False", "Suspended", "spec.suspend is true: pods and workloads stay as they are")
+        return Condition("False", "Suspended", "spec.suspend is true: pods and workloads stay as they are")
     for needed in ("ConfigValid", "Available" if mode == "Deployment" else "Injectable"):
-        verdict = parts[needed]
-        if verdict.status != "True":
-            return Verdict("False", verdict.reason, verdict.message)
+        condition = parts[needed]
+        if condition.status != "True":
+            return Condition("False", condition.reason, condition.message)
     secret = parts["SecretResolved"]
     if secret.status == "False":
-        return Verdict("False", secret.reason, secret.message)
-    return Verdict("True", "Ready")
+        return Condition("False", secret.reason, secret.message)
+    return Condition("True", "Ready")
 
 
-def _config_valid(observed: Observed) -> Verdict:
+def _config_valid(observed: Observed) -> Condition:
     if observed.backend is not None:
-        return Verdict("True", "Valid")
+        return Condition("True", "Valid")
     sentences = [f"{problem.path}: {problem.sentence}" for problem in observed.problems]
-    return Verdict("False", "Invalid", _some(sentences, "; "))
+    return Condition("False", "Invalid", _some(sentences, "; "))
 
 
-def _injectable(observed: Observed) -> Verdict:
+def _injectable(observed: Observed) -> Condition:
     if observed.lost:
         said = [f"{ref} belongs to {owner or 'its user'}" for ref, owner in observed.lost]
-        return Verdict("False", "Conflict", _some(said))
+        return Condition("False", "Conflict", _some(said))
     if observed.refused:
-        return Verdict("False", "QuotaOrLimits", observed.refused[:LONGEST_MESSAGE])
+        return Condition("False", "QuotaOrLimits", observed.refused[:LONGEST_MESSAGE])
     if not observed.current:
-        return Verdict("False", "NoRevision", "no valid configuration has been seen yet")
-    return Verdict("True", "Injectable")
+        return Condition("False", "NoRevision", "there has been no valid configuration yet")
+    return Condition("True", "Injectable")
 
 
-def _available(pods: Counts | None) -> Verdict:
+def _available(pods: Counts | None) -> Condition:
     if pods is None:
-        return Verdict("False", "NoDeployment", "the Deployment is not there yet")
+        return Condition("False", "NoDeployment", "the Deployment is not there yet")
     message = f"{pods.available} of {pods.desired} pods are available"
     if not pods.desired:
-        return Verdict("True", "ScaledToZero", "no pods are wanted")
+        return Condition("True", "ScaledToZero", "no pods are wanted")
     enough = pods.available >= max(1, pods.desired - 1)
-    return Verdict("True", "Available", message) if enough else Verdict("False", "Unavailable", message)
+    return Condition("True", "Available", message) if enough else Condition("False", "Unavailable", message)
 
 
-def _progressing(observed: Observed) -> Verdict:
+def _progressing(observed: Observed) -> Condition:
     plan = observed.plan
     if plan is None:
-        return Verdict("Unknown", "NotPlanned", "nothing is changed while the configuration is invalid")
+        return Condition("Unknown", "NotPlanned", "nothing is changed while the configuration is invalid")
     message = f"{plan.done} of {plan.total} workloads carry revision {observed.target}" if plan.total else ""
-    return Verdict("True" if plan.phase == "Progressing" else "False", plan.phase, message)
+    return Condition("True" if plan.phase == "Progressing" else "False", plan.phase, message)
 
 
-def _insecure(backend: Backend | None) -> Verdict:
+def _insecure(backend: Backend | None) -> Condition:
     if backend is None:
-        return Verdict("Unknown", "Invalid")
-    told = [warning for warning in warnings_of(backend) if warning.reason in INSECURE]
-    if not told:
-        return Verdict("False", "Secure")
-    return Verdict("True", told[0].reason, "; ".join(warning.sentence for warning in told))
+        return Condition("Unknown", "Invalid")
+    found = [warning for warning in warnings_of(backend) if warning.reason in INSECURE]
+    if not found:
+        return Condition("False", "Secure")
+    return Condition("True", found[0].reason, "; ".join(warning.sentence for warning in found))
 
 
-def _degraded(observed: Observed) -> Verdict:
+def _degraded(observed: Observed) -> Condition:
     plan, backend = observed.plan, observed.backend
     if plan is not None and plan.stuck:
-        return Verdict("True", plan.stuck[0].reason, _some([stuck.sentence for stuck in plan.stuck], "; "))
+        return Condition("True", plan.stuck[0].reason, _some([stuck.sentence for stuck in plan.stuck], "; "))
     refused = list(observed.refused_children)
     refused += [(str(each.workload.ref), each.sentence) for each in plan.refused] if plan is not None else []
     if refused:
-        return Verdict("True", "Refused", _some([f"{name} cannot be written: {why}" for name, why in refused], "; "))
+        return Condition("True", "Refused", _some([f"{name} cannot be written: {why}" for name, why in refused], "; "))
     if plan is not None and plan.contended:
         said = [f"{workload.ref}" for workload in plan.contended]
-        return Verdict(
-            "True", "Contended", f"somebody takes the sidecar's label or annotations off again: {_some(said)}"
+        return Condition(
+            "True", "Contended", f"another writer takes the sidecar's label or annotations off again: {_some(said)}"
         )
     if backend is not None and backend.mode == "Sidecar" and _single_use(backend):
         sentence = "each pod would use up the credential: use Deployment mode with one replica"
-        return Verdict("True", "SingleUseCredential", sentence)
-    return Verdict("False", "AsExpected")
+        return Condition("True", "SingleUseCredential", sentence)
+    return Condition("False", "AsExpected")
 
 
 def _single_use(backend: Backend) -> bool:
@@ -223,7 +223,7 @@ def _rollout(plan: Rollout, observed: Observed) -> dict[str, Any]:
     if plan.unsteady:
         sentences.append(f"not settled before, so they come last: {_some([str(w.ref) for w in plan.unsteady])}")
     if plan.pending:
-        pending = [f"{workload.ref} ({workload.standing})" for workload in plan.pending]
+        pending = [f"{workload.ref} ({workload.inert})" for workload in plan.pending]
         sentences.append(f"not restarted by the change: {_some(pending)}")
     if plan.phase == "Manual":
         outdated = _some([str(workload.ref) for workload in plan.candidates])
@@ -265,19 +265,19 @@ def current_names(status: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _conditions(
-    verdicts: Mapping[str, Verdict], before: Sequence[Mapping[str, Any]], generation: int, now: str
+    conditions: Mapping[str, Condition], before: Sequence[Mapping[str, Any]], generation: int, now: str
 ) -> list[dict[str, Any]]:
     earlier = {condition.get("type"): condition for condition in before}
     found = []
-    for name, verdict in verdicts.items():
+    for name, condition in conditions.items():
         old = earlier.get(name) or {}
-        same = old.get("status") == verdict.status
+        same = old.get("status") == condition.status
         found.append(
             {
                 "type": name,
-                "status": verdict.status,
-                "reason": verdict.reason,
-                "message": verdict.message[:LONGEST_MESSAGE],
+                "status": condition.status,
+                "reason": condition.reason,
+                "message": condition.message[:LONGEST_MESSAGE],
                 "observedGeneration": generation,
                 "lastTransitionTime": old.get("lastTransitionTime", now) if same else now,
             }

@@ -40,7 +40,7 @@ class PodName(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One MimicBackend as it was seen last. backend: None where the spec is invalid."""
+    """One MimicBackend as it was observed last. backend: None where the spec is invalid."""
 
     uid: str
     version: str
@@ -80,7 +80,7 @@ def keep_backend(manifest: Mapping[str, Any]) -> Entry | None:
     return None if manifest["metadata"].get("deletionTimestamp") else entry_of(manifest)
 
 
-class WorkloadSeen(msgspec.Struct, frozen=True, gc=False):
+class ObservedWorkload(msgspec.Struct, frozen=True, gc=False):
     """Metadata of a workload, which is all that is kept of most."""
 
     uid: str
@@ -92,7 +92,7 @@ class WorkloadSeen(msgspec.Struct, frozen=True, gc=False):
     """The MimicBackend that owns it: the Deployment of Deployment mode."""
 
 
-class PodSeen(msgspec.Struct, frozen=True, gc=False):
+class ObservedPod(msgspec.Struct, frozen=True, gc=False):
     """A pod that asks for the proxy, or that the webhook has changed."""
 
     workload: tuple[str, str]
@@ -106,7 +106,7 @@ class PodSeen(msgspec.Struct, frozen=True, gc=False):
     """Whether its containers call a shared proxy, and it has no sidecar."""
 
 
-class ChildSeen(msgspec.Struct, frozen=True, gc=False):
+class ObservedChild(msgspec.Struct, frozen=True, gc=False):
     """An object that a MimicBackend owns."""
 
     version: str
@@ -118,12 +118,12 @@ class ChildSeen(msgspec.Struct, frozen=True, gc=False):
     """Nobody but the operator has written to it."""
 
 
-def keep_workload(metadata: Metadata) -> WorkloadSeen | None:
+def keep_workload(metadata: Metadata) -> ObservedWorkload | None:
     """Workloads that another controller makes do not matter, the backends' own Deployments apart."""
     owner = metadata.controller()
     if owner is not None and owner.kind != KIND:
         return None
-    return WorkloadSeen(
+    return ObservedWorkload(
         metadata.uid,
         metadata.resource_version,
         metadata.labels,
@@ -132,13 +132,13 @@ def keep_workload(metadata: Metadata) -> WorkloadSeen | None:
     )
 
 
-def keep_pod(metadata: Metadata) -> PodSeen:
+def keep_pod(metadata: Metadata) -> ObservedPod:
     annotations, owner = metadata.annotations or {}, metadata.controller()
     kind, name = (owner.kind, owner.name) if owner is not None else ("", "")
     template = (metadata.labels or {}).get("pod-template-hash")
     if kind == "ReplicaSet" and template is not None and name.endswith(f"-{template}"):
         kind, name = "Deployment", name.removesuffix(f"-{template}")
-    return PodSeen(
+    return ObservedPod(
         (kind, name),
         _named(annotations.get(ANNOTATION_BACKEND), metadata.namespace),
         annotations.get(ANNOTATION_REVISION),
@@ -161,13 +161,15 @@ def keep_version(metadata: Metadata) -> str:
     return metadata.resource_version
 
 
-def keep_child(metadata: Metadata) -> ChildSeen | None:
+def keep_child(metadata: Metadata) -> ObservedChild | None:
     owner = metadata.controller()
     if owner is None or owner.kind != KIND:
         return None
     created = metadata.creation_timestamp or ""
     untouched = metadata.only_by(MANAGER)
-    return ChildSeen(metadata.resource_version, owner.name, created, metadata.labels, metadata.annotations, untouched)
+    return ObservedChild(
+        metadata.resource_version, owner.name, created, metadata.labels, metadata.annotations, untouched
+    )
 
 
 @dataclass(slots=True)
@@ -180,10 +182,10 @@ class Store:
     """Called with Events of reason FailedCreate."""
     entries: dict[Key, Entry] = field(default_factory=dict)
     candidates: dict[str, dict[str, Candidate]] = field(default_factory=lambda: defaultdict(dict))
-    workloads: dict[str, dict[Ref, WorkloadSeen]] = field(default_factory=lambda: defaultdict(dict))
+    workloads: dict[str, dict[Ref, ObservedWorkload]] = field(default_factory=lambda: defaultdict(dict))
     details: dict[Ref, Workload] = field(default_factory=dict)
     """Workloads that were fetched, since they are selected or bear our fields."""
-    pods: dict[Key, dict[PodName, PodSeen]] = field(default_factory=lambda: defaultdict(dict))
+    pods: dict[Key, dict[PodName, ObservedPod]] = field(default_factory=lambda: defaultdict(dict))
     """By the backend that they name, or `UNNAMED` in their namespace."""
     selected: dict[Key, set[Ref]] = field(default_factory=lambda: defaultdict(set))
     """Workloads by the backends whose selectors match them."""
@@ -191,12 +193,12 @@ class Store:
     """Deployments by the backend that owns them."""
     applied: dict[str, set[Ref]] = field(default_factory=lambda: defaultdict(set))
     """Workloads that bear the operator's fields, by namespace."""
-    children: dict[Key, dict[tuple[str, str], ChildSeen]] = field(default_factory=lambda: defaultdict(dict))
+    children: dict[Key, dict[tuple[str, str], ObservedChild]] = field(default_factory=lambda: defaultdict(dict))
     """By kind and name."""
 
-    # What watches tell
+    # What watches report
 
-    def backend_seen(self, key: Key, entry: Entry | None) -> None:
+    def set_backend(self, key: Key, entry: Entry | None) -> None:
         """A MimicBackend, or that there is none of this name any more."""
         if entry is None:
             before = self.entries.pop(key, None)
@@ -219,15 +221,15 @@ class Store:
         if candidate is not None and candidate.selector is not None:
             matches = candidate.selector.matches
             workloads = self.workloads.get(key.namespace, {})
-            found = {ref for ref, seen in workloads.items() if seen.child_of is None and matches(seen.labels or {})}
+            found = {ref for ref, each in workloads.items() if each.child_of is None and matches(each.labels or {})}
             if found:
                 self.selected[key] = found
 
-    def workload_seen(self, kind: str, change: Change[WorkloadSeen]) -> None:
+    def set_workload(self, kind: str, change: Change[ObservedWorkload]) -> None:
         ref = Ref(change.namespace, kind, change.name)
-        seen = change.found if change.found is not None else change.before
-        assert seen is not None
-        for key in self._concerned(ref, seen):
+        observed = change.found if change.found is not None else change.before
+        assert observed is not None
+        for key in self._concerned(ref, observed):
             self.concern(key)
         if change.found is None:
             self.workloads[ref.namespace].pop(ref, None)
@@ -238,9 +240,9 @@ class Store:
             if child is not None and child.child_of is not None:
                 self._keep(self.owned[Key(ref.namespace, child.child_of)], ref, there=child is change.found)
         there = change.found is not None and change.found.child_of is None
-        self._keep(self.applied[ref.namespace], ref, there=there and bool(seen.applied))
+        self._keep(self.applied[ref.namespace], ref, there=there and bool(observed.applied))
         for candidate in self.candidates.get(ref.namespace, {}).values():
-            matches = candidate.selector is not None and candidate.selector.matches(seen.labels or {})
+            matches = candidate.selector is not None and candidate.selector.matches(observed.labels or {})
             key = Key(ref.namespace, candidate.name)
             if matches or key in self.selected:
                 self._keep(self.selected[key], ref, there=there and matches)
@@ -248,25 +250,25 @@ class Store:
     def _keep(self, refs: set[Ref], ref: Ref, *, there: bool) -> None:
         (refs.add if there else refs.discard)(ref)
 
-    def _concerned(self, ref: Ref, seen: WorkloadSeen) -> Iterator[Key]:
-        if seen.child_of is not None:
-            yield Key(ref.namespace, seen.child_of)
+    def _concerned(self, ref: Ref, observed: ObservedWorkload) -> Iterator[Key]:
+        if observed.child_of is not None:
+            yield Key(ref.namespace, observed.child_of)
             return
         detail = self.details.get(ref)
         if detail is not None and (detail.fields.backend is not None or detail.applied):
             yield Key(ref.namespace, detail.fields.backend or "")
-        elif seen.applied:
+        elif observed.applied:
             yield Key(ref.namespace, "")
         for candidate in self.candidates.get(ref.namespace, {}).values():
-            if candidate.selector is not None and candidate.selector.matches(seen.labels or {}):
+            if candidate.selector is not None and candidate.selector.matches(observed.labels or {}):
                 yield Key(ref.namespace, candidate.name)
 
-    def pod_seen(self, change: Change[PodSeen]) -> None:
+    def set_pod(self, change: Change[ObservedPod]) -> None:
         for pod in (change.before, change.found):
             if pod is not None:
                 self._place(change, pod, there=pod is change.found)
 
-    def _place(self, change: Change[PodSeen], pod: PodSeen, *, there: bool) -> None:
+    def _place(self, change: Change[ObservedPod], pod: ObservedPod, *, there: bool) -> None:
         if pod.backend is None:
             if there and (change.before is None or change.before.backend is not None):
                 self.misnamed(change.namespace, change.name)
@@ -282,7 +284,7 @@ class Store:
         if backend is not None:
             self.concern(Key(pod.backend.namespace, backend))
 
-    def child_seen(self, kind: str, change: Change[ChildSeen]) -> None:
+    def set_child(self, kind: str, change: Change[ObservedChild]) -> None:
         for child in (change.before, change.found):
             if child is None:
                 continue
@@ -295,18 +297,18 @@ class Store:
                     del self.children[key]
             self.concern(key)
 
-    # What reconciling asks
+    # What a pass reads
 
     def default_backend(self, namespace: str) -> str | None:
         """The backend of pods that name none."""
         found = default_of(namespace, self.candidates.get(namespace, {}).values())
         return found.name if isinstance(found, Candidate) else None
 
-    def pods_of(self, key: Key) -> Iterator[PodSeen]:
+    def pods_of(self, key: Key) -> Iterator[ObservedPod]:
         """Pods that name the backend, and if it is the default one those that name none; without those that end."""
         return (pod for _, pod in self.named_pods_of(key))
 
-    def named_pods_of(self, key: Key) -> Iterator[tuple[PodName, PodSeen]]:
+    def named_pods_of(self, key: Key) -> Iterator[tuple[PodName, ObservedPod]]:
         """The same, with their names."""
         pods, unnamed = [self.pods.get(key, {})], Key(key.namespace, UNNAMED)
         if unnamed in self.pods and self.default_backend(key.namespace) == key.name:
@@ -314,7 +316,7 @@ class Store:
         return ((name, pod) for some in pods for name, pod in some.items() if not pod.ending)
 
     def near(self, key: Key) -> list[Ref]:
-        """Workloads that the backend selects, and those that bear its fields, or whose fields nobody has read yet."""
+        """Workloads that the backend selects, and those that bear its fields or have not been read yet."""
         found = set(self.selected.get(key, ()))
         for ref in self.applied.get(key.namespace, ()):
             detail = self.details.get(ref)
@@ -322,18 +324,18 @@ class Store:
                 found.add(ref)
         return sorted(found)
 
-    def deployments_of(self, key: Key) -> dict[Ref, WorkloadSeen]:
+    def deployments_of(self, key: Key) -> dict[Ref, ObservedWorkload]:
         """The Deployments that the backend owns."""
-        seen = self.workloads.get(key.namespace, {})
-        return {ref: seen[ref] for ref in self.owned.get(key, ()) if ref in seen}
+        observed = self.workloads.get(key.namespace, {})
+        return {ref: observed[ref] for ref in self.owned.get(key, ()) if ref in observed}
 
     def unread(self, key: Key) -> list[Ref]:
         """Of those, the ones that have to be fetched."""
-        seen = self.workloads.get(key.namespace, {})
+        observed = self.workloads.get(key.namespace, {})
         return [
             ref
             for ref in self.near(key)
-            if ref in seen and getattr(self.details.get(ref), "version", None) != seen[ref].version
+            if ref in observed and getattr(self.details.get(ref), "version", None) != observed[ref].version
         ]
 
     def unused(self) -> set[Key]:
@@ -344,7 +346,7 @@ class Store:
         unread = {
             Key(namespace, "")
             for namespace, workloads in self.workloads.items()
-            for ref, seen in workloads.items()
-            if seen.applied and ref not in self.details
+            for ref, observed in workloads.items()
+            if observed.applied and ref not in self.details
         }
         return (applied | unread) - self.entries.keys()

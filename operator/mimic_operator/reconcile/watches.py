@@ -53,15 +53,15 @@ def informers_for(
             )
             found.append(informer)
 
-        add(BACKEND, whole(BACKEND, keep_backend), lambda each: store.backend_seen(Key(*each[:2]), each.found))
+        add(BACKEND, whole(BACKEND, keep_backend), lambda each: store.set_backend(Key(*each[:2]), each.found))
         for kind in WORKLOADS:
-            add(kind, metadata_only(keep_workload), _of_kind(store.workload_seen, kind))
+            add(kind, metadata_only(keep_workload), _of_kind(store.set_workload, kind))
         add(EVENT, metadata_only(keep_version), store.failed_create, None, REFUSED)
         for labels in POD_LABELS:
-            add(POD, metadata_only(keep_pod), store.pod_seen, labels, NOT_ENDED)
+            add(POD, metadata_only(keep_pod), store.set_pod, labels, NOT_ENDED)
         for kind in CHILDREN:
             if kind is not DEPLOYMENT:  # it is among the workloads
-                add(kind, metadata_only(keep_child), _of_kind(store.child_seen, kind), LABEL_COMPONENT)
+                add(kind, metadata_only(keep_child), _of_kind(store.set_child, kind), LABEL_COMPONENT)
     return found
 
 

@@ -1,4 +1,4 @@
-"""A workload as far as rollouts look at it: its template's Mimic fields, and how far it has come. Pure.
+"""What rollouts need of a workload: its template's Mimic fields, and how far it has come. Pure.
 
 Read from the object as the API server gives it; nothing of its pod specification is kept.
 """
@@ -20,8 +20,8 @@ from mimic_operator.resource.naming import (
 )
 from mimic_operator.resource.selection import Candidate
 
-Standing = Literal["Paused", "OnDelete", "Partitioned", "Zero", "CronJob"]
-"""Why a written template restarts nothing (kubernetes.md, decided case 4)."""
+Inert = Literal["Paused", "OnDelete", "Partitioned", "Zero", "CronJob"]
+"""Why a written template restarts nothing."""
 MOST_LOSSES = 1000
 LONGEST_HINDRANCE = 200
 RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
@@ -42,7 +42,7 @@ class Ref:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fields:
-    """Mimic's fields of a pod template, whoever wrote them."""
+    """Mimic's fields of a pod template, by whichever writer."""
 
     inject: str | None = None
     managed: bool = False
@@ -93,11 +93,11 @@ class Workload:
     applied: bool
     """Whether the operator holds fields of it through server-side apply."""
     controlled: bool
-    """Whether somebody else makes it, and would undo what is written here."""
+    """Whether another controller makes it, and would undo what is written here."""
     observed: bool
-    """Whether its controller has seen the newest template."""
+    """Whether its controller has observed the newest template."""
     counts: Counts
-    standing: Standing | None = None
+    inert: Inert | None = None
     failure: str = ""
     """Why its controller cannot make pods."""
     unfit: str = ""
@@ -142,7 +142,7 @@ def read(manifest: Mapping[str, Any]) -> Workload:
         controlled=any(owner.get("controller") for owner in metadata.get("ownerReferences") or ()),
         observed=int(status.get("observedGeneration") or 0) >= int(metadata.get("generation") or 0),
         counts=counts,
-        standing=_standing(kind, spec, counts),
+        inert=_inert(kind, spec, counts),
         failure=_failure(status.get("conditions") or ()),
         unfit=_unfit(template.get("spec") or {}),
         restarted_at=str(((template.get("metadata") or {}).get("annotations") or {}).get(RESTARTED_AT) or ""),
@@ -182,7 +182,7 @@ def _counts(kind: str, spec: Mapping[str, Any], status: Mapping[str, Any]) -> Co
     )
 
 
-def _standing(kind: str, spec: Mapping[str, Any], counts: Counts) -> Standing | None:
+def _inert(kind: str, spec: Mapping[str, Any], counts: Counts) -> Inert | None:
     if kind == "CronJob":
         return "CronJob"
     if spec.get("paused"):

@@ -10,8 +10,8 @@ from fakes.control_plane import ControlPlane
 from fakes.kubelet import Kubelet
 from fakes.person import Cluster
 from fakes.reconcilers import eventually
-from mimic_operator.reconcile.missing import Missing
-from mimic_operator.reconcile.store import PodSeen, Store, keep_backend
+from mimic_operator.reconcile.missing import Evictions
+from mimic_operator.reconcile.store import ObservedPod, Store, keep_backend
 from mimic_operator.runtime.client import Cluster as Client
 from mimic_operator.runtime.informer import Change
 from mimic_operator.runtime.kinds import Key
@@ -47,13 +47,13 @@ async def test_a_pod_without_the_sidecar_is_evicted_as_soon_as_its_budget_allows
     (name,) = eventually(names)
     held = budget(cluster.http, cluster.namespace)
     store = Store(lambda key: None)
-    store.backend_seen(Key(cluster.namespace, "corp"), keep_backend({**manifest, "status": injectable}))
-    seen = PodSeen(("Deployment", "web"), Key(cluster.namespace, "corp"), None, injected=False, ending=False)
-    store.pod_seen(Change(cluster.namespace, name, found=seen, before=None))
+    store.set_backend(Key(cluster.namespace, "corp"), keep_backend({**manifest, "status": injectable}))
+    seen = ObservedPod(("Deployment", "web"), Key(cluster.namespace, "corp"), None, injected=False, ending=False)
+    store.set_pod(Change(cluster.namespace, name, found=seen, before=None))
     async with Client(KubeConfig.from_file(control_plane.kubeconfig)) as client:
-        missing = Missing(client, store, time.monotonic, granted=True)
-        await missing.look()
+        missing = Evictions(client, store, time.monotonic, granted=True)
+        await missing.poll()
         assert names() == [name]
         assert cluster.http.delete(held).is_success
-        await missing.look()
+        await missing.poll()
     eventually(lambda: names() not in ([], [name]))

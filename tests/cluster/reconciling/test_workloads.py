@@ -159,7 +159,7 @@ def test_what_another_controller_makes_is_never_written_to(cluster: Cluster, ope
 
 @pytest.mark.parametrize("again", [False, True], ids=["gone", "made-anew"])
 async def test_a_workload_that_was_deleted_is_not_made_anew(cluster: Cluster, control_plane: ControlPlane, again: bool):
-    """It is deleted between the look and the write."""
+    """It is deleted between the read and the write."""
     cluster.workload("web", replicas=0)
     seen: dict[str, Any] = cluster.get("deployments", "web")
     cluster.delete("deployments", "web", "apps/v1")
