@@ -10,6 +10,7 @@ import yaml
 
 from fakes.helm import CHART, NEWEST, OLDEST, Rendering, of_kind, one, render
 from mimic_operator.resource.backend import parse
+from mimic_operator.resource.cluster_backend import parse_cluster
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "kubernetes"
 FILES = sorted(file for file in EXAMPLES.rglob("*.yaml") if file.name != "values.yaml" and "backends" not in file.parts)
@@ -25,7 +26,9 @@ def test_every_manifest_is_valid(file: Path):
     for document in documents(file):
         if document["kind"] == "MimicBackend":
             metadata = {"namespace": "default", "uid": "1", "generation": 1, **document["metadata"]}
-            parse({**document, "metadata": {"creationTimestamp": "2026-01-01T00:00:00Z", **metadata}})
+            parse({**document, "metadata": {"creationTimestamp": "2026-01-01T00:00:00Z", **metadata}}, strict=True)
+        elif document["kind"] == "ClusterMimicBackend":
+            parse_cluster(document, strict=True)
         elif not any(word in document["apiVersion"] for word in FOREIGN):
             for version in (OLDEST, NEWEST):
                 kubernetes_validate.validate(document, version, strict=True)
@@ -38,9 +41,10 @@ def test_the_demo_is_where_the_chart_puts_it():
     host = f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc"
     for file in FILES:
         for document in documents(file):
-            if document["kind"] == "MimicBackend":
-                assert document["spec"]["chat"]["url"] == f"http://{host}/v1", file
-                assert document["spec"]["auth"]["tokenURL"] == f"http://{host}/token", file
+            if document["kind"] in ("MimicBackend", "ClusterMimicBackend"):
+                spec = document["spec"].get("backend", document["spec"])
+                assert spec["chat"]["url"] == f"http://{host}/v1", file
+                assert spec["auth"]["tokenURL"] == f"http://{host}/token", file
             if document["kind"] == "Secret" and "AUTH_CODE" in document["stringData"]:
                 assert document["stringData"]["AUTH_CODE"] == code, file
 

@@ -40,10 +40,21 @@ EVERYWHERE = {
     },
 }
 """Verbs by resource, in any namespace. What is not here is forbidden."""
+CLUSTERWIDE = {
+    "webhook": {"mimic.dev/clustermimicbackends": ("list",)},
+    "reconciler": {
+        "mimic.dev/mimicbackends": ("create", "delete"),
+        "mimic.dev/clustermimicbackends": READ,
+        "mimic.dev/clustermimicbackends/status": ("patch",),
+        "core/namespaces": ("list", "watch"),
+    },
+}
+"""Besides, unless the release serves a few namespaces alone."""
 RESOURCES = sorted(
     {
         *EVERYWHERE["webhook"],
         *EVERYWHERE["reconciler"],
+        *CLUSTERWIDE["reconciler"],
         "core/secrets",
         "core/pods/exec",
         "core/pods/eviction",
@@ -80,7 +91,8 @@ def test_an_account_may_do_exactly_what_the_table_says(release: Release, role: s
         (verb, resource)
         for resource in RESOURCES
         for verb in VERBS
-        if may(client, verb, resource, namespace="default") != (verb in EVERYWHERE[role].get(resource, ()))
+        if may(client, verb, resource, namespace="default")
+        != (verb in (*EVERYWHERE[role].get(resource, ()), *CLUSTERWIDE[role].get(resource, ())))
     ]
     assert differing == []
 
@@ -158,6 +170,10 @@ def test_a_namespaced_install_reaches_its_namespaces_and_no_others(
                     assert may(client, verb, resource, namespace=namespace), (role, verb, resource)
                     assert not may(client, verb, resource, namespace="default"), (role, verb, resource)
                     assert not may(client, verb, resource), (role, verb, resource)
+        for role, table in CLUSTERWIDE.items():
+            for resource in table:
+                for verb in table[resource]:
+                    assert not may(getattr(release, role), verb, resource, namespace=namespace), (role, verb, resource)
         assert may(release.webhook, "get", "core/namespaces", namespace)
         assert not may(release.webhook, "get", "core/namespaces", "default")
         assert not may(release.webhook, "list", "core/namespaces")

@@ -224,6 +224,17 @@ def test_of_a_backend_it_changes_spec_suspend_alone(release: Release, admin: htt
 
     for what, patch in changes.items():
         eventually(f"{what} is refused", lambda patch=patch: refused(patch))
+    # It creates and deletes those of a ClusterMimicBackend, and no others.
+    own = {"apiVersion": "mimic.dev/v1alpha1", "kind": "ClusterMimicBackend", "name": "corp", "uid": "0123"}
+    reconciler, options = Cluster(release.reconciler), {"dryRun": "All"}
+    for owner, allowed in (({**own, "controller": True}, True), ({**own, "controller": False}, False)):
+        other = {**backend, "metadata": {"name": "other", "namespace": namespace, "ownerReferences": [owner]}}
+        other["metadata"]["ownerReferences"][0]["blockOwnerDeletion"] = False
+        collection = reconciler.path(other).rpartition("/")[0]
+        answer = release.reconciler.post(collection, json=other, params=options)
+        assert answer.is_success == allowed, answer.text
+    answer = release.reconciler.delete(path, params=options)
+    assert "no MimicBackend but those of a ClusterMimicBackend" in answer.json()["message"]
     for value in (True, False):
         answer = release.reconciler.patch(path, json={"spec": {"suspend": value}}, headers=MERGE)
         assert answer.status_code == 200, answer.text

@@ -173,7 +173,64 @@ def lived(running: Running, control_plane: ControlPlane, admin: httpx2.Client) -
             assert admin.delete(cluster.path(backend(namespace, name))).is_success
         eventually("the workload is released", lambda: "mimic.dev/inject" not in _template_labels(admin, search))
         eventually("the shared proxy is gone", lambda: admin.get(shared).status_code == 404)
+        _live_as_tenants(admin, namespace)
     return running
+
+
+CLUSTER_BACKENDS = "/apis/mimic.dev/v1alpha1/clustermimicbackends"
+
+
+def _live_as_tenants(admin: httpx2.Client, namespace: str) -> None:
+    """One ClusterMimicBackend: a backend of its own for a namespace, then a shared proxy, then for another one."""
+    cluster, outside = Cluster(admin), f"{namespace}-outside"
+    spec = backend(namespace, "wide")["spec"]
+    head = {"apiVersion": "mimic.dev/v1alpha1", "kind": "ClusterMimicBackend", "metadata": {"name": namespace}}
+    cluster.apply_all(
+        [
+            {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": outside}},
+            {**head, "spec": {"namespaces": {"names": [namespace]}, "backend": spec}},
+        ]
+    )
+    own = cluster.path(backend(namespace, namespace))
+    eventually("the namespace has its backend", lambda: _status(admin, own).get("currentRevision"))
+    admitted = _asking(admin, namespace, namespace)
+    assert "mimic-proxy" in {container["name"] for container in _containers(admitted.json()["spec"])}, admitted.text
+    refused = _asking(admin, outside, namespace)
+    assert refused.status_code == 403
+    assert f"does not admit pods of the namespace {outside}: it admits {namespace}." in refused.json()["message"]
+
+    open_to_all = {**spec, **SHARED, "deployment": {"access": "Open"}}
+    names = {"namespaces": {"names": [outside]}, "deploymentNamespace": namespace}
+    cluster.apply_all([{**head, "spec": {**names, "backend": open_to_all}}])
+    eventually("the backend is shared", lambda: _status(admin, own).get("mode") == "Deployment")
+    eventually("callers are pointed at it", lambda: _pointed(_asking(admin, outside, namespace), namespace))
+
+    cluster.apply_all([{**head, "spec": {"namespaces": {"names": [outside]}, "backend": spec}}])
+    eventually("the backend of what is not admitted is gone", lambda: admin.get(own).status_code == 404)
+    assert admin.delete(f"{CLUSTER_BACKENDS}/{namespace}").is_success
+
+
+def _status(admin: httpx2.Client, path: str) -> dict[str, Any]:
+    answer = admin.get(path)
+    return answer.json().get("status", {}) if answer.is_success else {}
+
+
+def _asking(admin: httpx2.Client, namespace: str, name: str) -> httpx2.Response:
+    """A pod that names this backend, as the API server would create it."""
+    metadata = {"generateName": "asks-", "labels": {"mimic.dev/inject": "true"}}
+    pod = {
+        "metadata": metadata | {"annotations": {"mimic.dev/backend": name}},
+        "spec": {"containers": [{"name": "web", "image": "web"}]},
+    }
+    return admin.post(f"/api/v1/namespaces/{namespace}/pods", json=pod, params={"dryRun": "All"})
+
+
+def _pointed(answer: httpx2.Response, home: str) -> bool:
+    """Whether the pod calls the shared proxy, and names it in full."""
+    if not answer.is_success:
+        return False
+    annotations = answer.json()["metadata"]["annotations"]
+    return bool(annotations["mimic.dev/backend"] == f"{home}/{home}")
 
 
 def _template_labels(admin: httpx2.Client, path: str) -> dict[str, str]:

@@ -20,6 +20,17 @@ def test_names_are_plain_where_they_fit():
     assert label_value("a" * 63) == "a" * 63
 
 
+def test_at_64_characters_a_label_is_cut_and_at_63_it_is_not():
+    """Kubernetes, labels: 63 characters at most."""
+    cut = label_value("a" * 64)
+    assert (len(cut), cut.startswith("a" * 52 + "-")) == (63, True)
+    assert label_value("a" * 65) != cut
+    assert labels_of("a" * 63)["mimic.dev/backend"] == "a" * 63
+    assert labels_of("a" * 64)["mimic.dev/backend"] == selector_of("a" * 64)["mimic.dev/backend"] == cut
+    assert len(child_name("a" * 57)) == len(child_name("a" * 58)) == 63
+    assert child_name("a" * 58) != f"mimic-{'a' * 57}"
+
+
 @given(name=SUBDOMAIN, suffix=st.from_regex(r"[0-9a-f]{10}", fullmatch=True))
 def test_names_are_dns_labels_whatever_the_backend_is_called(name: str, suffix: str):
     assert DNS_LABEL.fullmatch(child_name(name))
