@@ -339,6 +339,9 @@ class Tokens:
         self.held = self.next
         return self.obtain(waiter)
 
+    def hopeless(self, refused: AccessToken, subject: str, refused_before: tuple[int, ...]) -> bool:
+        return bool(refused_before) and refused.generation > refused_before[0]
+
     def accepted(self, token: AccessToken, sent_at: float) -> None:
         self.accepted_at.append((token, sent_at))
 

@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from tests.soak.answers import body_of
 
-PATIENCE_SECONDS = 30.0
-SLOW_READ_BYTES, SLOW_READ_SECONDS = 2048, 0.02
+PATIENCE_SECONDS = 60.0
+SLOW_READ_BYTES, SLOW_READ_SECONDS = 8192, 0.05
 Kind = Literal["plain", "large", "embeddings", "stream", "slow stream", "aborted stream"]
 SHARES: dict[Kind, int] = {
     "plain": 40,

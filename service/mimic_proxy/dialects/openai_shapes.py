@@ -7,6 +7,7 @@ import msgspec
 
 from mimic_proxy.http.body import UNREADABLE, mend
 from mimic_proxy.telemetry.observation import Usage
+from mimic_proxy.tokens.refusals import is_refusal
 
 T = TypeVar("T")
 
@@ -82,6 +83,7 @@ class Failure(msgspec.Struct, gc=False):
 
     error: Any = None
     code: Any = None
+    type: Any = None
 
 
 class FinishedChoice(msgspec.Struct, gc=False):
@@ -172,12 +174,25 @@ def read(decode: Callable[[bytes], T], data: bytes) -> T | None:
 
 
 def error_status(data: bytes) -> int:
-    """The status that an error event stands for: its own integer code if that is an HTTP error, else 502."""
+    """The status that an error event stands for: 401 for a refused token, its own code if that is an HTTP error, else
+    502.
+    """
+    code, kind = error_words(data)
+    if is_refusal(0, code=code, kind=kind):
+        return 401
+    if isinstance(code, str) and len(code) == 3 and code.isascii() and code.isdigit():
+        code = int(code)
+    return code if isinstance(code, int) and 400 <= code <= 599 else 502
+
+
+def error_words(data: bytes) -> tuple[object, object]:
+    """`code` and `type` of an error object, in OpenAI's envelope or flat; None for what is not there."""
     failure = read(decode_failure, data)
     if failure is None:
-        return 502
-    code = failure.error.get("code") if isinstance(failure.error, dict) else failure.code
-    return code if isinstance(code, int) and 400 <= code <= 599 else 502
+        return None, None
+    if isinstance(failure.error, dict):
+        return failure.error.get("code"), failure.error.get("type")
+    return failure.code, failure.type
 
 
 def text(value: object) -> str | None:

@@ -122,6 +122,8 @@ class ResponseFields:
     keep_alive_seconds: float | None = None
     location: bool = False
     request_id: bytes | None = None
+    invalid_token: bool = False
+    """A challenge says `error="invalid_token"` (RFC 6750, 3.1)."""
 
     def __init__(self, status: int) -> None:
         self.status = status
@@ -140,6 +142,12 @@ class ResponseFields:
 
 def _drop(fields: object, name: bytes, value: bytes) -> None:
     """The field does not pass."""
+
+
+def _challenge(fields: ResponseFields, name: bytes, value: bytes) -> None:
+    """It is meant for Mimic and does not pass."""
+    if b'error="invalid_token"' in value.lower().replace(b" ", b""):
+        fields.invalid_token = True
 
 
 def _pass(fields: RequestFields, name: bytes, value: bytes) -> None:
@@ -336,7 +344,7 @@ def _content_encoding(fields: ResponseFields, name: bytes, value: bytes) -> None
 
 RESPONSE_READERS: Mapping[bytes, Reader] = {
     **dict.fromkeys(HOP_BY_HOP, _drop),
-    **dict.fromkeys((b"set-cookie", b"set-cookie2", b"www-authenticate", b"proxy-authenticate"), _drop),
+    **dict.fromkeys((b"set-cookie", b"set-cookie2", b"proxy-authenticate"), _drop),
     b"connection": _response_connection,
     b"keep-alive": _keep_alive,
     b"content-length": _content_length,
@@ -344,6 +352,7 @@ RESPONSE_READERS: Mapping[bytes, Reader] = {
     b"content-type": _response_type,
     b"content-encoding": _content_encoding,
     b"location": _location,
+    b"www-authenticate": _challenge,
     b"x-request-id": _backend_id,
 }
 """Fields that do not simply pass. All others do."""

@@ -177,6 +177,11 @@ class Attempt:
         record.repeat("unauthorized", "unauthorized")
         return self._got(got)
 
+    def hopeless(self, subject: str) -> bool:
+        """No other token would help: see the token source."""
+        assert self.token is not None
+        return self._services.tokens.hopeless(self.token, subject, self._refused)
+
     def leave(self) -> None:
         """Give up whatever is waited for or held open."""
         since, self._waits_since = self._waits_since, 0.0

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from mimic_proxy.dialects.base import Dialect, StreamFacts, StreamReader, Translation
+from mimic_proxy.dialects.openai_shapes import error_words
 from mimic_proxy.errors import BuffersFull, InvalidRequest, MimicError, UpstreamBadResponse
 from mimic_proxy.http.body import read_fields
 from mimic_proxy.http.buffer import Buffer
@@ -25,12 +26,15 @@ from mimic_proxy.relay.states import State
 from mimic_proxy.relay.upstream_request import JSON_TYPES, UpstreamRequest
 from mimic_proxy.telemetry.observation import NOTHING_SHOWN, Shown
 from mimic_proxy.telemetry.record import Record
+from mimic_proxy.tokens.refusals import is_refusal
 
 HELD_BYTES = 65536
 """Most that is held of a stream before its first event is classified."""
 AFTER_DONE_BYTES = 65536
 OFFLOAD_BYTES = 1048576
 OBSERVED_BODY_BYTES = 1048576
+LARGEST_ERROR_BYTES = 16384
+"""Of an error that may say that the token was refused."""
 LARGEST_WHOLE_BYTES = 33554432
 """Of an answer that has to be read whole."""
 NO_FIRST_EVENT = "The backend ended its stream before the first event."
@@ -40,9 +44,11 @@ INCOMPLETE = "The backend ended its stream before it was complete."
 class Ending:
     """How an answer ends.
 
-    refused: the token was. failed: `error` says why. answer: with `status` and the JSON object `body`. events: with
-    the events `body`, not begun yet. done: the last event has gone out, the body goes on. complete: all has been given
-    out. large: what was gathered is to be translated in a worker thread. passed: the backend's own body has gone out.
+    refused: the token was, by a response that may be passed on if it has a `body`. pass: the body goes to the caller
+    as it came, and so does what follows it. failed: `error` says why. answer: with `status` and the JSON object `body`.
+    events: with the events `body`, not begun yet. done: the last event has gone out, the body goes on. complete: all
+    has been given out. large: what was gathered is to be translated in a worker thread. passed: the backend's own body
+    has gone out.
     """
 
     error: MimicError | None = None
@@ -52,7 +58,7 @@ class Ending:
 
     def __init__(
         self,
-        kind: Literal["refused", "failed", "answer", "events", "done", "complete", "large", "passed"],
+        kind: Literal["refused", "pass", "failed", "answer", "events", "done", "complete", "large", "passed"],
         *,
         reusable: bool = False,
     ) -> None:
@@ -225,6 +231,25 @@ class EventDelivery:
         return Ending("complete") if self._after_done_size > AFTER_DONE_BYTES else None
 
 
+class ErrorDelivery:
+    """An error of the backend, held until its body shows whether the token was refused."""
+
+    def __init__(self, status: int) -> None:
+        self._status = status
+        self._gathered = Buffer()
+
+    def feed(self, piece: bytes, ended: bool) -> Ending | None:
+        """One read of the backend; ended: the body is complete by its framing."""
+        self._gathered.append(piece)
+        if not ended and self._gathered.size <= LARGEST_ERROR_BYTES:
+            return None
+        body = self._gathered.take()
+        code, kind = error_words(body) if ended else (None, None)
+        ending = Ending("refused" if is_refusal(self._status, code=code, kind=kind) else "pass", reusable=ended)
+        ending.body = body
+        return ending
+
+
 class WholeDelivery:
     """An answer that is read whole. stream: the caller asked for one. translation: None for OpenAI's own dialect,
     where only an error can be told: a heartbeat has begun the stream that this is not."""
@@ -312,6 +337,7 @@ class Delivery:
     _events: EventDelivery | None = None
     _whole: WholeDelivery | None = None
     _bytes: BytesDelivery | None = None
+    _error: ErrorDelivery | None = None
 
     def __init__(self, services: Services, request: UpstreamRequest, route: Route, response: Response) -> None:
         self._services = services
@@ -319,7 +345,7 @@ class Delivery:
         self._route = route
         self._response = response
 
-    def open(self, fields: ResponseFields, record: Record, begin: Callable[[], None]) -> State:
+    def open(self, fields: ResponseFields, record: Record, begin: Callable[[], None], *, replayable: bool) -> State:
         """The state of an exchange that takes this response. begin: see EventDelivery."""
         services, asked, response = self._services, self._request.asked, self._response
         reader = self._reader_for(fields)
@@ -335,9 +361,17 @@ class Delivery:
         if asked.translation is not None or response.committed:
             self._whole = WholeDelivery(fields, asked.translation, services.budget, stream=asked.fields.stream)
             return State.GATHERING
-        copied = self._route.first_class and not fields.encoded and fields.content_type.startswith(JSON_TYPES)
-        self._bytes = BytesDelivery(response, record, copied=copied)
+        plain = not fields.encoded and fields.content_type.startswith(JSON_TYPES)
+        if fields.status >= 400 and plain and replayable:
+            self._error = ErrorDelivery(fields.status)
+            return State.GATHERING
+        self._bytes = BytesDelivery(response, record, copied=self._route.first_class and plain)
         return State.STREAMING
+
+    def pass_on(self, record: Record) -> None:
+        """The error that was held goes to the caller as it came."""
+        self._error = None
+        self._bytes = BytesDelivery(self._response, record, copied=False)
 
     def _reader_for(self, fields: ResponseFields) -> StreamReader | None:
         """Of the stream that the backend's response is; None if it is none."""
@@ -367,6 +401,8 @@ class Delivery:
             return self._events.feed(body, ended)
         if self._bytes is not None:
             return self._bytes.feed(body, ended)
+        if self._error is not None:
+            return self._error.feed(body, ended)
         return self._whole.feed(body, ended) if self._whole is not None else None
 
     def lost(self, error: MimicError) -> Ending:

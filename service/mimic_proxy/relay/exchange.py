@@ -279,7 +279,7 @@ class Exchange:
             self._backend_failed()
         else:
             self._admission.responded()
-        if status == 401:
+        if status == 401 or (status >= 400 and fields.invalid_token and not self._attempt.hopeless(self._subject)):
             self._token_refused(ended)
             return False
         if 300 <= status < 400 and fields.location:
@@ -295,11 +295,16 @@ class Exchange:
 
     def _open_response(self, fields: ResponseFields) -> None:
         self._delivery = delivery = Delivery(self._services, self._upstream_request, self._route, self.response)
-        self.state = delivery.open(fields, self.record, self._begin_events)
+        replayable = not self._body.streamed
+        self.state = delivery.open(fields, self.record, self._begin_events, replayable=replayable)
         if self.state is State.STREAMING:
-            self._attempt.accepted()
-            self._body.forget()
-            self.response.open(fields, self._keep_alive)
+            self._begin_bytes(fields)
+
+    def _begin_bytes(self, fields: ResponseFields) -> None:
+        self.state = State.STREAMING
+        self._attempt.accepted()
+        self._body.forget()
+        self.response.open(fields, self._keep_alive)
 
     @property
     def _keep_alive(self) -> bool:
@@ -354,8 +359,10 @@ class Exchange:
                 self.record.after_done = self.record.upstream
             case "large":
                 self._translate_elsewhere()
-            case "refused":
+            case "refused" if not ending.body or not self._attempt.hopeless(self._subject):
                 self._token_refused(ending.reusable)
+            case "refused" | "pass":
+                self._pass_error(ending)
             case "answer":
                 self._respond_whole(ending.status, ending.body, ending.shown, reusable=ending.reusable)
             case "events":
@@ -371,6 +378,17 @@ class Exchange:
                 if isinstance(ending.error, UpstreamError):
                     self._backend_failed()
                 self._fail(ending.error)
+
+    def _pass_error(self, ending: Ending) -> None:
+        """It says nothing of the token, or another one would not help: it is relayed as it came."""
+        delivery, fields = self._delivery, self._upstream
+        assert delivery is not None
+        assert fields is not None
+        delivery.pass_on(self.record)
+        self._begin_bytes(fields)
+        passed = delivery.feed(ending.body, ending.reusable)
+        if passed is not None:
+            self._end_as(passed)
 
     def _translate_elsewhere(self) -> None:
         """All other streams would wait for it here."""
@@ -431,6 +449,11 @@ class Exchange:
         if self._services.debug is not None:
             self._debug("the kept connection was dead: once more on a new one")
 
+    @property
+    def _subject(self) -> str:
+        """What refusals of the token are remembered for."""
+        return self.record.model or self._route.template
+
     def _token_refused(self, ended: bool) -> None:
         """The backend does not take the token: replace it and replay, once."""
         delivery, self._delivery = self._delivery, None
@@ -440,8 +463,7 @@ class Exchange:
         if self._services.debug is not None:
             self._debug("access token %d was refused", self._attempt.token.generation if self._attempt.token else 0)
         self.state = State.TOKEN
-        subject = self.record.model or self._route.template
-        got = self._attempt.refused(subject, reusable=ended and self._body.complete, instead=instead)
+        got = self._attempt.refused(self._subject, reusable=ended and self._body.complete, instead=instead)
         if not isinstance(got, MimicError):
             self._upstream = None
         if self._holds_token(got):

@@ -38,20 +38,15 @@ REFUSAL_CODES = frozenset(
 """Values of `code` or `type`, in lower case, by which an error object says that the token is not accepted."""
 
 
-def is_refusal(status: int, challenge: bytes = b"", code: object = None, kind: object = None) -> bool:
+def is_refusal(status: int, *, invalid_token: bool = False, code: object = None, kind: object = None) -> bool:
     """Tells whether a response says that the access token is not accepted.
 
-    challenge: the `www-authenticate` fields. code, kind: `code` and `type` of the error object in the body of an error,
-    or in the first event of a stream; None without one.
+    invalid_token: its `www-authenticate` says so (RFC 6750, 3.1). code, kind: `code` and `type` of the error object in
+    the body of an error, or in the first event of a stream; None without one.
     """
-    if status == 401 or says_invalid_token(challenge):
+    if status == 401 or (status >= 400 and invalid_token):
         return True
     return any(str(word).lower() in REFUSAL_CODES for word in (code, kind) if isinstance(word, (int, str)))
-
-
-def says_invalid_token(challenge: bytes) -> bool:
-    """Tells whether `www-authenticate` holds `error="invalid_token"` (RFC 6750, 3.1)."""
-    return b'error="invalid_token"' in challenge.lower().replace(b" ", b"")
 
 
 def judge(

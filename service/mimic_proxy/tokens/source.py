@@ -197,6 +197,17 @@ class TokenSource:
         logger.info("the backend refused access token %d", refused.generation)
         return self._force(now, floor, waiter, trace)
 
+    def hopeless(self, refused: AccessToken, subject: str, refused_before: tuple[int, ...]) -> bool:
+        """Tells whether no other token would help a call that was refused by a status that can mean something else.
+
+        Such a refusal is passed on as it came: after one refresh, or at once where one has not helped before.
+        """
+        now = self._clock()
+        if refused_before and refused.generation > refused_before[0]:
+            self._memory.add(subject, now)
+            return True
+        return self._memory.holds(subject, now) or self._refresher.no_other() is not None
+
     def _force(self, now: float, floor: float, waiter: Waiter, trace: Trace | None) -> MimicError | None:
         """The backend refused the current token: the call waits for the next one."""
         self._refused_at = min(self._refused_at, now)

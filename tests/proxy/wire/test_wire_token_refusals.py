@@ -7,10 +7,10 @@ import time
 import pytest
 
 from fakes.backend import Backend, Request
-from fakes.caller import Caller, Response, ask, chat
+from fakes.caller import STREAM_BODY, Caller, Response, ask, chat
 from fakes.free_ports import free_port
 from fakes.mimic import Start
-from fakes.replies import COMPLETION, answer, head, ok, reply
+from fakes.replies import COMPLETION, LAST_CHUNK, STORY, answer, chunk, event, head, in_turn, ok, reply, stream
 from fakes.token_service import REFUSAL, TokenService
 
 SECONDS = 6.0
@@ -108,3 +108,67 @@ async def test_an_operator_s_refresh_ends_the_pause_after_a_refused_secret(
         assert (await mimic.admin("/refresh", b"POST")).status == 202
         await mimic.until(mimic.is_ready)
         assert (await ask(mimic.port, chat())).status == 200
+
+
+EXPIRED = b'{"error":{"message":"expired","type":"invalid_request_error","param":null,"code":"ExpiredToken"}}'
+CHALLENGE = [(b"www-authenticate", b'Bearer realm="x", error="invalid_token"'), (b"content-type", b"text/plain")]
+FORMS = {
+    "403 with a challenge": (reply(answer(403, b"expired", CHALLENGE)), GOOD),
+    "400 with a code": (reply(answer(400, EXPIRED)), GOOD),
+    "403 with a type, in chunks": (
+        reply(
+            head(403, [(b"content-type", b"application/json"), (b"transfer-encoding", b"chunked")])
+            + chunk(b'{"error":{"message":"x",')
+            + chunk(b'"type":"token_expired"}}')
+            + LAST_CHUNK
+        ),
+        GOOD,
+    ),
+    "a text code in the first event": (stream(event({"error": {"message": "expired", "code": "401"}})), STREAM_BODY),
+    "a flat type in the first event": (stream(event({"error": "x", "type": "invalid_token"})), STREAM_BODY),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_every_refusal_is_recognised_and_healed(
+    backend: Backend, tokens: TokenService, start: Start, form: str
+) -> None:
+    refusal, body = FORMS[form]
+    backend.script = in_turn(refusal, stream(STORY) if body == STREAM_BODY else ok())
+    async with start() as mimic:
+        got = await ask(mimic.port, chat(body))
+    assert (got.status, got.body) == (200, STORY if body == STREAM_BODY else COMPLETION)
+    assert tokens.calls == 2
+
+
+async def test_a_refusal_that_a_fresh_token_does_not_cure_passes_as_it_came_and_costs_one_refresh(
+    backend: Backend, tokens: TokenService, start: Start
+) -> None:
+    backend.script = reply(answer(403, EXPIRED, [(b"content-type", b"application/json"), (b"x-of", b"the backend")]))
+    async with start() as mimic:
+        for _ in range(10):
+            got = await ask(mimic.port, chat(GOOD))
+            assert (got.status, got.body, got.value(b"x-of")) == (403, EXPIRED, b"the backend")
+    assert tokens.calls == 2
+
+
+@pytest.mark.parametrize("size", [10, 15_000, 200_000])
+async def test_other_errors_pass_byte_for_byte_and_cost_no_refresh(
+    backend: Backend, tokens: TokenService, start: Start, size: int
+) -> None:
+    body = b'{"error":{"message":"%s","type":"permission_error","param":null,"code":"no_access"}}' % (b"x" * size)
+    backend.script = reply(answer(403, body))
+    async with start() as mimic:
+        for _ in range(3):
+            got = await ask(mimic.port, chat(GOOD))
+            assert (got.status, got.body) == (403, body)
+    assert tokens.calls == 1
+
+
+async def test_a_text_code_of_a_first_event_becomes_the_status(
+    backend: Backend, tokens: TokenService, start: Start
+) -> None:
+    backend.script = stream(event({"error": {"message": "slow down", "code": "429"}}))
+    async with start() as mimic:
+        assert (await ask(mimic.port, chat(STREAM_BODY))).status == 429
+    assert tokens.calls == 1
