@@ -7,9 +7,12 @@ from prometheus_client import CollectorRegistry
 
 from mimic_operator import catalogue
 from mimic_operator.reconcile.metrics import ReconcileMetrics
+from mimic_operator.reconcile.store import Store, keep_backend
 from mimic_operator.runtime.faults import Reason
+from mimic_operator.runtime.informer import Informers
 from mimic_operator.runtime.kinds import Key
 from mimic_operator.runtime.metrics import process_registry
+from mimic_operator.runtime.queue import Backoff, WorkQueue
 from mimic_operator.webhook import review
 from mimic_operator.webhook.decide import Trigger
 from mimic_operator.webhook.metrics import AdmissionMetrics
@@ -77,3 +80,29 @@ def test_a_process_says_what_runs_and_what_it_takes(process: str):
     assert names[catalogue.BUILD.name]["version"] == "1.2.3"
     assert {"process_resident_memory_bytes", "process_start_time_seconds"} <= names.keys()
     assert [name for name in names if name.endswith("_created")] == []
+
+
+def test_a_new_leader_shows_pods_and_conditions_from_the_status_that_it_found():
+    """They were 0 until each status had changed, so that no alert could fire."""
+    status = {
+        "injected": {"total": 5, "current": 2, "outdated": 0, "missing": 3},
+        "conditions": [
+            {"type": "Ready", "status": "True", "reason": "Ready"},
+            {"type": "Degraded", "status": "True", "reason": "Contended"},
+        ],
+    }
+    metadata = {"name": "a", "namespace": "shop", "uid": "1", "resourceVersion": "1"}
+    store = Store(lambda key: None)
+    store.set_backend(A, keep_backend({"metadata": metadata, "spec": {}, "status": status}))
+    registry = CollectorRegistry()
+    queue = WorkQueue(_nothing, lambda: 0.0, Backoff(lambda: 0.0), lambda outcome: None)
+    metrics = ReconcileMetrics(registry)
+    metrics.states(queue, Informers((), lambda: 0.0), store, lambda key: store.entries[key].status)
+    assert registry.get_sample_value("mimic_operator_pods", {"state": "missing"}) == 3
+    assert registry.get_sample_value("mimic_operator_degraded", {"reason": "Contended"}) == 1
+    assert registry.get_sample_value("mimic_operator_managed", {"mode": "Sidecar", "ready": "True"}) == 1
+    assert registry.get_sample_value("mimic_operator_namespaces_skipped") == 0
+
+
+async def _nothing(key: Key) -> None:
+    return None

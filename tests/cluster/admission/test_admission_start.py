@@ -49,8 +49,6 @@ def test_fault_06_a_watched_namespace_that_is_refused_keeps_no_webhook_from_bein
 
 
 def test_a_port_that_is_taken_ends_it(control_plane: ControlPlane, admin: httpx2.Client, tmp_path: Path):
-    control_plane: ControlPlane, admin: httpx2.Client, tmp_path: Path
-):
     definition.installed(admin)
     first = Webhook(control_plane.kubeconfig, tmp_path / "first").start()
     second = Webhook(control_plane.kubeconfig, tmp_path / "second", WEBHOOK_PORT=str(first.port)).start(ready=False)
