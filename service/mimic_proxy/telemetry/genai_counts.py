@@ -7,7 +7,7 @@ Prometheus's naming (underscores, unit) is applied as the OpenTelemetry exporter
 from collections.abc import Callable, Mapping
 
 from mimic_proxy.telemetry.catalogue import GENAI
-from mimic_proxy.telemetry.exchange_counts import Counts
+from mimic_proxy.telemetry.counts import Counts
 from mimic_proxy.telemetry.models import ModelLabels
 from mimic_proxy.telemetry.observation import Operation
 from mimic_proxy.telemetry.record import Record

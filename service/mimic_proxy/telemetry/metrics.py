@@ -4,6 +4,7 @@ An exchange and a refresh end in one observation each; they are counted by accum
 Prometheus scrapes. What is a gauge is read at that moment.
 """
 
+import functools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import get_args
@@ -14,7 +15,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Exemplar as ShownExemplar
 
 from mimic_proxy.telemetry import catalogue
-from mimic_proxy.telemetry.exchange_counts import POOL, STREAMED, Counter, Counts, ExchangeCounts, Exemplar, Histogram
+from mimic_proxy.telemetry.counts import POOL, STREAMED, Counter, Counts, ExchangeCounts, Exemplar, Histogram
 from mimic_proxy.telemetry.genai_counts import GenAICounts
 from mimic_proxy.telemetry.models import ModelLabels
 from mimic_proxy.telemetry.observation import Operation, RefreshObservation
@@ -51,22 +52,25 @@ class Metrics:
         self._counts = Counts(catalogue.CATALOGUE.values())
         self._exchanges = ExchangeCounts(self._counts, models, wall)
         self._genai = genai
+        self.exchange: Callable[[Record], None] = self._exchanges.count
+        """Counts one finished exchange."""
+        self.gaps: Callable[[Operation, str | None], Callable[[float], None]] = self._exchanges.gaps
+        """For a stream of an operation and a model: what is told of the seconds between its events."""
+        if genai is not None:
+            self.exchange, self.gaps = self._count_twice, functools.partial(self._twice_the_gaps, genai)
         self._token_failing = False
         self.registry = CollectorRegistry(auto_describe=False)
         self.registry.register(_Rendered(self._render))
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
 
-    def exchange(self, seen: Record) -> None:
-        """Counts one finished exchange."""
+    def _count_twice(self, seen: Record) -> None:
         self._exchanges.count(seen)
-        if self._genai is not None:
-            self._genai.count(seen)
+        assert self._genai is not None
+        self._genai.count(seen)
 
-    def gaps(self, operation: Operation, model: str | None) -> Callable[[float], None]:
-        """What is told of the seconds between the events of one stream."""
-        observe = self._counts.histograms["mimic_stream_chunk_gap_seconds"].child(operation).observe
-        return observe if self._genai is None else self._genai.gaps(operation, model, observe)
+    def _twice_the_gaps(self, genai: GenAICounts, operation: Operation, model: str | None) -> Callable[[float], None]:
+        return genai.gaps(operation, model, self._exchanges.gaps(operation, model))
 
     def refresh(self, seen: RefreshObservation) -> None:
         """Counts one call to the token service."""

@@ -15,7 +15,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from fakes.observations import exchange, refresh
 from fakes.readings import HELD, made
 from mimic_proxy.telemetry.catalogue import CATALOGUE, CLOSED, GENAI
-from mimic_proxy.telemetry.exchange_counts import Histogram
+from mimic_proxy.telemetry.counts import Histogram
 from mimic_proxy.telemetry.genai_counts import GenAICounts
 from mimic_proxy.telemetry.metrics import Metrics
 from mimic_proxy.telemetry.models import ModelLabels

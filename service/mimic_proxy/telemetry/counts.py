@@ -247,6 +247,10 @@ class ExchangeCounts:
         self._wall = wall
         self._series: dict[Kind, _Series] = {}
 
+    def gaps(self, operation: Operation, model: str | None) -> Callable[[float], None]:
+        """What takes the seconds between the events of one stream, whatever the model."""
+        return self._histograms["mimic_stream_chunk_gap_seconds"].child(operation).observe
+
     def count(self, seen: Record) -> None:
         """Counts one finished exchange."""
         series = self._series_of(seen)
