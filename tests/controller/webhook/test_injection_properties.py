@@ -26,6 +26,15 @@ RESTRICTED = {
 }
 
 
+OVERRIDES = {
+    "mimic.dev/cpu-request": ["100m", "many"],
+    "mimic.dev/cpu-limit": ["2", "10m"],
+    "mimic.dev/memory-limit": ["1Gi", "64Mi", "1Mi"],
+    "mimic.dev/log-level": ["DEBUG", "loud"],
+    "mimic.dev/admin-port": ["9001", "18480", "http"],
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Maker:
     """Pods and backends by chance. Hypothesis draws the seeds alone: it is twenty times slower at the rest."""
@@ -64,6 +73,8 @@ class Maker:
         keys = ["mimic.dev/backend", "a/b~c", "prometheus.io/port", "sidecar.istio.io/inject"]
         values = ["corp", "platform/central", "true", "gone"]
         annotations = {key: self.random.choice(values) for key in self.some(keys, 2)}
+        for key in self.some(list(OVERRIDES), 2) if self.rarely() else ():
+            annotations[key] = self.random.choice(OVERRIDES[key])
         spec: Manifest = {}
         if self.rarely():
             spec["volumes"] = [{"name": self.random.choice(["data", "data", "mimic-run"]), "emptyDir": {}}]
@@ -81,6 +92,8 @@ class Maker:
         injection: Manifest = {"env": {"names": names, "mode": self.random.choice(["IfAbsent", "IfAbsent", "None"])}}
         injection["native"] = self.random.choice(["Auto", "Always", "Never"])
         injection["readiness"] = self.random.choice(["None", "Process", "Token"])
+        if self.rarely():
+            injection["overrides"] = sorted(set(self.some(["Resources", "LogLevel", "Ports"], 3)))
         if self.rarely():
             injection["port"] = self.random.choice([8000, 18482, 20000])
         if self.rarely():
@@ -144,9 +157,24 @@ def judge(given: Manifest, cluster: Cluster, request: Request) -> str:
     if found.reason == "Injected":
         assert again.reason == "AlreadyInjected"
         assert found.pod["spec"]["containers"][0]["name"] != "mimic-proxy"
+        judge_later(found.pod, cluster, request)
     if found.decision.fit is None and not found.decision.left_out:
         assert found.operations == []
     return found.reason
+
+
+def judge_later(injected: Manifest, cluster: Cluster, request: Request) -> None:
+    """Another webhook adds a container: it gets the environment, nothing else changes, and a second time nothing."""
+    later = json.loads(json.dumps(injected))
+    later["spec"]["containers"].append(container("later"))
+    found = cluster.admit(later, request)
+    assert found.reason in ("EnvironmentAdded", "AlreadyInjected")
+    assert found.pod["spec"]["containers"][:-1] == later["spec"]["containers"][:-1]
+    assert (found.pod["metadata"], found.pod["spec"].get("volumes")) == (
+        later["metadata"],
+        later["spec"].get("volumes"),
+    )
+    assert cluster.admit(found.pod, request).operations == []
 
 
 def judge_pods(maker: Maker, clusters: int) -> set[str]:
