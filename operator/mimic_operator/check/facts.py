@@ -24,7 +24,8 @@ class Installation:
     version: str
     """Of this command."""
     server: str
-    definition: Object | None = None
+    definitions: Mapping[str, Object] = field(default_factory=dict)
+    """The CustomResourceDefinitions that are there, by name."""
     deployments: Sequence[Object] = ()
     """The operator's own."""
     leases: Sequence[Object] = ()
@@ -34,6 +35,8 @@ class Installation:
     namespaces: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Their labels, by name."""
     backends: Sequence[Object] = ()
+    clusters: Sequence[Object] = ()
+    """ClusterMimicBackends."""
     pods: Sequence[Object] = ()
     """Pods that ask for the proxy, or have it."""
     trial: Trial | None = None

@@ -33,7 +33,7 @@ class Finding:
 
 def findings(facts: Installation, now: datetime, ends: Ends) -> Iterator[Finding]:
     """In the order in which one would fix them."""
-    yield from _definition(facts)
+    yield from _definitions(facts)
     yield from _processes(facts)
     yield from _versions(facts)
     yield from _configurations(facts, now, ends)
@@ -46,25 +46,27 @@ def findings(facts: Installation, now: datetime, ends: Ends) -> Iterator[Finding
         yield Finding("warning", "Check", f"Not checked, {each}.", "Run the check as a user who may read it.")
 
 
-def _definition(facts: Installation) -> Iterator[Finding]:
-    name = f"{naming.PLURAL}.{naming.GROUP}"
-    if facts.definition is None:
-        yield Finding(
-            "error", "CRD", f"{name} is not installed.", "Install the chart with crds.enabled, or apply its CRD."
+def _definitions(facts: Installation) -> Iterator[Finding]:
+    for plural in (naming.PLURAL, naming.CLUSTER_PLURAL):
+        name = f"{plural}.{naming.GROUP}"
+        yield _definition(name, facts.definitions.get(name), facts.version)
+
+
+def _definition(name: str, definition: Mapping[str, Any] | None, version: str) -> Finding:
+    if definition is None:
+        return Finding(
+            "error", "CRD", f"{name} is not installed.", "Install the chart with crds.enabled, or apply its CRDs."
         )
-        return
-    if (facts.definition.get("metadata") or {}).get("deletionTimestamp"):
-        yield Finding("error", "CRD", f"{name} is being deleted.", "Apply the chart's CRD again when it is gone.")
-        return
-    if lacks := missing_fields(facts.definition):
-        yield Finding(
+    if (definition.get("metadata") or {}).get("deletionTimestamp"):
+        return Finding("error", "CRD", f"{name} is being deleted.", "Apply the chart's CRD again when it is gone.")
+    if lacks := missing_fields(definition):
+        return Finding(
             "error",
             "CRD",
-            f"{name} is older than Mimic {facts.version}: it lacks {_some(lacks)}.",
-            "Upgrade the CRD: `mimic-operator crd | kubectl apply --server-side -f -`.",
+            f"{name} is older than Mimic {version}: it lacks {_some(lacks)}.",
+            "Upgrade the CRDs: `mimic-operator crd | kubectl apply --server-side -f -`.",
         )
-        return
-    yield Finding("ok", "CRD", f"{name} serves {naming.VERSION} with every field of Mimic {facts.version}.")
+    return Finding("ok", "CRD", f"{name} serves {naming.VERSION} with every field of Mimic {version}.")
 
 
 def _processes(facts: Installation) -> Iterator[Finding]:
@@ -224,12 +226,13 @@ def _selects(selector: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
 
 
 def _backends(facts: Installation) -> Iterator[Finding]:
-    if not facts.backends and facts.definition is not None:
+    if not facts.backends and not facts.clusters and facts.definitions:
         yield Finding("warning", "MimicBackends", "There are none.", "Create one: see `kubectl explain mimicbackend`.")
-    for each in facts.backends:
+    for each in (*facts.clusters, *facts.backends):
         conditions = {one["type"]: one for one in (each.get("status") or {}).get("conditions") or ()}
         ready = conditions.get("Ready")
-        describe = f"`kubectl -n {each['metadata']['namespace']} describe mimicbackend {each['metadata']['name']}`"
+        kind, where = str(each["kind"]).lower(), f"-n {_home(each)} " if _home(each) else ""
+        describe = f"`kubectl {where}describe {kind} {each['metadata']['name']}`"
         if ready is None:
             yield Finding(
                 "error",
@@ -240,10 +243,10 @@ def _backends(facts: Installation) -> Iterator[Finding]:
         elif ready["status"] != "True":
             text = f"{_name(each)} is not ready ({ready.get('reason')}): {ready.get('message')}"
             yield Finding("error", "MimicBackends", text, f"See {describe}.")
-        for kind, bad in (("SecretResolved", "False"), ("Degraded", "True"), ("Insecure", "True")):
-            found = conditions.get(kind)
+        for condition, bad in (("SecretResolved", "False"), ("Degraded", "True"), ("Insecure", "True")):
+            found = conditions.get(condition)
             if found is not None and found["status"] == bad:
-                text = f"{_name(each)}, {kind} ({found.get('reason')}): {found.get('message')}"
+                text = f"{_name(each)}, {condition} ({found.get('reason')}): {found.get('message')}"
                 yield Finding("warning", "MimicBackends", text, f"See {describe}.")
     if facts.backends:
         yield Finding(
@@ -302,11 +305,11 @@ def _proxy_images(pod: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _home(manifest: Mapping[str, Any]) -> str:
-    return str(manifest["metadata"].get("namespace"))
+    return str(manifest["metadata"].get("namespace") or "")
 
 
 def _name(manifest: Mapping[str, Any]) -> str:
-    return f"{_home(manifest)}/{manifest['metadata']['name']}"
+    return f"{_home(manifest)}/{manifest['metadata']['name']}".lstrip("/")
 
 
 def _some(names: Any) -> str:

@@ -1,6 +1,6 @@
 """Reads the facts that the check judges. Nothing is written: the one pod that is sent is a dry run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 import httpx2
@@ -10,7 +10,7 @@ from lightkube.config.client_adapter import Client, ConnectionParams
 
 from mimic_operator.check.facts import Installation, Object, PodFacts, Trial
 from mimic_operator.resource import naming
-from mimic_operator.resource.kinds import BACKEND
+from mimic_operator.resource.kinds import BACKEND, CLUSTER_BACKEND
 from mimic_operator.resource.selection import candidate, named_key
 from mimic_operator.runtime.client import path_of
 from mimic_operator.runtime.faults import Fault, fault_of
@@ -28,6 +28,8 @@ from mimic_operator.runtime.kinds import (
 )
 
 CALL_SECONDS = 15.0
+TRIES, RETRY_SECONDS = 4, 1.0
+TOO_MANY_REQUESTS = 429
 ENDPOINT_SLICE = Kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices")
 WATCHED = ("get", "list", "watch")
 OWNED = (*WATCHED, "create", "patch", "delete")
@@ -58,6 +60,16 @@ PERMISSIONS: Mapping[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
     ),
 }
 """What each process needs in the namespaces that it serves: API group, resource, verbs."""
+EVERYWHERE: Mapping[str, tuple[tuple[str, str, tuple[str, ...]], ...]] = {
+    "webhook": (("", "namespaces", ("get",)), ("mimic.dev", "clustermimicbackends", ("list",))),
+    "reconciler": (
+        ("", "namespaces", ("list", "watch")),
+        ("mimic.dev", "clustermimicbackends", WATCHED),
+        ("mimic.dev", "clustermimicbackends/status", ("patch",)),
+        ("mimic.dev", "mimicbackends", ("create", "delete")),
+    ),
+}
+"""What each needs besides where it serves the whole cluster."""
 RESTRICTED = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
@@ -71,7 +83,8 @@ SMALL = {"requests": {"cpu": "1m", "memory": "1Mi"}, "limits": {"cpu": "1m", "me
 class Reader:
     """One API server, as the user of KUBECONFIG or the service account of the pod."""
 
-    def __init__(self, config: KubeConfig) -> None:
+    def __init__(self, config: KubeConfig, sleep: Callable[[float], None]) -> None:
+        self._sleep = sleep
         single = config.get()
         assert single is not None
         self._http = Client(single, ConnectionParams(timeout=httpx2.Timeout(CALL_SECONDS), trust_env=False))
@@ -100,15 +113,23 @@ class Reader:
     def _call(
         self, method: str, path: str, parameters: Mapping[str, str], body: Object | None = None
     ) -> tuple[int, dict[str, Any]]:
+        """An API server that is busy, or has just learned of a new kind, is asked again some times."""
+        status, content = TOO_MANY_REQUESTS, b""
+        for attempt in range(TRIES):
+            if attempt:
+                self._sleep(RETRY_SECONDS)
+            try:
+                response = self._http.request(method, path, params=dict(parameters), json=body)
+            except httpx2.HTTPError as error:
+                raise Fault("unreachable", f"{method.lower()} {path}: {type(error).__name__}") from error
+            status, content = response.status_code, response.content
+            if status != TOO_MANY_REQUESTS:
+                break
         try:
-            response = self._http.request(method, path, params=dict(parameters), json=body)
-        except httpx2.HTTPError as error:
-            raise Fault("unreachable", f"{method.lower()} {path}: {type(error).__name__}") from error
-        try:
-            content = msgspec.json.decode(response.content)
+            found = msgspec.json.decode(content)
         except msgspec.DecodeError:
-            content = {}
-        return response.status_code, content if isinstance(content, dict) else {}
+            found = {}
+        return status, found if isinstance(found, dict) else {}
 
     def _whole(self, found: tuple[int, dict[str, Any]], doing: str) -> dict[str, Any]:
         status, content = found
@@ -140,7 +161,7 @@ class Survey:
         return Installation(
             version=self._version,
             server=f"{about.get('major')}.{about.get('minor')}",
-            definition=self._get(CRD, f"{naming.PLURAL}.{naming.GROUP}"),
+            definitions=self._definitions(),
             deployments=deployments,
             leases=[lease for home in homes for lease in self._list(LEASE, home)],
             endpoints=self._endpoints(configurations),
@@ -149,6 +170,7 @@ class Survey:
                 each["metadata"]["name"]: each["metadata"].get("labels") or {} for each in self._list(NAMESPACE)
             },
             backends=backends,
+            clusters=self._list(CLUSTER_BACKEND),
             pods=self._pods(),
             trial=self._trial(trial_namespace),
             denied=[found for each in deployments for found in self._denied(each)],
@@ -197,6 +219,10 @@ class Survey:
                 self._unread.append(f"{kind.plural}{f' of {namespace}' if namespace else ''}: {fault.reason}")
             return []
 
+    def _definitions(self) -> dict[str, Object]:
+        names = [f"{plural}.{naming.GROUP}" for plural in (naming.PLURAL, naming.CLUSTER_PLURAL)]
+        return {name: found for name in names if (found := self._get(CRD, name)) is not None}
+
     def _pods(self) -> list[dict[str, Any]]:
         found = self._list(POD, labelSelector=f"{naming.LABEL_INJECT}=true,{naming.LABEL_COMPONENT}!=proxy")
         also = self._list(POD, labelSelector=f"{naming.LABEL_INJECTED},{naming.LABEL_INJECT}!=true")
@@ -232,7 +258,7 @@ class Survey:
         env = {entry["name"]: entry.get("value") or "" for entry in spec["containers"][0].get("env") or ()}
         denied: list[tuple[str, str]] = []
         for namespace in [each for each in env.get("WATCH_NAMESPACES", "").split(",") if each] or [""]:
-            for group, resource, verbs in PERMISSIONS[role]:
+            for group, resource, verbs in (*PERMISSIONS[role], *(() if namespace else EVERYWHERE[role])):
                 for verb in verbs:
                     name, _, sub = resource.partition("/")
                     wanted = {

@@ -1,6 +1,7 @@
 """`mimic-operator check [POD]`: what is wrong with an installation, or with one pod, and what to do."""
 
 import argparse
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, surroundings: Surroundings) -> int:
     """Prints the findings; 1 if one is an error. Nothing is written. Raises SettingsError."""
-    with Reader(cluster_config()) as reader:
+    with Reader(cluster_config(), time.sleep) as reader:
         survey = Survey(reader, version("mimic"))
         try:
             if arguments.pod is None:

@@ -252,7 +252,8 @@ def missing_fields(definition: Mapping[str, Any]) -> tuple[str, ...]:
         (each for each in versions if each.get("name") == VERSION and each.get("served")), {}
     )
     known = (served.get("schema") or {}).get("openAPIV3Schema") or {}
-    return tuple(_missing(schema(), known, ""))
+    of_cluster = ((definition.get("spec") or {}).get("names") or {}).get("kind") == CLUSTER_KIND
+    return tuple(_missing(cluster_schema() if of_cluster else schema(), known, ""))
 
 
 def _missing(wanted: Mapping[str, Any], known: Mapping[str, Any], path: str) -> Iterator[str]:

@@ -247,7 +247,7 @@ class UnusableCertificate(OperatorError):
 
 
 class ServedCertificate:
-    """The certificate that the webhook serves, from files that someone replaces. Loaded at once; `follow` takes over later
+    """The certificate that the webhook serves, from files that change. It is loaded at once; `follow` takes over later
     ones in place. Open connections keep theirs.
 
     Raises UnusableCertificate. changed: called with the end of each one taken over, and with None for an unusable one.

@@ -12,7 +12,7 @@ from fakes.manifests import Manifest, backend, container, pod
 from mimic_operator.check.facts import Installation, Trial
 from mimic_operator.check.findings import Finding, findings
 from mimic_operator.cli.check import lines
-from mimic_operator.resource.crd import definition
+from mimic_operator.resource.crd import cluster_definition, definition
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 LATER = base64.b64encode(b"later").decode()
@@ -55,7 +55,7 @@ def running(name: str, **changes: Any) -> Manifest:
 WELL = Installation(
     version="1.0.0",
     server="1.35",
-    definition=definition(),
+    definitions={each["metadata"]["name"]: each for each in (definition(), cluster_definition())},
     deployments=[process("reconciler"), process("webhook")],
     leases=[{"spec": {"holderIdentity": "a"}}],
     endpoints={("mimic-system", "mimic-webhook"): 2},
@@ -82,7 +82,7 @@ def test_an_installation_that_is_well_has_no_fault_and_says_what_was_checked():
 def older() -> Mapping[str, Any]:
     found = definition()
     del found["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["injection"]
-    return found
+    return {**WELL.definitions, found["metadata"]["name"]: found}
 
 
 NOT_READY = {"conditions": [{"type": "Ready", "status": "False", "reason": "Invalid", "message": "spec.chat.url"}]}
@@ -94,8 +94,13 @@ ASKING = {"mimic.dev/injection": "enabled"}
 AWAY = 'Internal error occurred: failed calling webhook "pods.mimic.dev": tls: x509: unknown authority'
 DENIED = 'admission webhook "pods.mimic.dev" denied the request: Mimic, NoBackend: There is none.'
 CASES: dict[str, tuple[dict[str, Any], str, str, str]] = {
-    "no CRD": ({"definition": None}, "error", "is not installed", "crds.enabled"),
-    "an older CRD": ({"definition": older()}, "error", "it lacks spec.injection", "mimic-operator crd | kubectl apply"),
+    "no CRD": ({"definitions": {}}, "error", "is not installed", "crds.enabled"),
+    "an older CRD": (
+        {"definitions": older()},
+        "error",
+        "it lacks spec.injection",
+        "mimic-operator crd | kubectl apply",
+    ),
     "no webhook": (
         {"deployments": [process("reconciler")]},
         "error",
@@ -205,6 +210,12 @@ CASES: dict[str, tuple[dict[str, Any], str, str, str]] = {
         "shop/corp is not ready (Invalid): spec.chat.url",
         "kubectl -n shop describe mimicbackend corp",
     ),
+    "a cluster's backend that is not ready": (
+        {"clusters": [{"kind": "ClusterMimicBackend", "metadata": {"name": "corp"}, "status": NOT_READY}]},
+        "error",
+        "corp is not ready (Invalid): spec.chat.url",
+        "kubectl describe clustermimicbackend corp",
+    ),
     "a secret that is missing": (
         {"backends": [backend(status=NO_SECRET)]},
         "warning",
@@ -241,7 +252,7 @@ def test_a_fault_is_named_with_what_to_do(name: str):
 
 
 def test_without_the_definition_no_backend_is_asked_for():
-    assert {each.subject for each in wrong(replace(WELL, definition=None, backends=[]))} == {"CRD"}
+    assert {each.subject for each in wrong(replace(WELL, definitions={}, backends=[]))} == {"CRD"}
 
 
 def test_a_denial_by_mimic_shows_that_the_webhook_is_reached():
