@@ -21,6 +21,7 @@ def wanted() -> dict[Path, str]:
         CHART / "README.md": chart_values.page((CHART / "values.yaml").read_text("utf-8")),
         PAGES / "injection.md": injection.page(),
         PAGES / "mimicbackend.md": mimicbackend.page(),
+        PAGES / "clustermimicbackend.md": mimicbackend.cluster_page(),
         PAGES / "names.md": names.page(),
         PAGES / "settings.md": settings.page(),
         **{TOOLS / name: page for name, page in tools.pages().items()},

@@ -1,12 +1,14 @@
 """docs/reference/mimicbackend.md: every field of the resource, from its schema. Pure."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mimic_operator.resource.crd import COLUMNS, schema
-from mimic_operator.resource.naming import API_VERSION, PLURAL
+from mimic_operator.resource.crd import CLUSTER_COLUMNS, COLUMNS, Column, cluster_schema, schema
+from mimic_operator.resource.fields import Rule
+from mimic_operator.resource.naming import API_VERSION, CLUSTER_PLURAL, PLURAL
 from mimic_operator.resource.rules import RULES
+from mimic_operator.resource.spec.cluster import RULES as CLUSTER_RULES
 
 Schema = Mapping[str, Any]
 HEAD = f"""\
@@ -20,12 +22,46 @@ cluster, and `--explain` describes it in words.
 A field in **bold** is required. Durations are text like `500ms`, `10s` or `1m30s`. Names are of objects in the
 resource's own namespace.
 """
+CLUSTER_HEAD = f"""\
+# ClusterMimicBackend
+
+`{API_VERSION}`, cluster-wide, `kubectl get cmb`: one definition of a backend for many namespaces
+([how it works](../kubernetes.md#one-backend-for-many-namespaces),
+[example](../../examples/kubernetes/cluster-backend.yaml)). This page is generated from the declarations of the fields.
+A field in **bold** is required.
+"""
 
 
 def page() -> str:
     """The whole page."""
     whole = schema()["properties"]
-    parts = [HEAD, *_sections("spec", whole["spec"]), _rules(), *_sections("status", whole["status"]), _columns()]
+    parts = [
+        HEAD,
+        *_sections("spec", whole["spec"]),
+        _rules(RULES),
+        *_sections("status", whole["status"]),
+        _columns(PLURAL, COLUMNS),
+    ]
+    return "\n".join(parts)
+
+
+def cluster_page() -> str:
+    """The page of ClusterMimicBackend: the spec of its MimicBackends is on the other."""
+    whole = cluster_schema()["properties"]
+    spec = {**whole["spec"], "properties": dict(whole["spec"]["properties"])}
+    # Without its fields, of which the other page has the sections.
+    spec["properties"]["backend"] = {
+        "type": "object",
+        "description": f"{spec['properties']['backend']['description']} Its fields are those of "
+        "[MimicBackend](mimicbackend.md#spec).",
+    }
+    parts = [
+        CLUSTER_HEAD,
+        *_sections("spec", spec),
+        _rules(CLUSTER_RULES),
+        *_sections("status", whole["status"]),
+        _columns(CLUSTER_PLURAL, CLUSTER_COLUMNS),
+    ]
     return "\n".join(parts)
 
 
@@ -39,7 +75,7 @@ def _sections(path: str, section: Schema, level: int = 2) -> Iterator[str]:
     yield f"{'#' * level} `{path}`\n\n{about}{head}\n" + "\n".join(rows) + "\n"
     for name, field in properties.items():
         inner = field.get("items", field)
-        if "properties" in inner and not inner.get("x-kubernetes-preserve-unknown-fields"):
+        if "properties" in inner and not inner.get("x-kubernetes-preserve-unknown-fields") and not _is_removed(field):
             yield from _sections(f"{path}.{name}{'[]' if 'items' in field else ''}", inner, min(level + 1, 4))
 
 
@@ -89,7 +125,7 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def _rules() -> str:
+def _rules(rules: Sequence[Rule]) -> str:
     lines = [
         "## Rules between fields",
         "",
@@ -97,14 +133,14 @@ def _rules() -> str:
         "",
     ]
     lines += ["| field | rule |", "| --- | --- |"]
-    lines += [f"| `{rule.path}` | {_cell(rule.sentence)} |" for rule in RULES]
+    lines += [f"| `{rule.path}` | {_cell(rule.sentence)} |" for rule in rules]
     return "\n".join(lines) + "\n"
 
 
-def _columns() -> str:
-    lines = [f"## Columns of `kubectl get {PLURAL}`", "", "| column | from | |", "| --- | --- | --- |"]
+def _columns(plural: str, columns: Sequence[Column]) -> str:
+    lines = [f"## Columns of `kubectl get {plural}`", "", "| column | from | |", "| --- | --- | --- |"]
     lines += [
         f"| {name} | `{_cell(path)}` | {description}{' (`-o wide`)' if priority else ''} |"
-        for name, _, path, description, priority in COLUMNS
+        for name, _, path, description, priority in columns
     ]
     return "\n".join(lines) + "\n"
