@@ -51,7 +51,7 @@ class Attempt:
         self._services = services
         self._pool = pool
         self._record = record
-        self._caller = caller
+        self._caller: Caller | None = caller
 
     # ---- the token
 
@@ -80,6 +80,7 @@ class Attempt:
         refresh = got.refresh if isinstance(got, AccessToken) else None
         self._record.token_waited(since, self._services.clock(), refresh)
         self._got(got)
+        assert self._caller is not None, "who has ended its attempts does not wait"
         self._caller.token_ready(got if isinstance(got, MimicError) else None)
 
     def accepted(self) -> None:
@@ -104,6 +105,7 @@ class Attempt:
         """The new connection is there. The token may have expired meanwhile: it is asked for again."""
         self._dial = None
         self._record.backend_seconds += self._services.clock() - self._record.dialled
+        assert self._caller is not None, "who has ended its attempts does not dial"
         got = self.obtain()
         if isinstance(got, AccessToken):
             self.connection = connection
@@ -117,6 +119,7 @@ class Attempt:
         """There will be no connection."""
         self._dial = None
         self._record.no_connection(self._services.clock())
+        assert self._caller is not None, "who has ended its attempts does not dial"
         self._caller.not_connected(error)
 
     def send(self, head: bytes, body: bytes) -> None:
@@ -195,3 +198,8 @@ class Attempt:
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.abort()
+
+    def end(self) -> None:
+        """The call is over. Nothing leads back to it from here, so that it is freed without a full collection."""
+        self.leave()
+        self._caller = None

@@ -203,7 +203,7 @@ class _Call:
     def end(self) -> None:
         """Give up what is still under way."""
         self._stop_timer()
-        self.attempt.leave()
+        self.attempt.end()
 
     def _stop_timer(self) -> None:
         timer, self.timer = self.timer, None

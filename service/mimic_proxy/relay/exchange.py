@@ -623,13 +623,16 @@ class Exchange:
         body.forget()
         if self._delivery is not None:
             self._delivery.forget()
+        self._attempt.end()
         self._admission.leave()
         services.defer(self._report, outcome != "completed" or record.response_bytes > LARGE_BYTES)
 
     def _report(self) -> None:
         """What the response says of itself is read when nobody waits for it."""
-        if self._delivery is not None:
-            self._delivery.say(self.record)
+        delivery, self._delivery = self._delivery, None
+        if delivery is not None:
+            # It leads back here, and a circle stays in memory until a full collection.
+            delivery.say(self.record)
         self._services.observe(self.record)
 
     def _debug(self, message: str, *values: object) -> None:
