@@ -28,7 +28,7 @@ class Metric:
 
 REVIEW_SECONDS = tuple(0.001 * 2**power for power in range(13))
 """1 ms to 4 s: a review has 2 s, the API server waits for 5."""
-TURN_SECONDS = tuple(0.005 * 2**power for power in range(12))
+RECONCILE_SECONDS = tuple(0.005 * 2**power for power in range(12))
 
 BUILD = Metric("mimic_operator_build_info", "gauge", "What runs here.", ("process", "version", "python"))
 SPANS = Metric("mimic_operator_spans_exported_total", "counter", "Spans handed to the collector.", ("result",))
@@ -36,7 +36,7 @@ SPANS = Metric("mimic_operator_spans_exported_total", "counter", "Spans handed t
 ADMISSIONS = Metric(
     "mimic_operator_admissions_total",
     "counter",
-    "Pods that were decided on, by the reason's word, what the server was told, and what brought them: "
+    "Decisions on pods, by the reason's word, the response to the API server, and what brought the pod: "
     "their own label or their namespace's.",
     ("reason", "verdict", "source"),
 )
@@ -66,13 +66,15 @@ INDEXED = Metric("mimic_operator_index_objects", "gauge", "Objects in the index.
 RECONCILES = Metric(
     "mimic_operator_reconciles_total",
     "counter",
-    "Turns of a MimicBackend by their end; reason is empty for those that went well.",
+    "Reconciles of MimicBackends by their result; reason is empty for those that succeeded.",
     ("result", "reason"),
 )
 RECONCILE_DURATION = Metric(
-    "mimic_operator_reconcile_duration_seconds", "histogram", "Time of one turn.", (), TURN_SECONDS
+    "mimic_operator_reconcile_duration_seconds", "histogram", "Time of one reconcile.", (), RECONCILE_SECONDS
 )
-FAILING = Metric("mimic_operator_failing", "gauge", "MimicBackends whose last turn failed, by its reason.", ("reason",))
+FAILING = Metric(
+    "mimic_operator_failing", "gauge", "MimicBackends whose last reconcile failed, by its reason.", ("reason",)
+)
 ROLLOUTS = Metric("mimic_operator_rollouts_total", "counter", "Rollouts that ended, or halted.", ("result",))
 QUEUE_AGE = Metric(
     "mimic_operator_queue_age_seconds",

@@ -5,7 +5,7 @@
     |- InputError         a file that cannot be read, or holds something else than manifests
     `- SettingsError      the operator's own environment; every problem with the name of its variable
 
-A message says what to write instead and never repeats a value: somebody may have put a secret there.
+A message says what to write instead and never repeats a value: a secret may have been put there by mistake.
 """
 
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ class Problem(NamedTuple):
 
 
 class OperatorError(Exception):
-    """Something that whoever deploys can mend."""
+    """Something that the person who deploys can fix."""
 
 
 class InvalidBackend(OperatorError):
@@ -42,8 +42,8 @@ class InvalidBackend(OperatorError):
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(sorted(problems))
-        count = "1 field needs" if len(self.problems) == 1 else f"{len(self.problems)} fields need"
-        super().__init__("\n".join([f"{count} mending:", *(f"  {path}: {wrong}" for path, wrong in self.problems)]))
+        count = "1 invalid field" if len(self.problems) == 1 else f"{len(self.problems)} invalid fields"
+        super().__init__("\n".join([f"{count}:", *(f"  {path}: {wrong}" for path, wrong in self.problems)]))
 
 
 class InputError(OperatorError):
@@ -55,5 +55,5 @@ class SettingsError(OperatorError):
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(sorted(problems))
-        count = "1 setting needs" if len(self.problems) == 1 else f"{len(self.problems)} settings need"
-        super().__init__("\n".join([f"{count} mending:", *(f"  {path}: {wrong}" for path, wrong in self.problems)]))
+        count = "1 invalid setting" if len(self.problems) == 1 else f"{len(self.problems)} invalid settings"
+        super().__init__("\n".join([f"{count}:", *(f"  {path}: {wrong}" for path, wrong in self.problems)]))

@@ -1,4 +1,4 @@
-"""What the operator's processes can be told: read once from the environment, into one frozen object.
+"""The settings of the operator's processes, read once from the environment into one frozen object.
 
 Every setting is one field of `Settings`; its name in upper case is the variable, and its type names the reader.
 KUBECONFIG is the Kubernetes client's own.
@@ -146,7 +146,7 @@ class Settings:
     lease_retry_seconds: Seconds = 2.0
     """The pause between attempts to take or to renew the Lease."""
 
-    # What the processes tell.
+    # Telemetry.
     metrics_host: Text = "0.0.0.0"
     metrics_port: Port = 8080
     """Health and metrics."""

@@ -89,7 +89,7 @@ def test_message_names_every_field_and_repeats_no_value():
     with pytest.raises(InvalidBackend) as refused:
         parse(manifest)
     message = str(refused.value)
-    assert message.startswith("2 fields need mending:")
+    assert message.startswith("2 invalid fields:")
     assert "spec.auth.tokenURL" in message
     assert "spec.auth.clientID" in message
     assert "planted" not in message

@@ -61,11 +61,11 @@ def test_a_backend_fails_until_a_turn_of_it_goes_well():
     registry = CollectorRegistry()
     metrics = ReconcileMetrics(registry)
     assert failing(registry) == {}
-    metrics.turned(A, 0.1, "timeout")
-    metrics.turned(B, 0.1, "forbidden")
-    metrics.turned(A, 0.1, "forbidden")
+    metrics.reconciled(A, 0.1, "timeout")
+    metrics.reconciled(B, 0.1, "forbidden")
+    metrics.reconciled(A, 0.1, "forbidden")
     assert failing(registry) == {"forbidden": 2}
-    metrics.turned(B, 0.1, "")
+    metrics.reconciled(B, 0.1, "")
     assert failing(registry) == {"forbidden": 1}
     for reason, turns in (("timeout", 1), ("forbidden", 2)):
         counted = registry.get_sample_value(catalogue.RECONCILES.name, {"result": "error", "reason": reason})

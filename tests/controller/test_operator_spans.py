@@ -130,7 +130,7 @@ def test_calls_of_nobodys_make_no_span(kept: Kept):
     ],
 )
 def test_a_call_that_fails_says_why_in_one_word(error: BaseException, word: str, failed: bool, kept: Kept):
-    begun = kept.spans.reconcile(*KEY)
+    begun = kept.spans.root("reconcile", {})
     with suppress(type(error)), kept.spans.call("apply", "ConfigMap", "shop", "corp"):
         raise error
     begun.end()
@@ -164,7 +164,7 @@ async def test_turns_at_the_same_time_keep_their_calls_apart(kept: Kept):
 def test_unsampled_turns_make_no_spans_of_calls():
     provider = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False)
     kept = Kept(provider)
-    begun = kept.spans.reconcile(*KEY)
+    begun = kept.spans.root("reconcile", {})
     with kept.spans.call("get", "Deployment", "shop", "web"):
         pass
     begun.end()
@@ -179,7 +179,7 @@ def line() -> dict[str, object]:
 
 
 def test_lines_within_a_span_name_it(kept: Kept):
-    begun = kept.spans.reconcile(*KEY)
+    begun = kept.spans.root("reconcile", {})
     within = line()
     begun.end()
     (span,) = kept.ended

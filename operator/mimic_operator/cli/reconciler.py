@@ -21,10 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, surroundings: Surroundings) -> int:
-    """Until it is told to end. Raises SettingsError."""
+    """Runs until SIGTERM or SIGINT. Raises SettingsError."""
     settings = load(surroundings.environ, needed=AT_A_CLUSTER)
     configure(level=settings.log_level, style=settings.log_format, sink=surroundings.err.buffer)
-    # Of a pod its name is unique; of two processes on one machine the number tells them apart.
+    # The name of a pod is unique; two processes on one machine differ by the number.
     identity = f"{surroundings.environ.get('HOSTNAME') or socket.gethostname()}_{os.getpid()}"
     machine = Machine(identity=identity, clock=time.monotonic, wall=time.time, random=random.random)
     return run_to_its_end(

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace, surroundings: Surroundings) -> int:
-    """Until it is told to end. Raises SettingsError."""
+    """Runs until SIGTERM or SIGINT. Raises SettingsError."""
     settings = load(surroundings.environ, needed=AT_A_CLUSTER)
     config = cluster_config()
     configure(level=settings.log_level, style=settings.log_format, sink=surroundings.err.buffer)

@@ -1,7 +1,7 @@
 """The webhook's certificate in mode `self`: made and renewed by the leader, and trusted by the API server.
 
 The Secret is the only one that the operator reads, its own. Of the webhook configurations it changes the caBundle of
-its own entries and nothing else, at once whenever somebody has changed it.
+its own entries and nothing else, at once whenever another writer has changed it.
 """
 
 import asyncio

@@ -13,7 +13,7 @@ from mimic_operator.runtime.informer import Informers
 from mimic_operator.runtime.kinds import Key
 from mimic_operator.runtime.metrics import Reading, asked, counter, gauge, histogram
 from mimic_operator.runtime.queue import Outcome, WorkQueue
-from mimic_operator.runtime.spans import Begun, Spans, turn
+from mimic_operator.runtime.spans import Begun, Spans
 
 Status = Mapping[str, Any]
 
@@ -34,8 +34,8 @@ class ReconcileMetrics:
         for reason in FAULTS:
             self.reconciles.labels("error", reason)
 
-    def turned(self, key: Hashable, seconds: float, reason: str) -> None:
-        """One turn of a backend has ended; reason: empty, or the class of its fault."""
+    def reconciled(self, key: Hashable, seconds: float, reason: str) -> None:
+        """One reconcile of a backend has ended; reason: empty, or the class of its fault."""
         self.reconciles.labels("error" if reason else "ok", reason).inc()
         self.duration.observe(seconds)
         if reason:
@@ -74,22 +74,23 @@ class ReconcileSpans:
         self._begun: dict[Key, Begun] = {}
 
     def begin(self, key: Key) -> None:
-        self._begun[key] = self._spans.reconcile(key.namespace, key.name)
+        attributes = {"mimic.backend.namespace": key.namespace, "mimic.backend.name": key.name}
+        self._begun[key] = self._spans.root("reconcile", attributes)
 
     def end(self, outcome: Outcome, entry: Entry | None, status: Status) -> bool:
         """Ends it, in the task that began it; False if none was. entry: None where there is no such MimicBackend."""
         begun = self._begun.pop(outcome.key, None)
         if begun is None:
             return False
-        begun.tell(
-            turn(
-                result="error" if outcome.reason else "ok",
-                generation=entry.generation if entry is not None else None,
-                mode=entry.mode if entry is not None else "",
-                revision=str(status.get("updateRevision") or ""),
-                current=str(status.get("currentRevision") or ""),
-                phase=str((status.get("rollout") or {}).get("phase") or ""),
-            )
+        begun.set(
+            {
+                "mimic.reconcile.result": "error" if outcome.reason else "ok",
+                "mimic.backend.generation": entry.generation if entry is not None else None,
+                "mimic.backend.mode": entry.mode if entry is not None else "",
+                "mimic.revision": str(status.get("updateRevision") or ""),
+                "mimic.revision.current": str(status.get("currentRevision") or ""),
+                "mimic.rollout.phase": str((status.get("rollout") or {}).get("phase") or ""),
+            }
         )
         begun.end(outcome.reason)
         return True

@@ -263,7 +263,7 @@ class Process:
         if not self._spans.end(outcome, self.store.entries.get(outcome.key), self._status(outcome.key)):
             self.metrics.forget(outcome.key)  # it was skipped: its namespace is away
             return
-        self.metrics.turned(outcome.key, outcome.seconds, outcome.reason)
+        self.metrics.reconciled(outcome.key, outcome.seconds, outcome.reason)
 
     def _rollout_ended(self, result: str) -> None:
         self.metrics.rollouts.labels(result).inc()

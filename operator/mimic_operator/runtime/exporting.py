@@ -1,6 +1,6 @@
 """Where spans go: what the OTEL_* variables ask of the OpenTelemetry SDK, which reads most of them itself.
 
-Off unless a collector is named. A wrong value is told and stops nobody: telemetry must not keep an operator from
+Off unless a collector is named. A wrong value is a warning and stops nothing: telemetry must not keep an operator from
 working (OpenTelemetry, "Environment Variable Specification").
 """
 
@@ -36,7 +36,7 @@ TIMEOUT_SECONDS = 3.0
 END_SECONDS = 3.0
 """At the end, for what has not been sent: then the process ends without it."""
 Exported = Callable[[str, int], None]
-"""Told of each export: success or failure, and of how many spans."""
+"""Called after each export: success or failure, and how many spans."""
 
 
 @contextmanager

@@ -70,7 +70,7 @@ class Host:
             _configure(settings, self._prefix, admission)
             try:
                 await self._startup()
-            except BaseException:  # told to end before it was ready: kopf runs no cleanup then
+            except BaseException:  # stopped before it was ready: kopf runs no cleanup then
                 await self._end()
                 raise
 

@@ -167,15 +167,15 @@ class Informer(Generic[T]):
     """Why the last request failed; None while requests succeed."""
     on_trouble: Callable[[], None] = lambda: None
     """Called when `trouble` came or went."""
-    heard: float = field(init=False)
+    alive: float = field(init=False)
     """When the server last gave a sign of life."""
 
     def __post_init__(self) -> None:
-        self.heard = self.clock()
+        self.alive = self.clock()
 
     def age(self) -> float:
         """Seconds since the last sign of life. A kind that the cluster does without has none to give."""
-        return 0.0 if self.optional and self.is_away() else self.clock() - self.heard
+        return 0.0 if self.optional and self.is_away() else self.clock() - self.alive
 
     def is_away(self) -> bool:
         """Whether the server refuses the kind: it does not serve it, or the account lacks the right."""
@@ -184,7 +184,7 @@ class Informer(Generic[T]):
     async def run(self) -> None:
         """Lists and watches until cancelled."""
         failures, since = 0, ""
-        self.heard = self.clock()
+        self.alive = self.clock()
         while True:
             begun = self.clock()
             try:
@@ -264,7 +264,7 @@ class Informer(Generic[T]):
             self.changed(Change(*key, None, before))
 
     def _well(self) -> None:
-        self.heard = self.clock()
+        self.alive = self.clock()
         if self.trouble is not None:
             if self.trouble.reason != "gone":
                 logger.info("The watch of %s works again", self.name())

@@ -16,7 +16,7 @@ from opentelemetry import trace
 STANDARD = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"))
 """Attributes that every record has; all others were given as `extra`."""
 KOPFS = frozenset(("k8s_ref", "k8s_skip", "settings"))
-"""Attributes that kopf adds to its records for its own handlers; `k8s_ref` is told in our words."""
+"""Attributes that kopf adds to its records for its own handlers; `k8s_ref` becomes `key`."""
 CHATTY = (
     "aiohttp.access",
     "asyncio",
@@ -27,8 +27,8 @@ CHATTY = (
     "kopf.objects",
 )
 WRONG_HERE = ("aiohttp.server", "kopf._core.reactor.running")
-"""The one shows a traceback, with what was sent, for each caller that speaks no HTTP. The other warns that it has no
-signals, which it is not to have, and tells as an error what is told once more by us."""
+"""aiohttp logs a traceback, with what was sent, for each caller that does not speak HTTP. kopf warns about missing
+signal handlers, which is intended, and logs as an error what the process logs again when it ends."""
 LONGEST = 2048
 """Characters of a text in a line: an API server's error may hold a whole object."""
 LogFormat = Literal["json", "console"]

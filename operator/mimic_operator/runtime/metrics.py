@@ -23,7 +23,7 @@ Reading = Callable[[], Mapping[tuple[str, ...], float]]
 
 
 def process_registry(process: Literal["webhook", "reconciler"], version: str) -> CollectorRegistry:
-    """With what is told of every process: its build, memory, processor time, start."""
+    """A registry with what every process shows: its build, memory, processor time, start."""
     disable_created_metrics()  # type: ignore[no-untyped-call]
     registry = CollectorRegistry()
     gauge(BUILD, registry).labels(process, version, platform.python_version()).set(1)

@@ -1,4 +1,4 @@
-"""What one process tells of itself: metrics, spans, and in the log why it ends."""
+"""The telemetry of one process: metrics, spans, and in the log the reason why it ends."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager

@@ -13,7 +13,6 @@ import kopf
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.naming import GROUP, PLURAL, VERSION
 from mimic_operator.resource.selection import Candidate
-from mimic_operator.runtime import spans as attributes
 from mimic_operator.runtime.faults import Fault
 from mimic_operator.runtime.kinds import Key
 from mimic_operator.runtime.spans import Attributes, Spans
@@ -111,32 +110,34 @@ class Reviewed:
     @contextmanager
     def review(self, handler: str, headers: Mapping[str, str], reply: Reply) -> Iterator[None]:
         """headers: of the request, which may name a parent. reply: is read at the end."""
-        begun = self.spans.admission(handler, headers)
+        begun = self.spans.served(f"admit {handler}", headers, {"mimic.admission.handler": handler})
         error = "internal"
         try:
             yield
             decision = reply.decision
             error = decision.reason if decision is not None and decision.reason in TROUBLE else ""
         finally:
-            begun.tell(_said(reply))
+            begun.set(_said(reply))
             begun.end(error)
 
 
 def _said(reply: Reply) -> Attributes:
     decision = reply.decision
     if decision is None:
-        return attributes.review(verdict=reply.verdict)
+        return {"mimic.admission.verdict": reply.verdict}
     owner = pods.controller(reply.pod) or {}
-    return attributes.review(
-        verdict=str(decision.verdict),
-        reason=decision.reason,
-        notes=[each.word for each in decision.notes],
-        namespace=reply.namespace,
-        backend=decision.backend,
-        revision=decision.fit.revision.name if decision.fit is not None else "",
-        workload=f"{owner.get('kind')}/{owner.get('name')}" if owner else "",
-        dry_run=reply.dry_run,
-    )
+    namespace, _, name = decision.backend.partition("/")
+    return {
+        "mimic.admission.verdict": str(decision.verdict),
+        "mimic.admission.reason": decision.reason,
+        "mimic.admission.notes": tuple(each.word for each in decision.notes) or None,
+        "mimic.admission.namespace": reply.namespace,
+        "mimic.admission.dry_run": reply.dry_run,
+        "mimic.backend.namespace": namespace,
+        "mimic.backend.name": name,
+        "mimic.revision": decision.fit.revision.name if decision.fit is not None else "",
+        "mimic.workload": f"{owner.get('kind')}/{owner.get('name')}" if owner else "",
+    }
 
 
 PODS, NAMESPACE_PODS, BACKENDS = "pods", "namespace-pods", "backends"

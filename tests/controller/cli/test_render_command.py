@@ -68,7 +68,7 @@ def test_tells_all_problems_of_all_backends_by_name_and_field():
     assert ended.returncode == 2
     assert ended.stdout == ""
     assert ended.stderr.splitlines() == [
-        "mimic-operator: 3 fields need mending:",
+        "mimic-operator: 3 invalid fields:",
         "  one: spec.chat.url: must not hold a user name or password; put credentials into the Secret",
         "  two: spec.colour: is no field of this version",
         "  two: spec.deployment: is required in mode Deployment, and forbidden in mode Sidecar",
@@ -102,7 +102,7 @@ def test_names_a_file_that_is_not_there(tmp_path: Path):
 def test_names_settings_that_are_wrong():
     ended = run("render", str(MINIMAL), PROXY_LIMITS="cpu=1", METRICS_PORT="x")
     assert ended.returncode == 2
-    assert "2 settings need mending" in ended.stderr
+    assert "2 invalid settings" in ended.stderr
     assert "PROXY_LIMITS: must limit memory too" in ended.stderr
 
 
