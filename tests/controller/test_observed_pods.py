@@ -8,8 +8,9 @@ import pytest
 from mimic_operator.reconcile.plan import injected
 from mimic_operator.reconcile.state import Memory, State
 from mimic_operator.reconcile.status import NOT_ASKED, Injected
-from mimic_operator.reconcile.store import Store, keep_backend, keep_pod
+from mimic_operator.reconcile.store import ObservedWorkload, Store, keep_backend, keep_pod
 from mimic_operator.reconcile.watches import NOT_ENDED, POD_LABELS
+from mimic_operator.reconcile.workload import Ref
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.runtime.informer import Change, Metadata
 from mimic_operator.runtime.kinds import Key
@@ -113,3 +114,37 @@ def test_fault_17_a_change_of_the_default_wakes_the_other_backends_of_the_namesp
     world.woken.clear()
     world.backend(Key("team", "a"), **changed)
     assert set(world.woken) == {Key("team", "a"), Key("team", "b")}
+
+
+def test_a_workload_is_selected_by_all_of_a_selector_while_labels_and_selectors_change():
+    woken: list[Key] = []
+    store = Store(woken.append)
+    corp, other = Key("team", "corp"), Key("team", "other")
+
+    def selector(key: Key, **labels: str) -> None:
+        spec = {"chat": {"url": "https://llm.example/v1"}, "auth": {"grant": "None"}}
+        metadata = {"name": key.name, "namespace": key.namespace, "uid": key.name, "resourceVersion": "1"}
+        injection = {"workloads": {"selector": {"matchLabels": labels}}}
+        head = {"apiVersion": "mimic.dev/v1alpha1", "kind": "MimicBackend", "metadata": metadata}
+        store.set_backend(key, keep_backend({**head, "spec": {**spec, "injection": injection}}))
+
+    def workload(before: dict[str, str] | None, found: dict[str, str] | None) -> None:
+        both = [None if each is None else ObservedWorkload("u", "1", each, "", None) for each in (found, before)]
+        store.set_workload("Deployment", Change("team", "web", *both))
+
+    web = Ref("team", "Deployment", "web")
+    selector(corp, ai="yes", tier="a")
+    workload(None, {"ai": "yes"})
+    assert store.near(corp) == []
+    workload({"ai": "yes"}, {"ai": "yes", "tier": "a"})
+    assert store.near(corp) == [web]
+    selector(other, tier="a")
+    assert (store.near(corp), store.near(other)) == ([web], [web])
+    selector(corp, ai="no")
+    assert (store.near(corp), store.near(other)) == ([], [web])
+    woken.clear()
+    workload({"ai": "yes", "tier": "a"}, {"ai": "no", "tier": "b"})
+    assert (store.near(corp), store.near(other), set(woken)) == ([web], [], {corp, other})
+    store.set_backend(corp, None)
+    workload({"ai": "no", "tier": "b"}, None)
+    assert (store.near(corp), store.near(other)) == ([], [])

@@ -43,6 +43,7 @@ class Observer:
         await self._refresh(key, memory)
         store, details = self.store, self.store.details
         entry = store.entries.get(key)
+        near = tuple(details[ref] for ref in store.near(key) if ref in details)
         state = State(
             key=key,
             now=self.clock(),
@@ -52,8 +53,10 @@ class Observer:
             on_upgrade=self.on_upgrade,
             entry=entry,
             secret=self.secret(entry) if entry is not None else NOT_ASKED,
-            candidates=tuple(store.candidates.get(key.namespace, {}).values()),
-            near=tuple(details[ref] for ref in store.near(key) if ref in details),
+            candidate=store.candidates.get(key.namespace, {}).get(key.name),
+            near=near,
+            owners={workload.ref: store.owner_of(workload) for workload in near},
+            others=frozenset(store.candidates.get(key.namespace, ())),
             released=tuple(details[ref] for ref in memory.released if ref in details),
             pods=tuple(store.pods_of(key)),
             children=dict(store.children.get(key, {})),
@@ -68,7 +71,9 @@ class Observer:
         memory.stored = {name: found for name, found in memory.stored.items() if name in names}
         stored = {name: await self._revision(state, entry.backend, name) for name in sorted(names)}
         shared = own.counts if own is not None and entry.mode == "Deployment" else None
-        hindrances = await self._hindrances(state) if memory.phase == "Halted" else {}
+        # A new leader finds the phase in the status.
+        phase = memory.phase or str((state.status.get("rollout") or {}).get("phase") or "")
+        hindrances = await self._hindrances(state) if phase == "Halted" else {}
         return replace(state, shared=shared, newest=newest, stored=stored, hindrances=hindrances)
 
     async def _refresh(self, key: Key, memory: Memory) -> None:

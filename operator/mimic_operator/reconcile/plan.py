@@ -10,7 +10,7 @@ from mimic_operator.reconcile.rollout import Before, Rollout, Situation, decide
 from mimic_operator.reconcile.state import Name, State
 from mimic_operator.reconcile.status import Injected, current_names
 from mimic_operator.reconcile.store import Entry, ObservedChild
-from mimic_operator.reconcile.workload import Ref, Workload, of_quota, owner_of, seconds_of
+from mimic_operator.reconcile.workload import Ref, Workload, of_quota, seconds_of
 from mimic_operator.resource.backend import Backend
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.naming import ANNOTATION_DEFAULTS, child_name
@@ -152,7 +152,7 @@ def _without(state: State) -> Plan:
     return Plan(
         rollout=planned,
         released=released,
-        wake=tuple(sorted(others - {state.key} - {Key(state.key.namespace, each.name) for each in state.candidates})),
+        wake=tuple(sorted(key for key in others - {state.key} if key.name not in state.others)),
         again=None if ended else RELEASE_SECONDS,
         ended=ended,
     )
@@ -163,7 +163,7 @@ def _without(state: State) -> Plan:
 
 def _situation(state: State, entry: Entry, backend: Backend, target: str, leaving: tuple[Workload, ...]) -> Situation:
     """All that the rollout depends on. target: name of the revision that workloads are to carry."""
-    owned = [workload for workload in state.near if owner_of(workload, state.candidates) == state.key.name]
+    owned = [workload for workload in state.near if state.owners[workload.ref] == state.key.name]
     status, wanted, memory = state.status, backend.rollout, state.memory
     stored = state.children.get(("ControllerRevision", target))
     counts: dict[tuple[str, str], int] = {}
@@ -200,9 +200,7 @@ def _leaving(state: State) -> tuple[tuple[Workload, ...], Mapping[Ref, str]]:
     found = [
         workload
         for workload in state.near
-        if workload.applied
-        and (workload.fields.backend or "") == state.key.name
-        and owner_of(workload, state.candidates) is None
+        if workload.applied and (workload.fields.backend or "") == state.key.name and state.owners[workload.ref] is None
     ]
     unsettled = [
         workload
@@ -214,10 +212,10 @@ def _leaving(state: State) -> tuple[tuple[Workload, ...], Mapping[Ref, str]]:
 
 
 def _lost(state: State) -> tuple[tuple[Ref, str | None], ...]:
-    own = next((each for each in state.candidates if each.name == state.key.name), None)
+    own = state.candidate
     if own is None or own.selector is None:
         return ()
-    owners = [(w.ref, owner_of(w, state.candidates)) for w in state.near if own.selector.matches(w.labels)]
+    owners = [(w.ref, state.owners[w.ref]) for w in state.near if own.selector.matches(w.labels)]
     return tuple((ref, owner) for ref, owner in owners if owner not in (None, state.key.name))
 
 

@@ -113,8 +113,11 @@ class State:
     entry: Entry | None
     """None: there is no such backend."""
     secret: Condition
-    candidates: Sequence[Candidate] = ()
-    """Of all backends of the namespace."""
+    candidate: Candidate | None = None
+    owners: Mapping[Ref, str | None] = field(default_factory=dict)
+    """Of the workloads in `near`: the backend that writes to each, None for one that the operator leaves alone."""
+    others: frozenset[str] = frozenset()
+    """Names of the backends of the namespace."""
     near: Sequence[Workload] = ()
     """Workloads that the backend selects or that bear its fields."""
     released: Sequence[Workload] = ()

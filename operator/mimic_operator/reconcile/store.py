@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from mimic_operator.errors import InvalidBackend, Problem
-from mimic_operator.reconcile.workload import Ref, Workload
+from mimic_operator.reconcile.workload import Ref, Workload, owner_of
 from mimic_operator.resource.backend import Backend, parse
 from mimic_operator.resource.naming import (
     ANNOTATION_BACKEND,
@@ -24,9 +24,11 @@ from mimic_operator.resource.naming import (
     POINTED,
 )
 from mimic_operator.resource.selection import Candidate, candidate_of, default_of, named_key
+from mimic_operator.resource.spec import LabelSelector
 from mimic_operator.runtime.informer import Change, Metadata
 from mimic_operator.runtime.kinds import Key
 
+Label = tuple[str, str]
 UNNAMED = ""
 """Stands for the backend of pods that name none."""
 
@@ -172,6 +174,14 @@ def keep_child(metadata: Metadata) -> ObservedChild | None:
     )
 
 
+def _sets() -> dict[Label | None, set[str]]:
+    return defaultdict(set)
+
+
+def _first(selector: LabelSelector) -> Label | None:
+    return next(iter(selector.match_labels.items()), None)
+
+
 @dataclass(slots=True)
 class Store:
     """concern: called with each backend that a change may concern. misnamed: with a pod whose annotation is no name."""
@@ -196,40 +206,71 @@ class Store:
     children: dict[Key, dict[tuple[str, str], ObservedChild]] = field(default_factory=lambda: defaultdict(dict))
     """By kind and name."""
 
+    _by_label: dict[str, dict[Label | None, set[str]]] = field(default_factory=lambda: defaultdict(_sets))
+    """By namespace and one label that a selector asks for, None if it asks for none: the names of its backends."""
+
     # What watches report
 
     def set_backend(self, key: Key, entry: Entry | None) -> None:
         """A MimicBackend, or that there is none of this name any more."""
-        if entry is None:
-            before = self.entries.pop(key, None)
-            self.candidates[key.namespace].pop(key.name, None)
-            changed = before is not None
-        else:
-            before = self.entries.get(key)
-            changed = before is None or before.candidate != entry.candidate
+        before, candidates = self.entries.pop(key, None), self.candidates[key.namespace]
+        old = candidates.pop(key.name, None)
+        if entry is not None:
             self.entries[key] = entry
-            self.candidates[key.namespace][key.name] = entry.candidate
+            candidates[key.name] = entry.candidate
         self.concern(key)
-        if changed:
-            self._select(key)
-            for other in self.candidates[key.namespace]:
+        if (before.candidate if before is not None else None) != (entry.candidate if entry is not None else None):
+            self._select(key, old, entry.candidate if entry is not None else None)
+            for other in candidates:
                 self.concern(Key(key.namespace, other))
 
-    def _select(self, key: Key) -> None:
-        candidate = self.candidates[key.namespace].get(key.name)
+    def _select(self, key: Key, old: Candidate | None, new: Candidate | None) -> None:
+        by_label = self._by_label[key.namespace]
+        if old is not None and old.selector is not None:
+            by_label[_first(old.selector)].discard(key.name)
         self.selected.pop(key, None)
-        if candidate is not None and candidate.selector is not None:
-            matches = candidate.selector.matches
-            workloads = self.workloads.get(key.namespace, {})
-            found = {ref for ref, each in workloads.items() if each.child_of is None and matches(each.labels or {})}
-            if found:
-                self.selected[key] = found
+        if new is None or new.selector is None:
+            return
+        label = _first(new.selector)
+        by_label[label].add(key.name)
+        found: set[Ref] = set()
+        for ref, each in self.workloads.get(key.namespace, {}).items():
+            labels = each.labels or {}
+            likely = label is None or labels.get(label[0]) == label[1]
+            if likely and each.child_of is None and new.selector.matches(labels):
+                found.add(ref)
+        if found:
+            self.selected[key] = found
+
+    def _selecting(self, namespace: str, labels: Mapping[str, str]) -> Iterator[Candidate]:
+        """The backends whose selectors match these labels: by one label of each selector, then by all of it."""
+        by_label, candidates = self._by_label.get(namespace, {}), self.candidates.get(namespace, {})
+        names = set(by_label.get(None, ()))
+        names.update(*(by_label[label] for label in labels.items() if label in by_label))
+        for name in names:
+            selector = candidates[name].selector
+            if selector is not None and selector.matches(labels):
+                yield candidates[name]
+
+    def _selected_by(self, ref: Ref, workload: ObservedWorkload | None) -> Iterator[Key]:
+        if workload is not None and workload.child_of is None:
+            for candidate in self._selecting(ref.namespace, workload.labels or {}):
+                yield Key(ref.namespace, candidate.name)
+
+    def owner_of(self, workload: Workload) -> str | None:
+        """The one backend that writes to a workload; None: the operator leaves it alone."""
+        candidates = self.candidates.get(workload.ref.namespace, {})
+        found = {each.name: each for each in self._selecting(workload.ref.namespace, workload.labels)}
+        for name in (workload.chosen, workload.fields.backend):
+            if name is not None and name in candidates:
+                found[name] = candidates[name]
+        return owner_of(workload, found.values())
 
     def set_workload(self, kind: str, change: Change[ObservedWorkload]) -> None:
         ref = Ref(change.namespace, kind, change.name)
         observed = change.found if change.found is not None else change.before
         assert observed is not None
-        for key in self._concerned(ref, observed):
+        for key in {*self._concerned(ref, observed), *self._selected_by(ref, change.before)}:
             self.concern(key)
         if change.found is None:
             self.workloads[ref.namespace].pop(ref, None)
@@ -241,11 +282,10 @@ class Store:
                 self._keep(self.owned[Key(ref.namespace, child.child_of)], ref, there=child is change.found)
         there = change.found is not None and change.found.child_of is None
         self._keep(self.applied[ref.namespace], ref, there=there and bool(observed.applied))
-        for candidate in self.candidates.get(ref.namespace, {}).values():
-            matches = candidate.selector is not None and candidate.selector.matches(observed.labels or {})
-            key = Key(ref.namespace, candidate.name)
-            if matches or key in self.selected:
-                self._keep(self.selected[key], ref, there=there and matches)
+        for key in self._selected_by(ref, change.before):
+            self._keep(self.selected[key], ref, there=False)
+        for key in self._selected_by(ref, change.found):
+            self._keep(self.selected[key], ref, there=True)
 
     def _keep(self, refs: set[Ref], ref: Ref, *, there: bool) -> None:
         (refs.add if there else refs.discard)(ref)
@@ -259,9 +299,7 @@ class Store:
             yield Key(ref.namespace, detail.fields.backend or "")
         elif observed.applied:
             yield Key(ref.namespace, "")
-        for candidate in self.candidates.get(ref.namespace, {}).values():
-            if candidate.selector is not None and candidate.selector.matches(observed.labels or {}):
-                yield Key(ref.namespace, candidate.name)
+        yield from self._selected_by(ref, observed)
 
     def set_pod(self, change: Change[ObservedPod]) -> None:
         for pod in (change.before, change.found):

@@ -455,10 +455,16 @@ def write_fields(section: Any) -> dict[str, object]:
     }
 
 
-def declared(section: type[Any]) -> list[tuple[Field[Any], Kind]]:
+_DECLARED: dict[type[Any], tuple[tuple[Field[Any], Kind], ...]] = {}
+
+
+def declared(section: type[Any]) -> tuple[tuple[Field[Any], Kind], ...]:
     """The fields of a section with their kinds, in order."""
-    hints = get_type_hints(section, include_extras=True)
-    return [(entry, _kind(hints[entry.name])) for entry in fields(section)]
+    found = _DECLARED.get(section)
+    if found is None:
+        hints = get_type_hints(section, include_extras=True)
+        found = _DECLARED[section] = tuple((entry, _kind(hints[entry.name])) for entry in fields(section))
+    return found
 
 
 def default_of(entry: Field[Any]) -> Any:
