@@ -57,4 +57,5 @@ class PodFacts:
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
     backends: Sequence[Object] = ()
+    clusters: Sequence[Object] = ()
     revisions: Sequence[Object] = ()

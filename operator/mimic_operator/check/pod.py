@@ -8,7 +8,7 @@ from mimic_operator.check.findings import Finding
 from mimic_operator.errors import OperatorError
 from mimic_operator.resource import naming
 from mimic_operator.resource.revision import Revision, from_data
-from mimic_operator.resource.selection import Candidate, candidate
+from mimic_operator.resource.selection import Candidate, candidate, cluster_candidate
 from mimic_operator.webhook import pods
 from mimic_operator.webhook.decide import Decision, Namespace, Request, Trigger, choose, decide
 from mimic_operator.webhook.outcomes import Verdict
@@ -136,7 +136,8 @@ def _revision(manifest: Mapping[str, Any]) -> Revision | None:
 
 
 def _namespace(facts: PodFacts) -> Namespace:
-    return Namespace(facts.namespace, facts.labels, facts.annotations)
+    clusters = tuple(cluster_candidate(each) for each in facts.clusters)
+    return Namespace(facts.namespace, facts.labels, facts.annotations, clusters=clusters)
 
 
 def _candidates(facts: PodFacts) -> list[Candidate]:

@@ -11,7 +11,7 @@ from lightkube.config.client_adapter import Client, ConnectionParams
 from mimic_operator.check.facts import Installation, Object, PodFacts, Trial
 from mimic_operator.resource import naming
 from mimic_operator.resource.kinds import BACKEND, CLUSTER_BACKEND
-from mimic_operator.resource.selection import candidate, named_key
+from mimic_operator.resource.selection import candidate, cluster_candidate, named_key
 from mimic_operator.runtime.client import path_of
 from mimic_operator.runtime.faults import Fault, fault_of
 from mimic_operator.runtime.kinds import (
@@ -191,6 +191,10 @@ class Survey:
         if key is not None and key.namespace != namespace:
             other = self._reader.get(path_of(BACKEND, *key))
             backends += [] if other is None else [other]
+        clusters = self._list(CLUSTER_BACKEND)
+        shared = [found for each in map(cluster_candidate, clusters) for found in [each.shared] if found is not None]
+        there = (self._reader.get(path_of(BACKEND, *each)) for each in shared if each.namespace != namespace)
+        backends += [each for each in there if each is not None]
         names = {found for each in map(candidate, backends) for found in [(each.namespace, each.revision)] if found[1]}
         revisions = [self._reader.get(path_of(CONTROLLER_REVISION, *each)) for each in sorted(names)]
         return PodFacts(
@@ -201,6 +205,7 @@ class Survey:
             labels=(own.get("metadata") or {}).get("labels") or {},
             annotations=(own.get("metadata") or {}).get("annotations") or {},
             backends=backends,
+            clusters=clusters,
             revisions=[each for each in revisions if each is not None],
         )
 

@@ -40,6 +40,18 @@ def waiting(reason: str) -> dict[str, Any]:
     return {"state": {"waiting": {"reason": reason}}, "ready": False}
 
 
+CENTRAL = shared(allowedNamespaces={"from": "All"})
+EVERYWHERE = {
+    "apiVersion": "mimic.dev/v1alpha1",
+    "kind": "ClusterMimicBackend",
+    "metadata": {"name": "central"},
+    "spec": {
+        "namespaces": {"names": ["shop"]},
+        "deploymentNamespace": "platform",
+        "backend": {**CENTRAL["spec"], "deployment": {"access": "Open"}},
+    },
+}
+CENTRAL_REVISION = revision_of(parse(CENTRAL), DEFAULTS)
 CASES: dict[str, tuple[Manifest | None, dict[str, Any], tuple[str, str]]] = {
     "none": (None, {}, ("error", "There is no pod web in the namespace shop.")),
     "waits": (injected(**waiting("ContainerCreating")), {}, ("error", "It waits (ContainerCreating)")),
@@ -62,6 +74,15 @@ CASES: dict[str, tuple[Manifest | None, dict[str, Any], tuple[str, str]]] = {
     "older than its namespace's label": (
         pod(labels={}),
         {"labels": {"mimic.dev/injection": "enabled"}},
+        ("error", "It has no proxy. Created now it would get one"),
+    ),
+    "a shared proxy of the cluster": (
+        pod(),
+        {
+            "backends": [CENTRAL | {"status": {"currentRevision": CENTRAL_REVISION.name}}],
+            "clusters": [EVERYWHERE],
+            "revisions": [controller_revision(parse(CENTRAL), CENTRAL_REVISION)],
+        },
         ("error", "It has no proxy. Created now it would get one"),
     ),
     "no backend": (pod(), {"backends": []}, ("error", "It has no proxy, NoBackend: The namespace shop has no")),
