@@ -8,9 +8,10 @@ from typing import Any
 from mimic_operator.errors import InputError
 from mimic_operator.resource import naming
 from mimic_operator.resource.backend import parse
+from mimic_operator.resource.cluster_backend import backends_of, parse_cluster
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.resource.revision import Revision, revision_of
-from mimic_operator.resource.selection import Candidate, candidate, owner_of
+from mimic_operator.resource.selection import Candidate, ClusterCandidate, candidate, cluster_candidate, owner_of
 from mimic_operator.runtime.kinds import Key
 from mimic_operator.webhook import pods
 from mimic_operator.webhook.decide import Decision, Namespace, Request, Revisions, decide
@@ -48,26 +49,42 @@ class World:
     candidates: tuple[Candidate, ...]
     revisions: Mapping[Key, Revision]
     namespaces: Mapping[str, Namespace]
+    clusters: tuple[ClusterCandidate, ...] = ()
 
 
 def world_of(manifests: Sequence[Manifest], namespace: str, defaults: ProxyDefaults) -> World:
-    """Of the MimicBackends and Namespaces among the manifests. Raises InvalidBackend.
+    """Of the backends and Namespaces among the manifests. Raises InvalidBackend.
 
-    namespace: of backends that name none.
+    namespace: of manifests that name none.
     """
-    candidates, revisions, namespaces = [], {}, {}
+    labels: dict[str, Mapping[str, str]] = {
+        str((each.get("metadata") or {}).get("namespace") or namespace): {} for each in manifests
+    }
+    found: dict[str, Namespace] = {}
     for each in manifests:
-        metadata = each.get("metadata") or {}
         if each["kind"] == "Namespace":
+            metadata = each.get("metadata") or {}
             name = str(metadata.get("name"))
-            namespaces[name] = Namespace(name, metadata.get("labels") or {}, metadata.get("annotations") or {})
-        elif each["kind"] == naming.KIND:
-            placed = {**each, "metadata": {"namespace": namespace, **metadata}}
-            revision = revision_of(parse(placed, strict=True), defaults)
-            found = replace(candidate(placed), revision=revision.name)
-            candidates.append(found)
-            revisions[found.key] = revision
-    return World(tuple(candidates), revisions, namespaces)
+            found[name] = Namespace(name, metadata.get("labels") or {}, metadata.get("annotations") or {})
+    labels |= {name: each.labels for name, each in found.items()}
+    backends = [
+        {**each, "metadata": {"namespace": namespace, **(each.get("metadata") or {})}}
+        for each in manifests
+        if each["kind"] == naming.KIND
+    ]
+    clusters = [parse_cluster(each, strict=True) for each in manifests if each["kind"] == naming.CLUSTER_KIND]
+    for cluster in clusters:
+        shared_in = [cluster.shared_in] if cluster.shared_in is not None else []
+        backends += backends_of(cluster, {**{name: {} for name in shared_in}, **labels}).values()
+    candidates: dict[Key, Candidate] = {}
+    revisions: dict[Key, Revision] = {}
+    for each in backends:
+        revision = revision_of(parse(each, strict=True), defaults)
+        own = replace(candidate(each), revision=revision.name)
+        if own.key not in candidates:  # one that the namespace has itself comes first
+            candidates[own.key], revisions[own.key] = own, revision
+    known = tuple(cluster_candidate(each) for each in manifests if each["kind"] == naming.CLUSTER_KIND)
+    return World(tuple(candidates.values()), revisions, found, known)
 
 
 def inject(document: Manifest, world: World, request: Request) -> Judged:
@@ -83,7 +100,7 @@ def inject(document: Manifest, world: World, request: Request) -> Judged:
         raise _no_pod(kind, wrong)
     metadata = document.get("metadata") or {}
     name = str(metadata.get("namespace") or request.namespace.name)
-    namespace = world.namespaces.get(name) or Namespace(name)
+    namespace = replace(world.namespaces.get(name) or Namespace(name), clusters=world.clusters)
     whole = deepcopy(document)
     pod = _pod_in(whole)
     if kind in SELECTABLE:

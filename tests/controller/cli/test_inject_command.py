@@ -220,3 +220,25 @@ def test_a_workload_on_the_network_of_its_host_is_not_selected(shell: Shell):
     code, found, said = shell.run(shell.write("all.yaml", chosen, given), "--namespace", "shop")
     assert (code, found[1]) == (0, given)
     assert "NotOptedIn" in said
+
+
+def cluster(spec: Manifest, **more: Any) -> Manifest:
+    """Admits the namespace shop alone."""
+    found = {"apiVersion": "mimic.dev/v1alpha1", "kind": "ClusterMimicBackend", "metadata": {"name": "corp"}}
+    return found | {"spec": {"namespaces": {"names": ["shop"]}, "backend": spec, **more}}
+
+
+def test_a_backend_of_the_whole_cluster_counts_where_it_admits_the_namespace(shell: Shell):
+    everywhere = shell.write("c.yaml", cluster(backend()["spec"]))
+    web = shell.write("web.yaml", workload("Deployment", pod(owner=None)))
+    code, found, said = shell.run(web, "--backend", everywhere, "--namespace", "shop")
+    assert (code, IMAGE in images(found)) == (0, True), said
+    assert "NoBackend" in shell.run(web, "--backend", everywhere, "--namespace", "other")[2]
+
+
+def test_a_shared_proxy_of_the_whole_cluster_is_called_from_where_it_is_admitted(shell: Shell):
+    spec = {**backend()["spec"], "mode": "Deployment", "deployment": {"access": "Open"}}
+    everywhere = shell.write("c.yaml", cluster(spec, deploymentNamespace="llm"))
+    web = shell.write("web.yaml", workload("Deployment", pod(owner=None)))
+    code, _, said = shell.run(web, "--backend", everywhere, "--namespace", "shop")
+    assert (code, "Pointed. The containers call the shared proxy of the backend llm/corp" in said) == (0, True), said
