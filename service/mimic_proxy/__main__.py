@@ -9,6 +9,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from typing import get_args
 
 from mimic_proxy.telemetry.tracing.settings import importable
@@ -16,7 +17,6 @@ from mimic_proxy.telemetry.tracing.settings import importable
 with importable(os.environ):
     from mimic_proxy.app.listeners import own_version
     from mimic_proxy.app.running import CannotListen
-    from mimic_proxy.cli import check, connect, demo, quit, run, serve
     from mimic_proxy.cli.tools import TOOLS
     from mimic_proxy.settings.fields import Grant, SettingsError
 
@@ -29,8 +29,9 @@ Command = Callable[[Mapping[str, str]], bool]
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns its exit code."""
     asked = vars(_parser().parse_args(arguments))
-    command = COMMANDS[asked.pop("command")][0]
     prefix = asked.pop("prefix")
+    # A process that serves carries no other command along.
+    command: Command = import_module(f"mimic_proxy.cli.{asked.pop('command')}").run
     if "command_words" in asked:
         words = asked.pop("command_words")
         asked["command"] = shlex.join(words[1:] if words[:1] == ["--"] else words)
@@ -49,19 +50,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-COMMANDS: dict[str, tuple[Command, str]] = {
-    "serve": (serve.run, "carry calls to the backend that environment, .env and MIMIC_CONFIG name"),
-    "demo": (demo.run, "serve in front of an embedded backend: nothing to set, nothing leaves this machine"),
-    "check": (
-        check.run,
-        "show where calls go, fetch one token, ask for the models (and a chat, if told so), say what is wrong",
-    ),
-    "connect": (
-        connect.run,
-        "show, or write, the configuration with which a tool (Codex, Claude Code, ...) calls the running Mimic",
-    ),
-    "run": (run.run, "run a command with a Mimic beside it, which ends with the command: mimic-proxy run -- COMMAND"),
-    "quit": (quit.run, "ask the Mimic that runs on this machine to drain and end, and wait until it has"),
+COMMANDS = {
+    "serve": "carry calls to the backend that environment, .env and MIMIC_CONFIG name",
+    "demo": "serve in front of an embedded backend: nothing to set, nothing leaves this machine",
+    "check": "show where calls go, fetch one token, ask for the models (and a chat, if told so), say what is wrong",
+    "connect": "show, or write, the configuration with which a tool (Codex, Claude Code, ...) calls the running Mimic",
+    "run": "run a command with a Mimic beside it, which ends with the command: mimic-proxy run -- COMMAND",
+    "quit": "ask the Mimic that runs on this machine to drain and end, and wait until it has",
 }
 
 
@@ -73,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mimic-proxy {own_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    for name, (_, purpose) in COMMANDS.items():
+    for name, purpose in COMMANDS.items():
         command = commands.add_parser(name, help=purpose, description=f"{name}: {purpose}.", epilog=EXIT_CODES)
         command.set_defaults(prefix=name.upper())
         if name == "demo":

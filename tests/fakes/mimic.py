@@ -19,7 +19,7 @@ PORT_TAKEN = 3
 PROMPT = "a prompt that nobody may log"
 _POLL_SECONDS = 0.01
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-imported("mimic_proxy.__main__")
+imported("mimic_proxy.__main__", "mimic_proxy.cli.serve")
 
 
 async def eventually(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS, what: str = "condition") -> None:
