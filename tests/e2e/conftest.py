@@ -42,7 +42,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
                     session.exitstatus = pytest.ExitCode.TESTS_FAILED
                 release.uninstall("mimic", release.SYSTEM)
             run("kubectl", "delete", "namespace", release.SYSTEM, IDLE, "--ignore-not-found")
-            run("kubectl", "delete", "customresourcedefinition", release.CRD)
+            run("kubectl", "delete", "customresourcedefinition", release.CRD, release.CLUSTER_CRD)
 
 
 async def left_wrong() -> dict[str, list[str]]:

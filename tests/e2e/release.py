@@ -16,6 +16,7 @@ NEXT_IMAGE = os.environ.get("MIMIC_E2E_NEXT_IMAGE") or f"{IMAGE}-next"
 CHART = "helm/mimic"
 BACKENDS = "helm/mimic-backends"
 CRD = "mimicbackends.mimic.dev"
+CLUSTER_CRD = "clustermimicbackends.mimic.dev"
 HELM_SECONDS = 180.0
 
 

@@ -97,9 +97,9 @@ def test_an_upgrade_a_rollback_an_uninstall_and_a_reinstall_disturb_no_running_p
 def bare(installed: Cluster) -> Iterator[None]:
     """A cluster in which there never was a Mimic."""
     release.uninstall("mimic", release.SYSTEM)
-    run("kubectl", "delete", "customresourcedefinition", release.CRD)
+    run("kubectl", "delete", "customresourcedefinition", release.CRD, release.CLUSTER_CRD)
     yield
-    run("kubectl", "delete", "customresourcedefinition", release.CRD)
+    run("kubectl", "delete", "customresourcedefinition", release.CRD, release.CLUSTER_CRD)
     release.install()
 
 
