@@ -93,6 +93,7 @@ class Caller:
         self._parser = self._new_parser(b"POST")
         self._cut = False
         self._reset = False
+        _left_open.add(self)
 
     @classmethod
     async def connect(
@@ -198,6 +199,7 @@ class Caller:
 
     def close(self) -> None:
         """FIN."""
+        _left_open.discard(self)
         self._writer.close()
 
     def reset(self) -> None:
@@ -212,8 +214,17 @@ class Caller:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        self._writer.transport.abort()
+        self.abort()
         await asyncio.sleep(0)
+
+    def abort(self) -> None:
+        """Close at once."""
+        _left_open.discard(self)
+        self._writer.transport.abort()
+
+    @property
+    def closing(self) -> bool:
+        return self._writer.transport.is_closing()
 
     async def _event(self) -> h11.Event | None:
         """The next event of the answer; None when the connection ended inside of it."""
@@ -250,6 +261,15 @@ class Caller:
         parser.send(h11.Request(method=method, target=b"/", headers=[(b"host", b"localhost")]))
         parser.send(h11.EndOfMessage())
         return parser
+
+
+_left_open: set[Caller] = set()
+
+
+def close_left_open() -> None:
+    """Close the connections of a test that failed before it did: else a later test would report their sockets."""
+    for caller in [*_left_open]:
+        caller.abort()
 
 
 async def ask(port: int, data: bytes, method: bytes = b"POST", *, tls: ssl.SSLContext | None = None) -> Response:

@@ -1,15 +1,23 @@
 """One Mimic for all tests that need no settings of their own; its log is judged after each of them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from fakes.backend import Backend
+from fakes.caller import close_left_open
 from fakes.metered import Meter, Metered, metering
 from fakes.mimic import Mimic, Start, running, secrets_of, settings
 from fakes.token_service import TokenService
+
+
+@pytest.fixture(autouse=True)
+def _close_left_open() -> Iterator[None]:
+    """A test that fails closes none of its callers, and a later, unrelated one would report the sockets."""
+    yield
+    close_left_open()
 
 
 @pytest.fixture(scope="session")

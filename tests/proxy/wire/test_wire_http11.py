@@ -6,7 +6,7 @@ import contextlib
 import pytest
 
 from fakes.backend import Backend, Request
-from fakes.caller import CHAT_BODY, STREAM_BODY, Caller, ask, chat, request
+from fakes.caller import CHAT_BODY, STREAM_BODY, Caller, ask, chat, close_left_open, request
 from fakes.mimic import Mimic, Start
 from fakes.replies import COMPLETION, DONE, LAST_CHUNK, STORY, answer, chunk, echo, hang, held, ok, reply, stream_head
 from fakes.token_service import TokenService
@@ -370,3 +370,9 @@ async def test_no_caller_decides_where_a_request_goes(mimic: Mimic, backend: Bac
     assert (await ask(mimic.port, data)).status == 200
     seen = await backend.request()
     assert (seen.target, seen.value(b"host")) == (b"/chat-base/chat/completions", b"127.0.0.1:%d" % backend.port)
+
+
+async def test_a_test_that_fails_leaves_no_caller_open(mimic: Mimic) -> None:
+    caller = await Caller.connect(mimic.port)
+    close_left_open()
+    assert caller.closing
