@@ -22,7 +22,7 @@ from mimic_proxy.relay.exchange import Exchange
 from mimic_proxy.relay.heads import Heads
 from mimic_proxy.relay.loop import CoalescedWrites, Ticker
 from mimic_proxy.relay.ports import Backend, Limits, Request, Services
-from mimic_proxy.relay.routes import Route, match
+from mimic_proxy.relay.routes import Route, Routes
 from mimic_proxy.relay.states import State
 from mimic_proxy.telemetry.record import Record
 
@@ -63,6 +63,7 @@ class World:
                 "new_trace": lambda: f"{next(numbers):032x}" + "1" * 16 + "2" * 16,
                 "observe": lambda seen: None,
                 "heads": Heads(),
+                "routes": Routes(),
                 "request_names": request_names(b"authorization"),
                 **(services or {}),
             }
@@ -86,7 +87,7 @@ class World:
 
         length: what content-length says. writable: False while the caller's socket is full of the answer before.
         """
-        found = match(method, path)
+        found = self.services.routes.match(method, path)
         assert isinstance(found, Route), f"{method!r} {path!r} is not relayed"
         headers = [(b"host", b"localhost"), *fields]
         if length is not None:

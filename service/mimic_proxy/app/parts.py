@@ -22,6 +22,7 @@ from mimic_proxy.relay.heads import Heads
 from mimic_proxy.relay.loop import CoalescedWrites, Ticker
 from mimic_proxy.relay.pool import Pool
 from mimic_proxy.relay.ports import Backend, Limits, Services
+from mimic_proxy.relay.routes import Routes
 from mimic_proxy.settings.fields import Settings, SettingsError
 from mimic_proxy.settings.sources import Problem
 from mimic_proxy.telemetry.observation import Operation
@@ -129,6 +130,7 @@ def services_of(
             baggage=telemetry.propagation.baggage,
             client_keys=settings.client_keys is not None,
         ),
+        routes=Routes(translated=translates, extra=settings.extra_routes),
         admit=None if settings.client_keys is None else shared.admit,
         begin_trace=telemetry.begin_trace,
         trace_upstream=settings.mimic_trace_upstream and telemetry.propagation.trace_context,
@@ -213,4 +215,5 @@ def _limits(settings: Settings) -> Limits:
         queue=settings.queue_timeout,
         heartbeat_after=settings.heartbeat_after,
         max_body_bytes=settings.max_body_bytes,
+        max_upload_bytes=settings.max_upload_bytes,
     )

@@ -51,6 +51,8 @@ NEVER_NAMED = frozenset(
 )
 """What a Connection field cannot take away: what frames, describes or addresses a message, and what Mimic judges by."""
 ABOUT_THE_BODY = (b"content-", b"etag:", b"last-modified:", b"accept-ranges:", b"digest:", b"repr-digest:")
+CORS_LINES = b"access-control-expose-headers: *\r\nvary: origin\r\n"
+"""Beside the allowed origin: without the first, pages read neither request ids nor hints to wait (Fetch, 3.3.3)."""
 MAX_NAMES = 1024
 LONGEST_NAME = 64
 """Bytes of a name that is remembered; with MAX_NAMES it bounds what callers can make the table hold."""

@@ -22,6 +22,7 @@ _BRACKETED = re.compile(r"\[[0-9A-Fa-f:.]+\](:.*)?")
 _BAD_BRACKETS = "must hold an IPv6 address without a zone between brackets, and nothing but a port after them"
 _NOT_A_URI = re.compile(r"[^A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]")
 """Anything but the characters of RFC 3986, section 2."""
+_EXTRA_ROUTE = re.compile(r"(GET|POST|PUT|PATCH|DELETE) (/v1(?:/(?!\.\.?(?:/|$))[A-Za-z0-9._~-]+)+)(/\*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,20 @@ def operation_target(base: Base, suffix: bytes, raw_query: bytes) -> bytes:
         path = path.removesuffix(CHAT) + suffix
     query = base.query + b"&" + raw_query if base.query and raw_query else base.query or raw_query
     return path + b"?" + query if query else path
+
+
+def read_extra_route(entry: str) -> tuple[str, str, bool]:
+    """Method and path of one entry of EXTRA_ROUTES, and whether it holds for all paths below this one.
+
+    Raises ValueError, which says what is wanted.
+    """
+    match = _EXTRA_ROUTE.fullmatch(entry)
+    if match is None:
+        raise ValueError(
+            "must be routes separated by commas, each a method (GET, POST, PUT, PATCH or DELETE), a space and a path "
+            "below /v1 that may end in /*, for example POST /v1/rerank, GET /v1/reports/*"
+        )
+    return match[1], match[2], match[3] is not None
 
 
 def _check_characters(url: str) -> None:

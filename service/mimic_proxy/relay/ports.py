@@ -16,6 +16,7 @@ from mimic_proxy.http.headers import Names, RequestFields, ResponseFields
 from mimic_proxy.http.target import Base
 from mimic_proxy.relay.admission import Breaker, Budget, Slots
 from mimic_proxy.relay.loop import CoalescedWrites, Ticker
+from mimic_proxy.relay.routes import Routes
 from mimic_proxy.telemetry.observation import Operation, Trace
 from mimic_proxy.telemetry.record import Record
 from mimic_proxy.tokens.token import AccessToken
@@ -155,6 +156,7 @@ class Limits:
     queue: float = 10.0
     heartbeat_after: float = 0.0
     max_body_bytes: int = 33554432
+    max_upload_bytes: int = 536870912
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +194,7 @@ class Services:
     heads: "HeadsPort"
     request_names: Names
     """How callers' header fields are treated."""
+    routes: Routes
     admit: Callable[[bytes | None], str | MimicError] | None = None
     """The name of the caller with this credential, or why it is not let in; None: everybody is."""
     composer: ComposerPort | None = None

@@ -312,7 +312,7 @@ class RelayProtocol(asyncio.Protocol):
                 keep_alive=parser.should_keep_alive(),
                 names=self.services.request_names,
                 now=self.services.clock(),
-                translated=self.services.translates,
+                routes=self.services.routes,
             )
         except MimicError as error:
             self._refuse(error)

@@ -7,7 +7,7 @@ from typing import Any
 from mimic_proxy.errors import HeadTooLarge, InvalidRequest
 from mimic_proxy.http.headers import MAX_FIELDS, REQUEST_ID, Names, read_request
 from mimic_proxy.relay.ports import Request
-from mimic_proxy.relay.routes import Route, match
+from mimic_proxy.relay.routes import Route, Routes
 
 MAX_HEAD_BYTES = 65536
 ABSOLUTE = re.compile(rb"https?://[^/?#]*", re.IGNORECASE)
@@ -45,12 +45,9 @@ def read_head(
     keep_alive: bool,
     names: Names,
     now: float,
-    translated: bool = False,
+    routes: Routes,
 ) -> Inbound:
-    """What the parser has found, judged where the parser is lenient. translated: see `routes.match`.
-
-    Raises InvalidRequest and HeadTooLarge.
-    """
+    """What the parser has found, judged where the parser is lenient. Raises InvalidRequest and HeadTooLarge."""
     if len(headers) > MAX_FIELDS:
         raise HeadTooLarge(f"The request's head has more than {MAX_FIELDS} fields.")
     if head_size(url, headers) > MAX_HEAD_BYTES:
@@ -73,7 +70,7 @@ def read_head(
         content_length=fields.content_length,
         cors_origin=fields.origin,
     )
-    found = match(method, path, translated=translated)
+    found = routes.match(method, path)
     return Inbound(request, found if isinstance(found, Route) else None, headers, target)
 
 
@@ -124,7 +121,7 @@ def preflight_answer(inbound: Inbound, request_id: bytes) -> bytes:
     asked = next((v for n, v in inbound.headers if n.lower() == b"access-control-request-headers"), b"*")
     return (
         b"HTTP/1.1 204 No Content\r\naccess-control-allow-origin: %b\r\nvary: origin\r\n"
-        b"access-control-allow-methods: GET, POST, DELETE\r\naccess-control-allow-headers: %b\r\n"
+        b"access-control-allow-methods: GET, HEAD, POST, PUT, PATCH, DELETE\r\naccess-control-allow-headers: %b\r\n"
         b"access-control-max-age: 600\r\nx-request-id: %b\r\n\r\n"
         % (inbound.request.fields.origin or b"", asked, request_id)
     )

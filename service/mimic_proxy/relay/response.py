@@ -8,7 +8,7 @@
 from mimic_proxy.dialects.base import StreamFacts
 from mimic_proxy.errors import MimicError
 from mimic_proxy.http.framing import LARGE_BYTES, Framing, framing_for, stream_framing
-from mimic_proxy.http.headers import STATUS_LINES, ResponseFields, error_fields, request_ids
+from mimic_proxy.http.headers import CORS_LINES, STATUS_LINES, ResponseFields, error_fields, request_ids
 from mimic_proxy.relay.ports import CallerPort, Request
 from mimic_proxy.telemetry.record import Record
 
@@ -141,7 +141,7 @@ class Response:
             self._record.request_id = used.decode("ascii")
         parts = [STATUS_LINES[status], *lines, *ids, framing_line]
         if request.cors_origin is not None:
-            parts.append(b"access-control-allow-origin: %b\r\nvary: origin\r\n" % request.cors_origin)
+            parts.append(b"access-control-allow-origin: %b\r\n%b" % (request.cors_origin, CORS_LINES))
         self.keep_alive = keep_alive and self.framing is not Framing.CLOSE
         if not self.keep_alive:
             parts.append(b"connection: close\r\n")

@@ -1,10 +1,12 @@
 """Which method and raw path is relayed, and where.
 
-1. Only what stands in the tables is relayed; organisation, projects and realtime do not.
+1. Only what stands in the tables, or in EXTRA_ROUTES, is relayed: all of OpenAI's API but its administration
+   (organization, projects) and its sockets.
 2. Paths are compared as the bytes they came as and forwarded so: `/v1/files/a%2Fb` keeps its `%2F`.
 3. A path is refused, not normalised, if it has an empty segment, one that could be read as `.` or `..`, a backslash or
    a control character, however often they are encoded: Mimic and the backend must not disagree about which route it is.
 4. HEAD is not relayed: an HTTP/1.1 parser has to be told that its answer has no body (RFC 9112, 6.3).
+5. A path that is not served is told what to change, where a served one is near it.
 """
 
 import re
@@ -13,6 +15,7 @@ from typing import Literal
 from urllib.parse import unquote_to_bytes
 
 from mimic_proxy.errors import MethodNotAllowed, MimicError, UnknownRoute
+from mimic_proxy.http.target import read_extra_route
 
 Body = Literal["json", "stream", "none"]
 StreamEnd = Literal["done", "responses"]
@@ -33,13 +36,13 @@ class Route:
     suffix: bytes
     """The caller's raw path after `/v1`."""
     body: Body
-    """json: read whole and kept for a replay; may be empty on routes that are not first class. stream: passed on as it
-    comes. none: the method takes no body."""
+    """json: read whole and kept for a replay, unless its content type says that it is no JSON; may be empty on routes
+    that are not first class. stream: passed on as it comes. none: the method takes no body."""
     template: str
     """The path with its variable parts named, for spans."""
     first_class: bool
     stream_end: StreamEnd
-    """How an event stream of this route ends: with `[DONE]`, or with a terminal event of its own."""
+    """How an event stream of this route ends: with `[DONE]`, or with a terminal event of its own, if it has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,37 +51,65 @@ class _Rule:
     path: re.Pattern[bytes]
     methods: dict[bytes, Body]
     stream_end: StreamEnd
+    extra: bool
 
 
-def _rule(below: str, methods: dict[bytes, Body], stream_end: StreamEnd = "done") -> _Rule:
+def _rule(below: str, methods: dict[bytes, Body], stream_end: StreamEnd = "responses", *, extra: bool = False) -> _Rule:
     """`{id}` stands for one segment, `{rest}` for one or more; neither is ever empty."""
     path = re.escape(f"/v1{below}").replace(r"\{id\}", "[^/]+").replace(r"\{rest\}", "[^/]+(?:/[^/]+)*")
-    return _Rule(f"/v1{below}", re.compile(path.encode("ascii")), methods, stream_end)
+    return _Rule(f"/v1{below}", re.compile(path.encode("ascii")), methods, stream_end, extra)
 
 
 _GET: dict[bytes, Body] = {b"GET": "none"}
 _DELETE: dict[bytes, Body] = {b"DELETE": "none"}
 _POST: dict[bytes, Body] = {b"POST": "json"}
 _UPLOAD: dict[bytes, Body] = {b"POST": "stream"}
+_ALL = _GET | _POST | _DELETE
 
 _RULES = (
-    _rule("/chat/completions", _GET),
-    _rule("/chat/completions/{id}", _GET | _POST | _DELETE),
-    _rule("/chat/completions/{id}/messages", _GET),
-    _rule("/completions", _POST),
-    _rule("/responses", _POST, "responses"),
-    _rule("/responses/{rest}", _GET | _POST | _DELETE, "responses"),
+    _rule("/chat/completions", _GET, "done"),
+    _rule("/chat/completions/{id}", _ALL, "done"),
+    _rule("/chat/completions/{id}/messages", _GET, "done"),
+    _rule("/completions", _POST, "done"),
+    _rule("/responses", _POST),
+    _rule("/responses/{rest}", _ALL),
     _rule("/moderations", _POST),
-    _rule("/images/edits", _UPLOAD, "responses"),
+    _rule("/images/edits", _UPLOAD),
     _rule("/images/variations", _UPLOAD),
-    _rule("/images/{rest}", _POST, "responses"),
-    _rule("/audio/transcriptions", _UPLOAD, "responses"),
-    _rule("/audio/translations", _UPLOAD, "responses"),
-    _rule("/audio/{rest}", _GET | _POST | _DELETE, "responses"),
+    _rule("/images/{rest}", _POST),
+    _rule("/audio/transcriptions", _UPLOAD),
+    _rule("/audio/translations", _UPLOAD),
+    _rule("/audio/{rest}", _ALL),
     _rule("/files", _GET | _UPLOAD),
-    _rule("/files/{rest}", _GET | _POST | _DELETE),
-    _rule("/batches", _GET | _POST),
-    _rule("/batches/{rest}", _GET | _POST | _DELETE),
+    _rule("/files/{rest}", _ALL),
+    _rule("/models/{rest}", _DELETE),
+    _rule("/realtime/{rest}", _POST),
+    _rule("/decisions", _POST),
+    _rule("/content_provenance_checks", _POST),
+    _rule("/webhook_event_types", _GET),
+    *(
+        rule
+        for group in (
+            "agents",
+            "assistants",
+            "batches",
+            "chatkit",
+            "containers",
+            "conversations",
+            "evals",
+            "fine_tuning",
+            "live",
+            "safety",
+            "skills",
+            "threads",
+            "uploads",
+            "vaults",
+            "vector_stores",
+            "videos",
+            "webhook_endpoints",
+        )
+        for rule in (_rule(f"/{group}", _GET | _POST), _rule(f"/{group}/{{rest}}", _ALL))
+    ),
 )
 """The first rule that a path matches decides."""
 
@@ -94,43 +125,115 @@ _TRANSLATED = " With DIALECT=envelope it serves chat completions, embeddings and
 _SERVED_HERE = frozenset({b"/docs", b"/docs/oauth2-redirect", b"/openapi.json"})
 _MODELS = re.compile(rb"/v1/models(?:/[^/]+)*")
 """The id of a model may hold slashes that a caller did not encode."""
+_READ = frozenset({b"GET", b"HEAD"})
 
 
-def match(method: bytes, raw_path: bytes, *, translated: bool = False) -> Route | MimicError | None:
-    """Find the route of a request.
+class Routes:
+    """The routes of one configuration.
 
-    raw_path: the request target's path as it came, without the query. translated: the backend does not speak OpenAI's
-    API, so that nothing is passed through.
-    Returns the route, the error to answer with, or None for what is served here by the web application: the models
-    and the API's own documentation.
+    translated: the backend does not speak OpenAI's API, so that nothing is passed through. extra: the entries of
+    EXTRA_ROUTES, as in `POST /v1/rerank` or `GET /v1/reports/*`.
     """
-    if method == b"POST":
-        route = _FIRST_CLASS.get(raw_path)
-        if route is not None:
-            return route
-    if raw_path in _SERVED_HERE:
-        return None
-    if _ambiguous(raw_path):
-        return _unknown(method, raw_path)
-    if _MODELS.fullmatch(raw_path):
-        return None if method == b"GET" else _not_allowed(method, raw_path, {b"GET"})
-    if translated and raw_path not in _FIRST_CLASS:
-        return _unknown(method, raw_path, _TRANSLATED)
-    rule = next((rule for rule in _RULES if rule.path.fullmatch(raw_path)), None)
-    if rule is not None and not translated and (body := rule.methods.get(method)) is not None:
-        return Route(
-            operation="passthrough",
-            base="chat",
-            suffix=raw_path[len(_PREFIX) :],
-            body=body,
-            template=rule.template,
-            first_class=False,
-            stream_end=rule.stream_end,
-        )
-    served = set(rule.methods if rule is not None and not translated else ()) | (
-        {b"POST"} if raw_path in _FIRST_CLASS else set()
-    )
-    return _not_allowed(method, raw_path, served) if served else _unknown(method, raw_path)
+
+    def __init__(self, *, translated: bool = False, extra: tuple[str, ...] = ()) -> None:
+        self._translated = translated
+        rules: tuple[_Rule, ...] = () if translated else (*map(_extra_rule, extra), *_RULES)
+        self._groups: dict[bytes, list[_Rule]] = {}
+        for rule in rules:
+            self._groups.setdefault(_group(rule.template.encode("ascii")), []).append(rule)
+
+    def match(self, method: bytes, raw_path: bytes) -> Route | MimicError | None:
+        """Find the route of a request.
+
+        raw_path: the request target's path as it came, without the query.
+        Returns the route, the error to answer with, or None for what is served here by the web application: the models
+        and the API's own documentation.
+        """
+        if method == b"POST":
+            route = _FIRST_CLASS.get(raw_path)
+            if route is not None:
+                return route
+        if raw_path in _SERVED_HERE:
+            return None
+        if _ambiguous(raw_path):
+            return self._unknown(method, raw_path)
+        found = self._rules(raw_path)
+        for rule in found:
+            body = rule.methods.get(method)
+            if body is not None:
+                return Route(
+                    operation="passthrough",
+                    base="chat",
+                    suffix=raw_path[len(_PREFIX) :],
+                    body=body,
+                    template=rule.template,
+                    first_class=False,
+                    stream_end=rule.stream_end,
+                )
+        served = {name for rule in found for name in rule.methods}
+        if _MODELS.fullmatch(raw_path):
+            if method in _READ:
+                return None
+            served |= _READ
+        if raw_path in _FIRST_CLASS:
+            served.add(b"POST")
+        return _not_allowed(method, raw_path, served) if served else self._unknown(method, raw_path)
+
+    def _rules(self, raw_path: bytes) -> list[_Rule]:
+        """The rules that hold for a path: those of EXTRA_ROUTES, and the first one beside them."""
+        found: list[_Rule] = []
+        for rule in self._groups.get(_group(raw_path), ()):
+            if rule.path.fullmatch(raw_path):
+                found.append(rule)
+                if not rule.extra:
+                    break
+        return found
+
+    def _serves(self, raw_path: bytes) -> bool:
+        if _ambiguous(raw_path):
+            return False
+        return bool(raw_path in _FIRST_CLASS or _MODELS.fullmatch(raw_path) or self._rules(raw_path))
+
+    def _unknown(self, method: bytes, raw_path: bytes) -> UnknownRoute:
+        message = f"Mimic does not serve {_echo(method)} {_echo(raw_path)}."
+        near, advice = _near(raw_path)
+        if near != raw_path and self._serves(near):
+            message += f" Did you mean {_echo(near)}? {advice}"
+        elif raw_path.startswith(b"/openai/"):
+            message += " Use the plain OpenAI client with a base URL that ends in /v1, not the one for Azure."
+        elif self._translated:
+            message += _TRANSLATED
+        return UnknownRoute(message)
+
+
+def _extra_rule(entry: str) -> _Rule:
+    method, path, below = read_extra_route(entry)
+    body: Body = "none" if method in ("GET", "DELETE") else "json"
+    return _rule(path.removeprefix("/v1") + ("/{rest}" if below else ""), {method.encode("ascii"): body}, extra=True)
+
+
+def _group(path: bytes) -> bytes:
+    """The first segment below `/v1`."""
+    return path[len(_PREFIX) + 1 :].partition(b"/")[0] if path.startswith(b"/v1/") else b""
+
+
+def _near(raw_path: bytes) -> tuple[bytes, str]:
+    """A path that was perhaps meant, and what to change for it."""
+    path, advice = raw_path, []
+    if b"//" in path:
+        path = re.sub(rb"/{2,}", b"/", path)
+        advice.append("The path has // in it: take the / off the end of the SDK's base URL.")
+    if path.endswith(b"/"):
+        path = path.rstrip(b"/")
+        advice.append("Take the / off the end of the path.")
+    if path.startswith(b"/v1/v1/"):
+        while path.startswith(b"/v1/v1/"):
+            path = path[len(_PREFIX) :]
+        advice.append("The path has /v1 twice: take one off the SDK's base URL.")
+    elif not path.startswith(b"/v1/"):
+        path = _PREFIX + path
+        advice.append("The SDK's base URL has to end in /v1.")
+    return path, " ".join(advice)
 
 
 def _ambiguous(raw_path: bytes) -> bool:
@@ -160,15 +263,6 @@ def _is_utf8(text: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _unknown(method: bytes, raw_path: bytes, hint: str = "") -> UnknownRoute:
-    message = f"Mimic does not serve {_echo(method)} {_echo(raw_path)}.{hint}"
-    if raw_path.startswith(b"/v1/v1/"):
-        message += " The path has /v1 twice; take one off the SDK's base URL."
-    elif _PREFIX + raw_path in _FIRST_CLASS or raw_path.startswith(b"/models"):
-        message += " The SDK's base URL has to end in /v1."
-    return UnknownRoute(message)
 
 
 def _not_allowed(method: bytes, raw_path: bytes, allowed: set[bytes]) -> MethodNotAllowed:

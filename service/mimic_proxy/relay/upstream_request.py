@@ -42,20 +42,24 @@ class RequestBody:
         if not declared:
             return None
         if self._limit and declared > self._limit:
-            return _too_large(self._limit)
+            return self._too_large()
         return None if self.streamed or self._budget.has(declared) else _buffers_full()
 
     def count(self, size: int) -> MimicError | None:
         """A piece has come; kept bodies are stored by `keep`."""
         self.received += size
         if self._limit and self.received > self._limit:
-            return _too_large(self._limit)
+            return self._too_large()
         if self.streamed:
             return None
         if not self._budget.take(size):
             return _buffers_full()
         self._reserved += size
         return None
+
+    def _too_large(self) -> MimicError:
+        setting = "MAX_UPLOAD_BYTES" if self.streamed else "MAX_BODY_BYTES"
+        return RequestTooLarge(f"The request's body is larger than {self._limit} bytes. {setting} sets the limit.")
 
     def keep(self, piece: bytes) -> None:
         """Store a piece that has been counted."""
@@ -81,10 +85,6 @@ class RequestBody:
 def _buffers_full() -> MimicError:
     message = "Mimic holds as many bytes of requests as MAX_BUFFERED_BYTES allows. Try again shortly."
     return BuffersFull(message, retry_after=1)
-
-
-def _too_large(limit: int) -> RequestTooLarge:
-    return RequestTooLarge(f"The request's body is larger than {limit} bytes. MAX_BODY_BYTES sets the limit.")
 
 
 NO_FIELDS = BodyFields()
@@ -205,11 +205,13 @@ class UpstreamRequest:
         self._request = request
         self._route = route
         self._record = record
+        streamed = route.body == "stream" or not (json or route.first_class)
+        limits = services.limits
         self.body = RequestBody(
-            streamed=route.body == "stream" or not (json or route.first_class),
+            streamed=streamed,
             declared=request.content_length,
             chunked=fields.chunked,
-            limit=services.limits.max_body_bytes,
+            limit=limits.max_upload_bytes if streamed else limits.max_body_bytes,
             budget=services.budget,
         )
         self.asked = NOTHING_ASKED

@@ -41,6 +41,7 @@ Count = Annotated[int, values.whole(0)]
 Bytes = Annotated[int, values.whole(1)]
 Addresses = Annotated[tuple[str, ...], values.addresses]
 Items = Annotated[tuple[str, ...], values.comma_list]
+ExtraRoutes = Annotated[tuple[str, ...], values.extra_routes]
 HostNames = Annotated[tuple[str, ...], values.host_names]
 Networks = Annotated[tuple[str, ...], values.networks]
 Origins = Annotated[tuple[str, ...], values.origins]
@@ -105,6 +106,8 @@ class Settings:
     """How the backend speaks."""
     preset: Annotated[str | None, values.one_of(*presets.PRESETS), TOKENS] = None
     """One word for a whole recipe; what is set besides counts more."""
+    extra_routes: ExtraRoutes = ()
+    """Routes that pass beside OpenAI's own, as in `POST /v1/rerank, GET /v1/reports/*`."""
     models: Items = ()
     """A fixed list of model ids; empty asks the backend."""
     models_cache_seconds: Seconds = 10.0
@@ -303,7 +306,9 @@ class Settings:
 
     # Limits.
     max_body_bytes: Bytes = 33_554_432
-    """Largest request body."""
+    """Largest request body that is JSON, and so is held in memory."""
+    max_upload_bytes: Bytes = 536_870_912
+    """Largest request body that streams through: files, audio, images."""
     max_buffered_bytes: Bytes = 268_435_456
     """Request bodies held at once, all together."""
     max_concurrency: Count = 512

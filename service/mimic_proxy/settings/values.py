@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mimic_proxy import pointer
-from mimic_proxy.http.target import parse_base
+from mimic_proxy.http.target import parse_base, read_extra_route
 
 TRUE = frozenset({"true", "1", "yes", "on"})
 FALSE = frozenset({"false", "0", "no", "off"})
@@ -147,6 +147,14 @@ def host_names(value: object) -> tuple[str, ...]:
     if any("/" in name or "@" in name for name in names):
         raise ValueError("must be host names separated by commas, without scheme or path")
     return tuple(f"[{name}]" if name.count(":") > 1 and not name.startswith("[") else name for name in names)
+
+
+def extra_routes(value: object) -> tuple[str, ...]:
+    """Routes that are relayed beside OpenAI's own: a method and a path below `/v1`."""
+    entries = comma_list(value)
+    for entry in entries:
+        read_extra_route(entry)
+    return entries
 
 
 def networks(value: object) -> tuple[str, ...]:

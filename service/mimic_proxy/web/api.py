@@ -13,7 +13,6 @@ from mimic_proxy.errors import InvalidRequest, MethodNotAllowed, MimicError, Shu
 from mimic_proxy.http.headers import REQUEST_ID, RequestFields, read_request
 from mimic_proxy.relay.ports import Services
 from mimic_proxy.relay.request import CALLER, CALLER_LEFT
-from mimic_proxy.relay.routes import match
 from mimic_proxy.telemetry.observation import Operation, Outcome
 from mimic_proxy.telemetry.port import NoSpans, WebSpans
 from mimic_proxy.telemetry.propagation import unsampled
@@ -69,14 +68,16 @@ def create_api(services: Services, models: Models, version: str, spans: WebSpans
     )
     app.add_middleware(Observed, services=services, spans=spans or NoSpans())
 
+    @app.head("/v1/models", include_in_schema=False)
     @app.get("/v1/models", tags=["models"], summary="List the models")
     async def list_models(request: Request) -> Response:
         return _answer(await models.list(*_asked(request, models.services)))
 
+    @app.head("/v1/models/{model:path}", include_in_schema=False)
     @app.get("/v1/models/{model:path}", tags=["models"], summary="One model")
     async def one_model(request: Request, model: str) -> Response:
         raw_path = request.scope["raw_path"]
-        refusal = match(b"GET", raw_path)
+        refusal = models.services.routes.match(b"GET", raw_path)
         if isinstance(refusal, MimicError):
             # `..` and its like: the backend might see another route there than this one.
             raise refusal
@@ -112,7 +113,7 @@ def _http_errors(models: Models) -> Callable[[Request, Exception], Coroutine[Any
     async def answer(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         method, path = request.method, request.scope["raw_path"]
-        found = match(method.encode("ascii"), path, translated=models.services.translates)
+        found = models.services.routes.match(method.encode("ascii"), path)
         if not isinstance(found, MimicError):
             found = _refusal(error, method)
         return await mimic_error(request, found)
@@ -229,7 +230,13 @@ def _stays() -> bool:
 def _cors(scope: Scope) -> list[tuple[bytes, bytes]]:
     """The protocol has refused every origin that is not allowed."""
     origin = next((value for name, value in scope["headers"] if name == b"origin"), None)
-    return [] if origin is None else [(b"access-control-allow-origin", origin), (b"vary", b"origin")]
+    if origin is None:
+        return []
+    return [
+        (b"access-control-allow-origin", origin),
+        (b"access-control-expose-headers", b"*"),
+        (b"vary", b"origin"),
+    ]
 
 
 def _request_id(scope: Scope, new_trace: Callable[[], str]) -> str:

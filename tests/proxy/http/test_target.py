@@ -2,7 +2,7 @@ import re
 
 import pytest
 
-from mimic_proxy.http.target import Base, operation_target, parse_base
+from mimic_proxy.http.target import Base, operation_target, parse_base, read_extra_route
 
 
 @pytest.mark.parametrize(
@@ -114,3 +114,40 @@ def test_forwards_the_bytes_of_path_and_query_as_they_came() -> None:
     target = operation_target(parse_base("http://b/v1"), b"/files/a%2fB%C3%A9;v=1", b"x=%2F&&y=+&z=\xc3\xa9")
 
     assert target == b"/v1/files/a%2fB%C3%A9;v=1?x=%2F&&y=+&z=\xc3\xa9"
+
+
+@pytest.mark.parametrize(
+    ("entry", "read"),
+    [
+        ("POST /v1/rerank", ("POST", "/v1/rerank", False)),
+        ("GET /v1/reports/*", ("GET", "/v1/reports", True)),
+        ("PATCH /v1/a.b/c-d_e~f", ("PATCH", "/v1/a.b/c-d_e~f", False)),
+    ],
+)
+def test_reads_an_extra_route(entry: str, read: tuple[str, str, bool]) -> None:
+    assert read_extra_route(entry) == read
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "",
+        "/v1/rerank",
+        "POST rerank",
+        "POST /rerank",
+        "POST /v1",
+        "POST /v1/*",
+        "post /v1/rerank",
+        "HEAD /v1/rerank",
+        "POST /v1/../admin",
+        "POST /v1/./x",
+        "POST /v1//x",
+        "POST /v1/x/",
+        "POST /v1/%2e",
+        "POST /v1/a*",
+        "POST  /v1/a",
+    ],
+)
+def test_refuses_what_is_no_extra_route(entry: str) -> None:
+    with pytest.raises(ValueError, match="must be routes separated by commas"):
+        read_extra_route(entry)

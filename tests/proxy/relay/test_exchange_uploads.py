@@ -185,7 +185,7 @@ def test_an_early_stream_is_relayed_while_the_rest_is_thrown_away(world: World) 
 
 
 def test_a_declared_length_beyond_the_limit_is_refused_before_a_byte_is_read() -> None:
-    world = World(max_body_bytes=100)
+    world = World(max_body_bytes=10, max_upload_bytes=100)
     call = world.arrive(UPLOAD_PATH, length=101, fields=FORM)
     assert call.response.error()["code"] == "request_too_large"
     assert call.caller.finished is False
@@ -193,7 +193,7 @@ def test_a_declared_length_beyond_the_limit_is_refused_before_a_byte_is_read() -
 
 
 def test_an_undeclared_length_beyond_the_limit_aborts_the_upload() -> None:
-    world = World(max_body_bytes=100)
+    world = World(max_body_bytes=10, max_upload_bytes=100)
     call = world.upload()
     call.send(b"x" * 100)
     connection = call.connection

@@ -17,6 +17,7 @@ from mimic_proxy.errors import MimicError
 from mimic_proxy.http.headers import request_names
 from mimic_proxy.relay.heads import LONGEST_HEAD, MOST_HEADS, Heads
 from mimic_proxy.relay.request import Inbound, read_head
+from mimic_proxy.relay.routes import Routes
 
 NAMES = request_names(b"authorization")
 LINE = b"POST /v1/chat/completions HTTP/1.1\r\n"
@@ -72,6 +73,7 @@ class Oracle:
             keep_alive=self.keep_alive,
             names=NAMES,
             now=0.0,
+            routes=Routes(),
         )
 
 

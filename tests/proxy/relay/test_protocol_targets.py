@@ -143,3 +143,4 @@ async def test_an_allowed_page_may_read_the_answer_and_ask_before() -> None:
     for response in (preflight, answer):
         assert response.value(b"access-control-allow-origin") == b"https://page.example"
         assert response.value(b"vary") == b"origin"
+    assert answer.value(b"access-control-expose-headers") == b"*"

@@ -16,6 +16,7 @@ from mimic_proxy.relay.request import (
     read_head,
     without_upgrade,
 )
+from mimic_proxy.relay.routes import Routes
 
 HOST = (b"host", b"localhost")
 Pairs = list[tuple[bytes, bytes]]
@@ -31,7 +32,9 @@ def read(
 ) -> Inbound:
     names = request_names(b"authorization")
     headers = [HOST] if pairs is None else pairs
-    return read_head(method, url, headers, version=version, keep_alive=keep_alive, names=names, now=7.0)
+    return read_head(
+        method, url, headers, version=version, keep_alive=keep_alive, names=names, now=7.0, routes=Routes()
+    )
 
 
 def test_a_head_becomes_a_request_and_its_route() -> None:

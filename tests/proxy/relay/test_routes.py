@@ -5,7 +5,9 @@ import openai
 import pytest
 
 from mimic_proxy.errors import MethodNotAllowed, UnknownRoute
-from mimic_proxy.relay.routes import Route, match
+from mimic_proxy.relay.routes import Route, Routes
+
+match = Routes().match
 
 
 @pytest.mark.parametrize(("path", "operation"), [("/chat/completions", "chat"), ("/embeddings", "embeddings")])
@@ -30,19 +32,24 @@ def test_knows_the_first_class_operations(path: str, operation: str) -> None:
         ("GET", "/responses/r-1", "/responses/{rest}", "none", "responses"),
         ("POST", "/responses/r-1/cancel", "/responses/{rest}", "json", "responses"),
         ("DELETE", "/responses/r-1", "/responses/{rest}", "none", "responses"),
-        ("POST", "/moderations", "/moderations", "json", "done"),
+        ("POST", "/moderations", "/moderations", "json", "responses"),
         ("POST", "/images/generations", "/images/{rest}", "json", "responses"),
         ("POST", "/images/edits", "/images/edits", "stream", "responses"),
-        ("POST", "/images/variations", "/images/variations", "stream", "done"),
+        ("POST", "/images/variations", "/images/variations", "stream", "responses"),
         ("POST", "/audio/speech", "/audio/{rest}", "json", "responses"),
         ("POST", "/audio/transcriptions", "/audio/transcriptions", "stream", "responses"),
         ("POST", "/audio/translations", "/audio/translations", "stream", "responses"),
-        ("GET", "/files", "/files", "none", "done"),
-        ("POST", "/files", "/files", "stream", "done"),
-        ("GET", "/files/f-1/content", "/files/{rest}", "none", "done"),
-        ("DELETE", "/files/f-1", "/files/{rest}", "none", "done"),
-        ("POST", "/batches", "/batches", "json", "done"),
-        ("POST", "/batches/b-1/cancel", "/batches/{rest}", "json", "done"),
+        ("GET", "/files", "/files", "none", "responses"),
+        ("POST", "/files", "/files", "stream", "responses"),
+        ("GET", "/files/f-1/content", "/files/{rest}", "none", "responses"),
+        ("DELETE", "/files/f-1", "/files/{rest}", "none", "responses"),
+        ("POST", "/batches", "/batches", "json", "responses"),
+        ("POST", "/vector_stores", "/vector_stores", "json", "responses"),
+        ("POST", "/uploads/u-1/parts", "/uploads/{rest}", "json", "responses"),
+        ("DELETE", "/models/ft:m:org", "/models/{rest}", "none", "responses"),
+        ("POST", "/realtime/client_secrets", "/realtime/{rest}", "json", "responses"),
+        ("POST", "/threads/t-1/runs", "/threads/{rest}", "json", "responses"),
+        ("POST", "/batches/b-1/cancel", "/batches/{rest}", "json", "responses"),
     ],
 )
 def test_passes_the_allow_list_through_to_the_chat_base(
@@ -54,26 +61,55 @@ def test_passes_the_allow_list_through_to_the_chat_base(
 
 
 _SDK = Path(openai.__file__).parent / "resources"
-_CALL = re.compile(r'self\._(get|post|delete|get_api_list)\(\s*(?:path_template\()?"(/[^"]+)"')
-_RELAYED = ("chat/", "audio/", "responses/", "completions", "embeddings", "images", "moderations", "files", "batches")
+_CALL = re.compile(r'self\._(get|post|put|patch|delete|get_api_list)\(\s*(?:path_template\()?\s*"(/[^"?]+)')
 
 
-def sdk_calls() -> list[tuple[bytes, bytes]]:
-    """Every method and path of the resources that are relayed, as the official SDK's source has them."""
+def sdk_calls() -> set[tuple[bytes, bytes]]:
+    """Every method and path of the official SDK, as its source has them, administration aside."""
     calls = set()
     for file in _SDK.rglob("*.py"):
-        if str(file.relative_to(_SDK)).startswith(_RELAYED):
-            for verb, path in _CALL.findall(file.read_text("utf-8")):
-                method = "GET" if verb.startswith("get") else verb.upper()
+        for verb, path in _CALL.findall(file.read_text("utf-8")):
+            method = "GET" if verb.startswith("get") else verb.upper()
+            if not path.startswith(("/organization", "/projects")):
                 calls.add((method.encode(), b"/v1" + re.sub(r"\{\w+\}", "id-%2F1", path).encode()))
-    return sorted(calls)
+    return calls
 
 
-def test_relays_every_path_that_the_official_sdk_has_for_these_resources() -> None:
+def test_relays_every_path_that_the_official_sdk_has() -> None:
     calls = sdk_calls()
 
-    assert len(calls) > 25
-    assert [call for call in calls if not isinstance(match(*call), Route)] == []
+    assert len(calls) > 180
+    served_here = {(b"GET", b"/v1/models"), (b"GET", b"/v1/models/id-%2F1")}
+    assert {call for call in calls if not isinstance(match(*call), Route)} == served_here
+
+
+def test_a_translating_dialect_passes_nothing_through() -> None:
+    routes = Routes(translated=True, extra=("POST /v1/rerank",))
+    for call in sdk_calls() | {(b"POST", b"/v1/rerank")}:
+        found = routes.match(*call)
+        first_class = call[1] in (b"/v1/chat/completions", b"/v1/embeddings", b"/v1/models", b"/v1/models/id-%2F1")
+        if not first_class:
+            assert isinstance(found, UnknownRoute), call
+            assert "DIALECT=envelope" in found.message
+
+
+def test_extra_routes_pass_with_their_methods() -> None:
+    routes = Routes(extra=("POST /v1/rerank", "GET /v1/reports/*", "PUT /v1/files/*"))
+    passing = [
+        (b"POST", b"/v1/rerank", "json"),
+        (b"GET", b"/v1/reports/a/b", "none"),
+        (b"PUT", b"/v1/files/f-1", "json"),
+        (b"GET", b"/v1/files/f-1", "none"),
+    ]
+    for method, path, body in passing:
+        route = routes.match(method, path)
+        assert isinstance(route, Route)
+        assert (route.body, route.operation, route.suffix) == (body, "passthrough", path[3:])
+    for method, path in ((b"POST", b"/v1/rerank/x"), (b"GET", b"/v1/reports"), (b"GET", b"/v1/reports/%2e%2e/x")):
+        assert isinstance(routes.match(method, path), UnknownRoute)
+    refusal = routes.match(b"PATCH", b"/v1/files/f-1")
+    assert isinstance(refusal, MethodNotAllowed)
+    assert refusal.allowed == "DELETE, GET, POST, PUT"
 
 
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/models/gpt-4o", "/v1/models/org%2Fname", "/v1/models/org/name"])
@@ -96,8 +132,9 @@ def test_leaves_its_own_documentation_to_the_web_application(method: str, path: 
         ("HEAD", "/v1/files/f-1/content", "DELETE, GET, POST"),
         ("OPTIONS", "/v1/embeddings", "POST"),
         ("post", "/v1/embeddings", "POST"),
-        ("DELETE", "/v1/models/gpt-4o", "GET"),
-        ("HEAD", "/v1/models", "GET"),
+        ("PUT", "/v1/models/gpt-4o", "DELETE, GET, HEAD"),
+        ("POST", "/v1/models", "GET, HEAD"),
+        ("GET", "/v1/realtime/sessions", "POST"),
         ("PATCH", "/v1/chat/completions/c-1", "DELETE, GET, POST"),
         ("GET", "/v1/completions", "POST"),
     ],
@@ -127,11 +164,9 @@ def test_names_the_methods_that_a_path_takes(method: str, path: str, allowed: st
         "/v1/images",
         "/v1/audio",
         "/v1/realtime",
-        "/v1/realtime/sessions",
         "/v1/organization/users",
         "/v1/projects",
-        "/v1/fine_tuning/jobs",
-        "/v1/uploads",
+        "/v1/uploadsx",
         "/v1/files/",
         "/v1//files",
         "//v1/files",
@@ -210,19 +245,43 @@ def test_forwards_unusual_names_as_the_bytes_they_are(name: str | bytes) -> None
 
 
 @pytest.mark.parametrize(
-    ("path", "hint"),
+    ("path", "meant", "hints"),
     [
-        ("/chat/completions", "has to end in /v1"),
-        ("/embeddings", "has to end in /v1"),
-        ("/models", "has to end in /v1"),
-        ("/v1/v1/chat/completions", "/v1 twice"),
+        ("/chat/completions", "/v1/chat/completions", ["has to end in /v1"]),
+        ("/embeddings", "/v1/embeddings", ["has to end in /v1"]),
+        ("/models", "/v1/models", ["has to end in /v1"]),
+        ("/files/f-1/content", "/v1/files/f-1/content", ["has to end in /v1"]),
+        ("/v1/v1/chat/completions", "/v1/chat/completions", ["/v1 twice"]),
+        ("/v1/v1/v1/responses", "/v1/responses", ["/v1 twice"]),
+        ("/v1/chat/completions/", "/v1/chat/completions", ["off the end of the path"]),
+        ("/v1/models/", "/v1/models", ["off the end of the path"]),
+        ("/v1//chat/completions", "/v1/chat/completions", ["off the end of the SDK's base URL"]),
+        ("//v1/files", "/v1/files", ["off the end of the SDK's base URL"]),
+        ("//chat/completions/", "/v1/chat/completions", ["base URL", "end of the path", "has to end in /v1"]),
     ],
 )
-def test_helps_with_a_wrong_base_url(path: str, hint: str) -> None:
+def test_says_what_to_change_in_a_path_that_is_nearly_right(path: str, meant: str, hints: list[str]) -> None:
     refusal = match(b"POST", path.encode())
 
     assert isinstance(refusal, UnknownRoute)
-    assert hint in refusal.message
+    assert f"Did you mean {meant}? " in refusal.message
+    for hint in hints:
+        assert hint in refusal.message
+
+
+@pytest.mark.parametrize("path", ["/v1/v1/messages", "/messages", "/v1/nonsense/", "/v1/files/%2e%2e/", "/", "/v1/"])
+def test_sends_nobody_to_another_path_that_is_not_served(path: str) -> None:
+    refusal = match(b"POST", path.encode())
+
+    assert isinstance(refusal, UnknownRoute)
+    assert "Did you mean" not in refusal.message
+
+
+def test_tells_the_client_for_azure_which_one_to_use() -> None:
+    refusal = match(b"POST", b"/openai/deployments/gpt-4o/chat/completions")
+
+    assert isinstance(refusal, UnknownRoute)
+    assert "plain OpenAI client" in refusal.message
 
 
 def test_shows_an_unknown_path_only_in_part_and_printable() -> None:

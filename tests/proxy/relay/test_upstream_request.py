@@ -44,6 +44,9 @@ def test_the_limit_names_its_setting() -> None:
     assert error is not None
     assert "100 bytes" in error.message
     assert "MAX_BODY_BYTES" in error.message
+    error = body(declared=101, streamed=True).announce()
+    assert error is not None
+    assert "MAX_UPLOAD_BYTES" in error.message
 
 
 @pytest.mark.parametrize("streamed", [True, False])

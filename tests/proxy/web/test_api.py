@@ -137,7 +137,7 @@ async def test_the_caller_s_fields_go_to_the_models(api: Api) -> None:
         (b"GET", b"/v1/embeddings", 405, "method_not_allowed"),
         (b"PUT", b"/v1/chat/completions", 405, "method_not_allowed"),
         (b"POST", b"/v1/models", 405, "method_not_allowed"),
-        (b"DELETE", b"/v1/models/small", 405, "method_not_allowed"),
+        (b"PUT", b"/v1/models/small", 405, "method_not_allowed"),
         (b"POST", b"/docs", 405, "method_not_allowed"),
         (b"OPTIONS", b"/v1/chat/completions", 405, "method_not_allowed"),
         (b"PATCH", b"/openapi.json", 405, "method_not_allowed"),
@@ -160,10 +160,18 @@ async def test_what_is_not_served_is_refused_in_the_openai_shape(
     )
 
 
-@pytest.mark.parametrize("path", [b"/v1/chat/completions", b"/v1/models", b"/v1/nonsense"])
+@pytest.mark.parametrize("path", [b"/v1/chat/completions", b"/v1/nonsense"])
 async def test_head_is_refused_without_a_body(api: Api, path: bytes) -> None:
     got = await api.ask(b"HEAD", path)
     assert (got.status in (404, 405), got.body) == (True, b"")
+
+
+@pytest.mark.parametrize("path", [b"/v1/models", b"/v1/models/small", b"/openapi.json", b"/docs"])
+async def test_head_says_what_get_would(path: bytes) -> None:
+    got, head = [await Api().ask(method, path) for method in (b"GET", b"HEAD")]
+    assert (got.status, head.status, head.body) == (200, 200, b"")
+    for name in (b"content-type", b"content-length"):
+        assert head.value(name) == got.value(name)
 
 
 async def test_the_paths_own_mistakes_are_named(api: Api) -> None:

@@ -48,6 +48,9 @@ ROUTES = [
     (b"POST", b"/batches", ODD_BODY, (), b"/chat-base"),
     (b"GET", b"/batches/batch_1", None, (), b"/chat-base"),
     (b"POST", b"/batches/batch_1/cancel", None, (), b"/chat-base"),
+    (b"POST", b"/vector_stores", ODD_BODY, (), b"/chat-base"),
+    (b"POST", b"/uploads/upload_1/parts", FORM, (MULTIPART,), b"/chat-base"),
+    (b"DELETE", b"/models/ft%3Am", None, (), b"/chat-base"),
 ]
 ROUTE_NAMES = [f"{method.decode()} {path.decode()}" for method, path, *_ in ROUTES]
 
