@@ -91,7 +91,7 @@ class BytesDelivery:
     def __init__(self, response: Response, record: Record, *, copied: bool) -> None:
         self._response = response
         self._record = record
-        self._copy: list[bytes] | None = [] if copied else None
+        self._copy = Buffer() if copied else None
 
     def feed(self, body: bytes, ended: bool) -> Ending | None:
         """One read of the backend; ended: the body is complete by its framing."""
@@ -106,7 +106,7 @@ class BytesDelivery:
 
     def shown(self, dialect: Dialect) -> Shown | None:
         """What the response says of itself, if that was copied."""
-        return dialect.shown(b"".join(self._copy)) if self._copy and self._record.status < 400 else None
+        return dialect.shown(self._copy.take()) if self._copy is not None and self._record.status < 400 else None
 
 
 class EventDelivery:
