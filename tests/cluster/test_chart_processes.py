@@ -23,6 +23,7 @@ from fakes.control_plane import ControlPlane
 from fakes.free_ports import free_port
 from fakes.helm import Rendering, of_kind, one, render
 from fakes.kubelet import Kubelet
+from mimic_operator.__main__ import main
 
 pytestmark = pytest.mark.timeout(180)
 MERGE = {"content-type": "application/merge-patch+json"}
@@ -332,3 +333,33 @@ def _resource(entry: dict[str, Any]) -> str:
     reference = entry["objectRef"]
     place = f"{reference.get('apiGroup') or 'core'}/{reference.get('resource')}"
     return f"{place}/{reference['subresource']}" if reference.get("subresource") else place
+
+
+def test_the_check_finds_all_of_it_well_but_for_the_pods_that_are_processes_here(
+    running: Running,
+    control_plane: ControlPlane,
+    admin: httpx2.Client,
+    namespace: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    cluster, home = Cluster(admin), running.release.namespace
+    cluster.apply_all([backend(namespace, "corp")])
+    path = cluster.path(backend(namespace, "corp"))
+    eventually("it has a revision", lambda: _status(admin, path).get("currentRevision"))
+    monkeypatch.setenv("KUBECONFIG", str(control_plane.kubeconfig))
+    assert main(["check", "-n", namespace]) == 1
+    said = " ".join(capsys.readouterr().out.split())
+    for line in (
+        "ok CRD mimicbackends.mimic.dev serves v1alpha1 with every field",
+        "ok CRD clustermimicbackends.mimic.dev serves v1alpha1 with every field",
+        f"error Reconciler No pod of {home}/mimic-reconciler is ready.",
+        f"error Webhook No pod of {home}/mimic-webhook is ready.",
+        "ok Certificate The authority of pods.mimic.dev is valid until",
+        f"called the webhook for a trial pod in the namespace {namespace} (a dry run): it got the proxy.",
+        "ok RBAC The accounts of webhook and reconciler may do what they need.",
+        f"ok Namespaces Excluded from injection: kube-system, {home}",
+    ):
+        assert line in said
+    assert "holds the Lease" not in said
+    assert "Not checked" not in said
