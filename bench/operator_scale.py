@@ -81,6 +81,7 @@ def _measure(plane: ControlPlane, folder: Path, scale: Scale) -> int:
         installed(admin)
     begun = time.monotonic()
     asyncio.run(_fill(plane, _namespaces()))
+    asyncio.run(_fill(plane, _accounts()))
     asyncio.run(_fill(plane, [*_backends(scale), *_selected(scale), *_others(scale), *_events(scale)]))
     print(f"objects made in {time.monotonic() - begun:.0f} s", flush=True)
     _start(plane, folder, "first")
@@ -174,14 +175,16 @@ async def _fill(plane: ControlPlane, objects: list[Made]) -> None:
 
 
 def _namespaces() -> list[Made]:
-    spaces: list[Made] = []
-    for number in range(NAMESPACES):
-        metadata = {"name": f"team-{number}"}
-        spaces.append(("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}))
-    for number in range(NAMESPACES):
-        account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
-        spaces.append((f"/api/v1/namespaces/team-{number}/serviceaccounts", account))
-    return spaces
+    names = [f"team-{number}" for number in range(NAMESPACES)]
+    return [
+        ("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": each}}) for each in names
+    ]
+
+
+def _accounts() -> list[Made]:
+    """Pods are admitted where the default account is, which a controller makes elsewhere."""
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
+    return [(f"/api/v1/namespaces/team-{number}/serviceaccounts", account) for number in range(NAMESPACES)]
 
 
 def _space(number: int) -> str:
