@@ -1,6 +1,7 @@
 """What is written to the cluster, and what becomes of refusals."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from mimic_operator.reconcile.report import observed
 from mimic_operator.reconcile.rollout import Situation, decide
 from mimic_operator.reconcile.state import Memory, State
 from mimic_operator.reconcile.status import NOT_ASKED, conditions_of
-from mimic_operator.reconcile.store import Store, entry_of
+from mimic_operator.reconcile.store import ObservedChild, Store, entry_of
 from mimic_operator.reconcile.workload import Ref, Workload, read
 from mimic_operator.resource.container import ProxyDefaults
 from mimic_operator.runtime.faults import Fault
@@ -31,12 +32,18 @@ class Server:
     def __init__(self, **refused: Fault) -> None:
         self.refused = refused
         self.written: list[str] = []
+        self.deleted: list[tuple[str, str]] = []
+        self.annotations: dict[str, str] = {}
         self.now = 0.0
         cluster: Any = self
         self.applier = Applier(cluster, Store(lambda key: None), lambda: self.now, lambda: 1000.0 + self.now)
 
+    async def delete(self, kind: Kind, namespace: str, name: str) -> None:
+        self.deleted.append((kind.kind, name))
+
     async def apply(self, kind: Kind, manifest: Mapping[str, Any], **_: object) -> dict[str, Any]:
         self.written.append(kind.kind)
+        self.annotations = dict(manifest["metadata"].get("annotations") or {})
         if kind.kind in self.refused:
             raise self.refused[kind.kind]
         return {**WEB, **manifest, "metadata": {**WEB["metadata"], **manifest["metadata"], "resourceVersion": "2"}}
@@ -111,3 +118,46 @@ async def test_a_workload_gets_a_note_of_what_was_written_and_when():
     after = server.applier.store.details[Ref("team", "Deployment", "web")]
     assert after.written is not None
     assert (after.written.revision, after.written.losses, after.written.at) == ("mimic-corp-1", 0, 1000.0)
+
+
+def seen(version: str, digest: str = "", *, untouched: bool = True) -> ObservedChild:
+    annotations = {"mimic.dev/applied-hash": digest} if digest else None
+    return ObservedChild(version, "corp", "2026-01-01T00:00:00Z", None, annotations, untouched)
+
+
+NAME = ("Service", "mimic-corp")
+
+
+async def test_a_child_is_applied_once_and_again_when_it_or_the_wish_has_changed():
+    server, memory = Server(), Memory()
+    await server.applier.apply(state(memory), planned("Service"))
+    assert server.written == ["Service"]
+    same = replace(state(memory), children={NAME: seen("2")})
+    await server.applier.apply(same, planned("Service"))
+    assert server.written == ["Service"]
+    drifted = replace(state(memory), children={NAME: seen("3", untouched=False)})
+    await server.applier.apply(drifted, planned("Service"))
+    assert server.written == ["Service"] * 2
+    gone = replace(state(memory), children={})
+    await server.applier.apply(gone, planned("Service"))
+    assert server.written == ["Service"] * 3
+
+
+@pytest.mark.parametrize(("untouched", "written"), [(True, []), (False, ["Service"])])
+async def test_what_an_operator_before_applied_is_not_written_again_unless_it_was_touched(
+    untouched: bool, written: list[str]
+):
+    first = Server()
+    await first.applier.apply(state(Memory()), planned("Service"))
+    digest = first.annotations["mimic.dev/applied-hash"]
+    server = Server()
+    after = replace(state(Memory()), children={NAME: seen("7", digest, untouched=untouched)})
+    await server.applier.apply(after, planned("Service"))
+    assert server.written == written
+
+
+async def test_what_is_not_wanted_any_more_is_deleted_and_forgotten():
+    server, memory = Server(), Memory()
+    await server.applier.apply(state(memory), planned("Service"))
+    await server.applier.apply(state(memory), replace(planned(), deletes=(NAME,), unused={NAME: 5.0}))
+    assert (server.deleted, memory.applied, memory.unused) == ([NAME], {}, {NAME: 5.0})

@@ -8,11 +8,11 @@ import pytest
 from mimic_operator.reconcile.plan import injected
 from mimic_operator.reconcile.state import Memory, State
 from mimic_operator.reconcile.status import NOT_ASKED, Injected
-from mimic_operator.reconcile.store import ObservedWorkload, Store, keep_backend, keep_pod
+from mimic_operator.reconcile.store import ObservedWorkload, Store, keep_backend, keep_child, keep_pod
 from mimic_operator.reconcile.watches import NOT_ENDED, POD_LABELS
 from mimic_operator.reconcile.workload import Ref
 from mimic_operator.resource.container import ProxyDefaults
-from mimic_operator.runtime.informer import Change, Metadata
+from mimic_operator.runtime.informer import Change, Metadata, Owner
 from mimic_operator.runtime.kinds import Key
 
 
@@ -148,3 +148,20 @@ def test_a_workload_is_selected_by_all_of_a_selector_while_labels_and_selectors_
     store.set_backend(corp, None)
     workload({"ai": "no", "tier": "b"}, None)
     assert (store.near(corp), store.near(other)) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("owner", "kept"),
+    [
+        (Owner(kind="MimicBackend", name="corp", uid="u", controller=True), "corp"),
+        (Owner(kind="StatefulSet", name="db", uid="u", controller=True), None),
+        (Owner(kind="MimicBackend", name="corp", uid="u", controller=False), None),
+        (None, None),
+    ],
+)
+def test_fault_07_children_are_known_by_their_owner_and_not_by_a_label(owner: Owner | None, kept: str | None):
+    """A StatefulSet copies the labels of its template to the ControllerRevisions that it makes."""
+    labels = {"mimic.dev/component": "proxy"}
+    owners = [owner] if owner is not None else None
+    found = keep_child(Metadata(name="db-1", namespace="team", labels=labels, owner_references=owners))
+    assert (found.owner if found is not None else None) == kept
