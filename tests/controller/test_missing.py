@@ -12,6 +12,7 @@ from mimic_operator.runtime.informer import Change
 from mimic_operator.runtime.kinds import Key
 
 CORP = Key("team", "corp")
+OWN, OTHER = "cluster:mimic-system/mimic-operator", "namespaces:team/mimic-operator"
 WEB = ("Deployment", "web")
 
 
@@ -27,12 +28,13 @@ class World:
     def __post_init__(self) -> None:
         self.store = Store(lambda key: None)
         cluster: Any = self
-        self.missing = Evictions(cluster, self.store, lambda: self.now, self.granted)
+        self.missing = Evictions(cluster, self.store, lambda: self.now, self.granted, OWN)
 
-    def backend(self, injectable: str = "True", **spec: Any) -> None:
+    def backend(self, injectable: str = "True", operator: str | None = None, **spec: Any) -> None:
         given = {"chat": {"url": "https://llm.example/v1"}, "auth": {"grant": "None"}}
         metadata = {"name": "corp", "namespace": "team", "uid": "u", "resourceVersion": "1", "generation": 1}
-        status = {"conditions": [{"type": "Injectable", "status": injectable}]}
+        status: dict[str, Any] = {"conditions": [{"type": "Injectable", "status": injectable}]}
+        status |= {"operator": operator} if operator else {}
         manifest = {"apiVersion": "mimic.dev/v1alpha1", "kind": "MimicBackend", "metadata": metadata, "status": status}
         self.store.set_backend(
             CORP, keep_backend({**manifest, "spec": {**given, "rollout": {"restartMissing": True}, **spec}})
@@ -138,3 +140,11 @@ async def test_without_the_right_it_is_said_once_and_nothing_done(caplog: pytest
     assert [record.message for record in caplog.records if "EVICT_MISSING" in record.message] == [
         "Pods of team/corp lack the sidecar, and EVICT_MISSING does not let the operator evict them"
     ]
+
+
+@pytest.mark.parametrize(("operator", "evicted"), [(None, ["a"]), (OWN, ["a"]), (OTHER, [])])
+async def test_pods_of_a_backend_that_another_operator_has_stay(operator: str | None, evicted: list[str]):
+    world = World()
+    world.backend(operator=operator)
+    world.pod("a")
+    assert await world.poll() == evicted

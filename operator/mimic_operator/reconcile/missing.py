@@ -72,12 +72,13 @@ def wanted(entry: Entry) -> bool:
 
 @dataclass(slots=True)
 class Evictions:
-    """granted: whether the operator may evict. clock: monotonic seconds."""
+    """granted: whether the operator may evict. own: its identity, as in `status.operator`. clock: monotonic seconds."""
 
     cluster: Cluster
     store: Store
     clock: Callable[[], float]
     granted: bool
+    own: str
     _attempts: dict[Key, dict[Owner, Attempt]] = field(default_factory=lambda: defaultdict(dict))
     _reported: set[str] = field(default_factory=set)
 
@@ -96,7 +97,7 @@ class Evictions:
             if not kept:
                 del self._attempts[key]
         for key, entry in list(self.store.entries.items()):
-            if not wanted(entry):
+            if not wanted(entry) or entry.status.get("operator") not in (None, self.own):
                 continue
             found = next_one(self.store.named_pods_of(key), self._attempts.get(key, {}))
             if found is None:

@@ -144,7 +144,7 @@ class Process:
             self.secret_checks.condition,
             self.refused.of,
         )
-        own = Identity(not settings.watch_namespaces, settings.mimic_namespace, settings.lease_name)
+        self.own = own = Identity(not settings.watch_namespaces, settings.mimic_namespace, settings.lease_name)
         tenure = Tenure(cluster, own, machine.clock, machine.wall)
         reporter = Reporter(cluster, own, machine.clock, machine.wall, self._rollout_ended)
         self.store.misnamed = reporter.misnamed
@@ -179,7 +179,7 @@ class Process:
         yield self._synced(self.refused.run)
         if not self._settings.watch_namespaces:
             yield self._synced(self.cluster_backends.run)
-        missing = Evictions(self._cluster, self.store, self._machine.clock, self._settings.evict_missing)
+        missing = Evictions(self._cluster, self.store, self._machine.clock, self._settings.evict_missing, str(self.own))
         yield self._synced(missing.run)
         if self._settings.cert_mode == "self":
             yield self._trust().run()

@@ -51,7 +51,7 @@ async def test_a_pod_without_the_sidecar_is_evicted_as_soon_as_its_budget_allows
     seen = ObservedPod(("Deployment", "web"), Key(cluster.namespace, "corp"), None, injected=False, ending=False)
     store.set_pod(Change(cluster.namespace, name, found=seen, before=None))
     async with Client(KubeConfig.from_file(control_plane.kubeconfig)) as client:
-        missing = Evictions(client, store, time.monotonic, granted=True)
+        missing = Evictions(client, store, time.monotonic, granted=True, own="")
         await missing.poll()
         assert names() == [name]
         assert cluster.http.delete(held).is_success
