@@ -71,9 +71,7 @@ class Observer:
         memory.stored = {name: found for name, found in memory.stored.items() if name in names}
         stored = {name: await self._revision(state, entry.backend, name) for name in sorted(names)}
         shared = own.counts if own is not None and entry.mode == "Deployment" else None
-        # A new leader finds the phase in the status.
-        phase = memory.phase or str((state.status.get("rollout") or {}).get("phase") or "")
-        hindrances = await self._hindrances(state) if phase == "Halted" else {}
+        hindrances = await self._hindrances(state) if _stalls(state, entry.backend) else {}
         return replace(state, shared=shared, newest=newest, stored=stored, hindrances=hindrances)
 
     async def _refresh(self, key: Key, memory: Memory) -> None:
@@ -123,3 +121,10 @@ class Observer:
             found = stored_in((manifest or {}).get("data") or {}, defaults)
         memory.stored[name] = (child.version, found)
         return found
+
+
+def _stalls(state: State, backend: Backend) -> bool:
+    """Whether the rollout is halted, which a new leader finds in the status, or is about to be."""
+    timeout = backend.rollout.progress_timeout
+    late = (state.now - each.since >= timeout for each in state.memory.progress.values() if not each.settled)
+    return (state.status.get("rollout") or {}).get("phase") == "Halted" or any(late)

@@ -110,9 +110,7 @@ def _with(state: State, entry: Entry, backend: Backend) -> Plan:
     deletes, unused, sweep = _sweep(state, keep)
     again = [planned.again, sweep, state.memory.retry(state.now)]
     again += [RELEASE_SECONDS] if released else []
-    # A halt that is new is observed again, with the pods that hold it up.
-    halted = planned.phase == "Halted" and state.memory.phase != "Halted"
-    again += [NEXT_WRITE_SECONDS] if planned.writes or halted else []
+    again += [NEXT_WRITE_SECONDS] if planned.writes else []
     return Plan(
         rollout=planned,
         target=target.name,
