@@ -1,6 +1,6 @@
-"""What a call to the token service was and what came of it, fit to be shown to whoever has to mend it. Pure.
+"""Explains a request to the token service and its response to the person who has to fix a failure. Pure.
 
-It holds no secret: of a request the names and harmless values, of an answer its keys and the kinds of their values.
+An explanation holds no secret: of a request the names and harmless values, of a response its keys and their types.
 """
 
 from collections.abc import Iterator, Sequence
@@ -32,7 +32,7 @@ class Advice(Enum):
     REDIRECT = "TOKEN_URL must name the final address: the secret goes nowhere else."
     POINTER = "Check that TOKEN_URL names a token service; TOKEN_POINTER says where its answers hold the token."
     REQUEST = "It may not understand the request: TOKEN_METHOD, TOKEN_ENCODING and TOKEN_FIELDS change it."
-    LATER = "Mimic waits as it was asked to. If this lasts, somebody else may use the same account."
+    LATER = "Mimic waits as the response requests. If this lasts, another client may use the same account."
     SECRET = "{secret} is wrong or has expired: set a valid one."
     BY_ERROR = "{error}"
     """The token service has named the error: its sentence says all."""
@@ -53,18 +53,18 @@ BY_ERROR = {
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """One call in words. keys: of the answer, each with its kind, as in `data.token (text)`. tries: what may help."""
+    """One request in words. keys: of the response, with their types, as `data.token (text)`. tries: what may help."""
 
     sent: str
     came: str
     keys: tuple[str, ...] = ()
     tries: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
-    """What was odd about an answer that held a token."""
+    """What is odd about a response that holds a token."""
     advice: Advice | None = None
     """What the failure's message has advised."""
     said: str | None = None
-    """The answer's own `error_description`, which RFC 6749, 5.2, means for developers; what was sent is masked."""
+    """The `error_description` of the response, which RFC 6749, 5.2, means for developers; what was sent is masked."""
 
 
 def advised(failure: Failure) -> Advice:
@@ -126,7 +126,7 @@ def _said(document: object, secrets: Sequence[str]) -> str | None:
         return None
     for secret in secrets:
         text = text.replace(secret, "***") if secret else text
-    # What looks like a token or a key is none of the words that explain.
+    # A long word may be a token or a key.
     words = ("***" if len(word) > LONGEST_WORD else word for word in _printable(text, LONGEST_SAID).split())
     return " ".join(words)
 
@@ -160,7 +160,7 @@ def _places(found: list[tuple[Pointer, object]], outcome: Failure) -> Iterator[s
         and not {"refresh", "type"} & set(pointer[-1].lower().replace("-", "_").split("_"))
     ]
     for place in likely[:3]:
-        yield f"TOKEN_POINTER={place}: there stands a text that may be the token."
+        yield f"TOKEN_POINTER={place} holds a text that may be the token."
 
 
 def _tries(recipe: Recipe, outcome: Failure) -> Iterator[str]:

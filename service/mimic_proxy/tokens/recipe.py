@@ -113,7 +113,7 @@ class Recipe:
             elif value.isascii() and value.isprintable():
                 headers[place.name.lower()] = value
             else:
-                raise ValueError("holds characters that cannot stand in a header field")
+                raise ValueError("holds characters that a header field cannot hold")
         url, body = self.url, b""
         if self.encoding == "query" and fields:
             url += f"{'&' if '?' in url else '?'}{urlencode(_texts(fields))}"

@@ -352,13 +352,13 @@ class Refresher:
             if tokens.unknown > 1:
                 sentence = (
                     f"{start} It is not known whether it has used up the refresh token, twice in a row: if it has, "
-                    f"the next one is lost, and {name} has to be set anew."
+                    f"the next one is lost, and {name} needs a new value."
                 )
                 return Trouble(sentence, "lost", retry_after=LOST_PAUSE_SECONDS)
         elif failure.rejected and tokens.unknown and failure.error in (None, "invalid_grant"):
             sentence = (
                 f"{start} An earlier request ended without a response, and the refresh token that it would have "
-                f"brought is lost: set {name} anew."
+                f"brought is lost: set a new {name}."
             )
             return Trouble(sentence, "lost", rejected=True)
         return trouble

@@ -334,7 +334,7 @@ class LifetimeReader:
             )
         elif seconds < SHORT_LIFETIME_SECONDS:
             self.remarks.append(
-                f"the token is said to live only {seconds:g} s: the token service will be asked that often"
+                f"the lifetime of the token is only {seconds:g} s: the token service is called that often"
             )
 
     @property

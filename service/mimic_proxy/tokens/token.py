@@ -110,7 +110,7 @@ def credential_field(header: str, template: str, value: str) -> bytes:
     Raises ValueError, without the value, if it is empty or holds what no field may hold (RFC 9110, 5.5).
     """
     if not value or not (value.isascii() and value.isprintable()):
-        raise ValueError("is empty or holds characters that cannot stand in a header field")
+        raise ValueError("is empty or holds characters that a header field cannot hold")
     return f"{header.lower()}: {template.replace('{token}', value)}\r\n".encode("ascii")
 
 

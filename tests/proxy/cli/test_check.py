@@ -296,7 +296,7 @@ async def test_a_wrong_pointer_is_explained_by_what_came(backend: Backend, token
     assert f"      Sent: POST {tokens.url}; json with code=***" in said
     assert "      Came: 200, application/json, " in said
     assert "      Keys: result (object), result.jwt_token (text), result.ttl (number)" in said
-    assert "      Try: TOKEN_POINTER=result.jwt_token: there stands a text that may be the token." in said
+    assert "      Try: TOKEN_POINTER=result.jwt_token holds a text that may be the token." in said
 
 
 async def test_an_odd_lifetime_is_noted(backend: Backend, tokens: TokenService):

@@ -40,7 +40,7 @@ def test_keys_are_shown_at_every_level_with_their_kinds_and_no_value() -> None:
 def test_a_place_that_may_hold_the_token_is_proposed() -> None:
     document = {"tokens": {"id.token": "x" * 40, "refresh_token": "y" * 40, "token_type": "bearer-and-more-words"}}
     proposed = [line for line in explained(document).tries if line.startswith("TOKEN_POINTER")]
-    assert proposed == ["TOKEN_POINTER=/tokens/id.token: there stands a text that may be the token."]
+    assert proposed == ["TOKEN_POINTER=/tokens/id.token holds a text that may be the token."]
 
 
 @pytest.mark.parametrize(

@@ -246,7 +246,7 @@ async def test_the_old_token_serves_until_it_expires_then_503_and_it_heals_by_it
         (TokenResponse(404, b""), "The path of TOKEN_URL may be wrong"),
         (TokenResponse(405, b""), "The path of TOKEN_URL may be wrong"),
         (TokenResponse(502, b""), "the owners of the token service"),
-        (TokenResponse(429, b""), "somebody else may use the same account"),
+        (TokenResponse(429, b""), "another client may use the same account"),
         (TokenResponse(415, b""), "TOKEN_ENCODING"),
         (TokenResponse(302, b"", location_host="login.example"), "to login.example, which is not followed"),
         (TokenResponse(200, b"<html>"), "Check that TOKEN_URL names a token service"),

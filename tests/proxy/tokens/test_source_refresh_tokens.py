@@ -202,7 +202,7 @@ async def test_a_refusal_after_an_unknown_end_is_a_lost_refresh_token(scene: Any
     await scene.clock.advance(3)
     error = await scene.ask(source)
     assert isinstance(error, TokenRejected)
-    assert "set REFRESH_TOKEN anew" in error.message
+    assert "set a new REFRESH_TOKEN" in error.message
     assert "is lost" in error.message
     assert scene.results == [("startup", "timeout"), ("startup", "lost")]
     await scene.clock.advance(50)
