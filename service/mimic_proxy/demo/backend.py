@@ -3,7 +3,7 @@
     POST /token                          a code, or what another grant shows, for a short-lived access token
     POST /demo/revoke                    revokes all tokens
     GET  /demo/stats                     what has come so far
-    /v1/...                              chat completions, embeddings, models; each call needs a token
+    /v1/...                              chat completions, responses, embeddings, models; each call needs a token
     /gateway/...                         chat, embeddings and models in the form of an in-house gateway
 
 Answers are deterministic. Faults are scripted per request: the table stands in `faults`.
@@ -27,12 +27,14 @@ from mimic_proxy.demo.models import model_router
 from mimic_proxy.demo.oauth import Credentials
 from mimic_proxy.demo.options import DemoOptions
 from mimic_proxy.demo.refusals import Refusal, answer_http_error, answer_refusal
+from mimic_proxy.demo.responses import response_router
 from mimic_proxy.demo.token_service import TokenService, token_router
 
 _ROUTERS = (
     chat_router,
     embedding_router,
     model_router,
+    response_router,
 )
 
 
