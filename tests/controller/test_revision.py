@@ -37,6 +37,7 @@ RESTART = [
     {"proxy": {"image": {"tag": "2"}}},
     {"proxy": {"env": [{"name": "BREAKER_FAILURES", "value": "5"}]}},
     {"proxy": {"resources": {"limits": {"memory": "512Mi"}}}},
+    {"proxy": {"drainTimeout": "1m"}},
     {"proxy": {"imagePullSecrets": [{"name": "registry"}]}},
     {"proxy": {"telemetry": {"otlpEndpoint": "http://collector:4318"}}},
 ]

@@ -27,6 +27,8 @@ from mimic_operator.resource.spec import Injection, Mode, Spec
 
 FORMAT = 3
 """Of `to_data`; an operator reads its own and older ones. Format 1 had no `spec`, format 2 earlier names in it."""
+DRAIN_SECONDS = 25.0
+"""The default of proxy.drainTimeout."""
 HASHED_FORMAT = 1
 """Stands in what is hashed: another number there would rename every revision, and restart every workload."""
 
@@ -54,6 +56,8 @@ class Revision:
     image_pull_secrets: tuple[str, ...] = ()
     scrape: bool = True
     """Whether pods are annotated for Prometheus."""
+    drain_seconds: float = DRAIN_SECONDS
+    """What the configuration says; a pod with a shorter grace period gets less."""
     config: Config = field(default_factory=dict)
     """The configuration file's content. No part of `fixed_part`, since it changes while a revision lives."""
 
@@ -89,6 +93,7 @@ def revision_of(backend: Backend, defaults: ProxyDefaults) -> Revision:
         injection=replace(backend.injection, workloads=None, default=False, overrides=None),
         image_pull_secrets=tuple(secret.name for secret in backend.proxy.image_pull_secrets),
         scrape=backend.proxy.telemetry.metrics,
+        drain_seconds=backend.proxy.drain_timeout,
         config=config_of(backend, memory_limit=resources_of(backend, defaults)["limits"]["memory"]),
     )
     digest = short_hash(json.dumps({"format": HASHED_FORMAT, **fixed_part(unnamed)}, sort_keys=True))
@@ -131,6 +136,8 @@ def fixed_part(revision: Revision) -> dict[str, Any]:
         "injection": write_fields(revision.injection),
         "imagePullSecrets": list(revision.image_pull_secrets),
         "scrape": revision.scrape,
+        # Left out where it is the default, so that revisions from before keep their names.
+        **({"drainSeconds": revision.drain_seconds} if revision.drain_seconds != DRAIN_SECONDS else {}),
     }
 
 
@@ -158,6 +165,7 @@ def from_data(data: Mapping[str, Any]) -> Revision:
         injection=injection,
         image_pull_secrets=tuple(data["imagePullSecrets"]),
         scrape=data["scrape"],
+        drain_seconds=data.get("drainSeconds", DRAIN_SECONDS),
     )
 
 

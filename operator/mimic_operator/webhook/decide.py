@@ -27,8 +27,8 @@ NATIVE_SINCE = (1, 32)
 """From here on every kubelet that the skew policy allows has native sidecars (1.29)."""
 MOVED_PORTS = range(18480, 18500)
 """Where a free port is looked for if the usual one is taken."""
-DRAIN_SECONDS = 25
-"""What the configuration says; less where the pod's grace period is shorter."""
+GRACE_SECONDS = 30
+"""The grace period of a pod that states none (Kubernetes, pod lifecycle)."""
 KILL_SECONDS = 3
 """Left of the grace period after draining, for the process to end."""
 CLIENT_KEY = "OPENAI_API_KEY"
@@ -79,7 +79,8 @@ class Fit:
     guaranteed: bool = False
     pod_resources: tuple[str, ...] = ()
     """What the pod's own resources say for all of its containers together: the proxy then says nothing of it."""
-    drain_seconds: int = DRAIN_SECONDS
+    drain_seconds: int | None = None
+    """Where the pod's grace period is too short for what the revision says."""
     meshes: tuple[str, ...] = ()
     skipped_ports: Mapping[str, str] = field(default_factory=dict)
     """By annotation of a mesh: what holds for the pod where it says nothing itself."""
@@ -290,7 +291,7 @@ def _fit(pod: pods.Pod, request: Request, chosen: Candidate, revision: Revision)
         native=native,
         port=port,
         admin_port=admin_port,
-        drain_seconds=_drain_seconds(pod),
+        drain_seconds=_drain_seconds(pod, revision),
     )
     if not sidecar:
         unarmed = (lacks_key(pods.spec(pod)[field][position], environment) for field, position in targets)
@@ -379,9 +380,11 @@ def _targets(pod: pods.Pod, revision: Revision, *, with_init: bool) -> Iterator[
             yield name_of_list, position
 
 
-def _drain_seconds(pod: pods.Pod) -> int:
+def _drain_seconds(pod: pods.Pod, revision: Revision) -> int | None:
+    """Seconds to drain where the pod's grace period is too short for what the revision says; else None."""
     grace = pods.spec(pod).get("terminationGracePeriodSeconds")
-    return DRAIN_SECONDS if grace is None else max(1, min(DRAIN_SECONDS, int(grace) - KILL_SECONDS))
+    left = max(1, (GRACE_SECONDS if grace is None else int(grace)) - KILL_SECONDS)
+    return left if left < revision.drain_seconds else None
 
 
 # Notes
@@ -427,7 +430,7 @@ def _of_fit(pod: pods.Pod, chosen: Candidate, fit: Fit) -> Iterator[Note]:
         yield note("Guaranteed")
     if fit.pod_resources:
         yield note("PodResources", names=" and ".join(fit.pod_resources))
-    if fit.drain_seconds < DRAIN_SECONDS:
+    if fit.drain_seconds is not None:
         yield note("ShortGrace", seconds=fit.drain_seconds)
     for annotation, group in refused_overrides(pods.annotations(pod), chosen.overrides):
         yield note("OverrideIgnored", annotation=annotation, group=group, backend=chosen.full_name)

@@ -12,7 +12,7 @@ from mimic_operator.resource import naming
 from mimic_operator.resource.container import at_ports, guaranteed, native, plain
 from mimic_operator.resource.fields import amount
 from mimic_operator.webhook import pods
-from mimic_operator.webhook.decide import DRAIN_SECONDS, Decision, Fit
+from mimic_operator.webhook.decide import Decision, Fit
 from mimic_operator.webhook.environment import change
 from mimic_operator.webhook.overrides import apply_overrides
 
@@ -66,7 +66,7 @@ def sidecar(fit: Fit) -> dict[str, Any]:
     for amounts in made["resources"].values():
         for name in fit.pod_resources:
             amounts.pop(name, None)
-    if fit.drain_seconds < DRAIN_SECONDS and all(entry["name"] != "DRAIN_TIMEOUT" for entry in made["env"]):
+    if fit.drain_seconds is not None and all(entry["name"] != "DRAIN_TIMEOUT" for entry in made["env"]):
         made["env"].append({"name": "DRAIN_TIMEOUT", "value": str(fit.drain_seconds)})
     return native(made) if fit.native else plain(made)
 

@@ -349,6 +349,9 @@ def test_streams_end_within_the_grace_of_the_pod():
     assert short.env("mimic-proxy")["DRAIN_TIMEOUT"] == "7"
     assert "DRAIN_TIMEOUT" not in admit(pod(terminationGracePeriodSeconds=60), CORP).env("mimic-proxy")
     assert admit(pod(terminationGracePeriodSeconds=0), CORP).env("mimic-proxy")["DRAIN_TIMEOUT"] == "1"
+    long = backend(proxy={"drainTimeout": "10m"})
+    assert admit(pod(), long).env("mimic-proxy")["DRAIN_TIMEOUT"] == "27", "30 s is what Kubernetes gives by default"
+    assert "DRAIN_TIMEOUT" not in admit(pod(terminationGracePeriodSeconds=610), long).env("mimic-proxy")
 
 
 def test_annotations_say_what_is_in_the_pod():
