@@ -114,6 +114,9 @@ def written(backend: Backend, namespace: str) -> dict[str, Any]:
         for field in ("affinity", "tolerations", "topologySpreadConstraints"):
             spec["deployment"].pop(field, None)
         spec["deployment"]["networkPolicy"].pop("allowFrom", None)
+        spec["deployment"]["podTemplate"] = {"metadata": spec["deployment"]["podTemplate"]["metadata"]}
+        for field in ("behavior", "metrics"):
+            spec["deployment"].get("autoscaling", {}).pop(field, None)
     metadata = {"name": backend.name, "namespace": namespace}
     return {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": spec}
 
