@@ -26,9 +26,9 @@ CHATTY = (
     "kopf.activities",
     "kopf.objects",
 )
-WRONG_HERE = ("aiohttp.server", "kopf._core.reactor.running")
-"""aiohttp logs a traceback, with what was sent, for each caller that does not speak HTTP. kopf warns about missing
-signal handlers, which is intended, and logs as an error what the process logs again when it ends."""
+WRONG_HERE = ("aiohttp.server", "kopf._core.reactor.observation", "kopf._core.reactor.running")
+"""aiohttp logs a traceback, with what was sent, for each caller that does not speak HTTP. kopf logs as errors each
+attempt of its discovery that is repeated, and what the process logs again when it ends."""
 LONGEST = 2048
 """Characters of a text in a line: an API server's error may hold a whole object."""
 LogFormat = Literal["json", "console"]
