@@ -10,8 +10,8 @@ from uvicorn.server import ServerState
 from fakes.caller import Response
 from fakes.ports import read_answers
 from fakes.world import World
+from mimic_proxy.relay.access import OriginPolicy
 from mimic_proxy.relay.loop import CoalescedWrites
-from mimic_proxy.relay.origins import OriginPolicy
 from mimic_proxy.relay.protocol import RelayProtocol
 
 TURNS = 12

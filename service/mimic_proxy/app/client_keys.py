@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from mimic_proxy.relay.callers import Callers
+from mimic_proxy.relay.access import AcceptedKeys
 from mimic_proxy.settings.fields import SecretRef
 
 logger = logging.getLogger("mimic.client_keys")
@@ -22,7 +22,7 @@ class ClientKeys:
 
     def __init__(self, ref: SecretRef) -> None:
         self._ref = ref
-        self.callers = Callers(())
+        self.callers = AcceptedKeys(())
         self.reload()
 
     def reload(self) -> bool:
@@ -35,7 +35,7 @@ class ClientKeys:
             stays = "the last list stays" if len(self.callers) else "nobody is let in"
             logger.warning("CLIENT_KEYS_FILE: %s cannot be read (%s); %s", ref.file, reason, stays)
             return False
-        self.callers = Callers(found)
+        self.callers = AcceptedKeys(found)
         if found:
             logger.info("client keys: %d of %d callers are accepted", len(found), len({name for name, _ in found}))
         else:

@@ -18,12 +18,12 @@ from mimic_proxy.app.parts import Pools, Shared, client_tls, models_backend, ser
 from mimic_proxy.app.reload import Watch, Watcher, secret_files
 from mimic_proxy.app.tls import ClientTLS
 from mimic_proxy.errors import MimicError
+from mimic_proxy.relay.access import OriginPolicy
 from mimic_proxy.relay.admission import Breaker, Budget, Slots
 from mimic_proxy.relay.client import Client
 from mimic_proxy.relay.exchange import Exchange
 from mimic_proxy.relay.heads import Heads
 from mimic_proxy.relay.loop import CoalescedWrites, DeferredWork, Ticker
-from mimic_proxy.relay.origins import OriginPolicy
 from mimic_proxy.relay.pool import SWEEP_SECONDS
 from mimic_proxy.relay.ports import Services
 from mimic_proxy.relay.protocol import RelayProtocol

@@ -20,10 +20,10 @@ from uvicorn.server import ServerState
 
 from mimic_proxy.errors import HeadTooLarge, InvalidRequest, MimicError, RequestTimeout
 from mimic_proxy.http.headers import STATUS_LINES, RequestFields, error_fields
+from mimic_proxy.relay.access import OriginPolicy, judge
 from mimic_proxy.relay.asgi import WebAnswer
 from mimic_proxy.relay.exchange import Exchange
 from mimic_proxy.relay.heads import Known
-from mimic_proxy.relay.origins import OriginPolicy, judge
 from mimic_proxy.relay.ports import Request, Services
 from mimic_proxy.relay.request import (
     MAX_HEAD_BYTES,

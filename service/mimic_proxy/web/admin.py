@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mimic_proxy.errors import Forbidden, InvalidRequest, MethodNotAllowed, MimicError, UnknownRoute
-from mimic_proxy.relay.origins import OriginPolicy, judge
+from mimic_proxy.relay.access import OriginPolicy, judge
 from mimic_proxy.settings.fields import Settings
 from mimic_proxy.web.errors import error_response, mimic_error
 from mimic_proxy.web.scrape import Scrapes

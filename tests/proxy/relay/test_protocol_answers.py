@@ -8,7 +8,7 @@ from fakes.caller import CHAT_BODY, chat, request
 from fakes.replies import COMPLETION, delta
 from fakes.transport import App, Line, turn
 from fakes.world import World
-from mimic_proxy.relay.origins import OriginPolicy
+from mimic_proxy.relay.access import OriginPolicy
 from mimic_proxy.relay.request import CALLER_LEFT
 
 # ---- one answer, whatever follows

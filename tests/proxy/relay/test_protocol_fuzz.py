@@ -11,8 +11,8 @@ from fakes.caller import CHAT_BODY, STREAM_BODY, chat, request
 from fakes.replies import COMPLETION, DONE, delta
 from fakes.transport import App, Line, turn
 from fakes.world import FORM, World
+from mimic_proxy.relay.access import OriginPolicy
 from mimic_proxy.relay.admission import Budget, Slots
-from mimic_proxy.relay.origins import OriginPolicy
 
 REQUESTS = {
     "chat": chat(),

@@ -6,7 +6,7 @@ from fakes.caller import CHAT_BODY, chat, request
 from fakes.replies import COMPLETION
 from fakes.transport import Line, turn
 from fakes.world import World
-from mimic_proxy.relay.origins import OriginPolicy
+from mimic_proxy.relay.access import OriginPolicy
 
 
 def refused(line: Line, status: int, code: str) -> None:

@@ -12,7 +12,7 @@ from fakes.transport import Line, turn
 from fakes.world import World
 from mimic_proxy.errors import ModelNotFound, UpstreamUnreachable
 from mimic_proxy.http.headers import RequestFields
-from mimic_proxy.relay.origins import OriginPolicy
+from mimic_proxy.relay.access import OriginPolicy
 from mimic_proxy.telemetry.observation import Outcome, Trace
 from mimic_proxy.telemetry.port import WebSpans
 from mimic_proxy.telemetry.record import Record

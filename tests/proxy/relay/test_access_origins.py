@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mimic_proxy.relay.origins import OriginPolicy, judge
+from mimic_proxy.relay.access import OriginPolicy, judge
 
 STRICT = OriginPolicy((), ())
 

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mimic_proxy.errors import ClientKeyRefused, ClientKeysMissing
-from mimic_proxy.relay.callers import MOST_NAMES, OTHERS, Callers
+from mimic_proxy.relay.access import MOST_NAMES, OTHERS, AcceptedKeys
 
-KEYS = Callers([("crm", "mk-one"), ("crm", "mk-two"), ("search", "mk-three")])
+KEYS = AcceptedKeys([("crm", "mk-one"), ("crm", "mk-two"), ("search", "mk-three")])
 
 
 @pytest.mark.parametrize(
@@ -34,13 +34,13 @@ def test_everything_else_is_refused_with_what_to_set(credential: bytes | None) -
 
 
 def test_without_a_list_nobody_is_told_that_the_key_is_wrong() -> None:
-    got = Callers(()).name_of(b"Bearer mk-one")
+    got = AcceptedKeys(()).name_of(b"Bearer mk-one")
     assert isinstance(got, ClientKeysMissing)
     assert got.status == 503
 
 
 def test_names_beyond_the_most_are_let_in_as_others() -> None:
-    many = Callers((f"team-{number}", f"mk-{number}") for number in range(MOST_NAMES + 2))
+    many = AcceptedKeys((f"team-{number}", f"mk-{number}") for number in range(MOST_NAMES + 2))
     assert many.name_of(b"mk-0") == "team-0"
     assert many.name_of(b"mk-%d" % (MOST_NAMES + 1)) == OTHERS
 
@@ -48,7 +48,7 @@ def test_names_beyond_the_most_are_let_in_as_others() -> None:
 @given(st.text(min_size=1), st.text(min_size=1))
 def test_a_key_lets_in_itself_alone(key: str, other: str) -> None:
     key = "k" + key.strip() + "k"
-    keys = Callers([("a", key)])
+    keys = AcceptedKeys([("a", key)])
     assert keys.name_of(f"Bearer {key}".encode("utf-8", "replace")) == "a" or min(key) >= "\ud800"
     got = keys.name_of(other.encode("utf-8", "replace"))
     assert isinstance(got, ClientKeyRefused) or other.strip() == key or other.lower().startswith("bearer ")
