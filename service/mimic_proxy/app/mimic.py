@@ -31,7 +31,6 @@ from mimic_proxy.settings.changes import Change, compare
 from mimic_proxy.settings.fields import Settings, SettingsError, by_name, config_hash
 from mimic_proxy.settings.sources import Problem
 from mimic_proxy.telemetry.port import Readings, Telemetry, TokenState
-from mimic_proxy.telemetry.record import Record
 from mimic_proxy.tokens.grants import choose
 from mimic_proxy.tokens.refresh import TokenPolicy
 from mimic_proxy.web.models import Models
@@ -84,7 +83,8 @@ class Mimic:
             writes=writes,
             in_web=Counter(),
             offload=self._offload,
-            observe=self._observed,
+            observe=telemetry.exchange,
+            worked={},
             defer=self.batch.add,
             admit=self._admit,
         )
@@ -180,11 +180,6 @@ class Mimic:
     def _admit(self, credential: bytes | None) -> str | MimicError:
         assert self.client_keys is not None
         return self.client_keys.callers.name_of(credential)
-
-    def _observed(self, seen: Record) -> None:
-        if seen.model is not None and seen.outcome == "completed":
-            self.models.note(seen.model)
-        self.telemetry.exchange(seen)
 
     def ready(self) -> list[tuple[str, bool, str]]:
         """The conditions of readiness: name, whether it holds, why not."""

@@ -48,6 +48,7 @@ class Shared:
     heads: Heads
     writes: CoalescedWrites
     in_web: Counter[Operation]
+    worked: dict[str, None]
     offload: Callable[[Callable[[], Any], Callable[[Any], None]], None]
     observe: Callable[[Record], None]
     defer: Callable[[Callable[[], None], bool], None]
@@ -139,6 +140,7 @@ def services_of(
         include_usage=settings.include_usage,
         retry_dead_connection=settings.retry_dead_connection,
         in_web=shared.in_web,
+        worked=shared.worked,
     )
     if translates:
         timeout = settings.total_timeout

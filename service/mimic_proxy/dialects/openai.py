@@ -11,8 +11,10 @@
 import re
 from typing import Literal
 
-from mimic_proxy.dialects.base import MOST_REASONS, Stamp, StreamFacts
-from mimic_proxy.dialects.openai_shapes import (
+from mimic_proxy.dialects.base import (
+    MOST_REASONS,
+    Stamp,
+    StreamFacts,
     decode_accounts,
     decode_answer,
     decode_chunk,

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from mimic_proxy.dialects.base import Embedding, Translated
 from mimic_proxy.errors import MimicError, UpstreamBadResponse, UpstreamTimeout
-from mimic_proxy.http.buffer import Buffer
 from mimic_proxy.http.coding import decoded
+from mimic_proxy.http.framing import Buffer
 from mimic_proxy.http.headers import RequestFields, ResponseFields, head_end, head_start
 from mimic_proxy.http.target import EMBEDDINGS, Base, operation_target
 from mimic_proxy.relay.attempt import Attempt

@@ -11,12 +11,11 @@
 from collections.abc import Callable
 from typing import Literal
 
-from mimic_proxy.dialects.base import Dialect, StreamFacts, StreamReader, Translation
-from mimic_proxy.dialects.openai_shapes import error_words
+from mimic_proxy.dialects.base import Dialect, StreamFacts, StreamReader, Translation, error_words
 from mimic_proxy.errors import BuffersFull, InvalidRequest, MimicError, UpstreamBadResponse
 from mimic_proxy.http.body import read_fields
-from mimic_proxy.http.buffer import Buffer
 from mimic_proxy.http.coding import decoded
+from mimic_proxy.http.framing import Buffer
 from mimic_proxy.http.headers import ResponseFields
 from mimic_proxy.relay.admission import Budget
 from mimic_proxy.relay.ports import Services
@@ -160,19 +159,19 @@ class EventDelivery:
             out = self._take_held()
         self._write(out)
         if ended:
-            return self.end(UpstreamBadResponse(INCOMPLETE, error_type="protocol"), whole=True)
+            return self.end(None)
         return self._after_done(len(body)) if facts.done else None
 
-    def end(self, error: MimicError, *, whole: bool) -> Ending:
-        """No more comes. The stream was complete, or ends with `error`. whole: its body was, by its framing."""
-        tail, facts = self._reader.finish(whole), self._reader.facts
+    def end(self, lost: MimicError | None) -> Ending:
+        """No more comes. lost: the connection went before the body was complete by its framing."""
+        tail, facts = self._reader.finish(lost is None), self._reader.facts
         if facts.complete and self._answer.committed:
             # Half an event is nobody's; `data: [DONE]` without its blank line is whole enough.
             self._write(tail if facts.held == "done" else b"")
             return Ending("complete", reusable=True)
-        if facts.lacking is not None:
-            error = UpstreamBadResponse(facts.lacking, error_type="protocol")
-        return Ending.failed(error)
+        if lost is None or facts.lacking is not None:
+            lost = UpstreamBadResponse(facts.lacking or INCOMPLETE, error_type="protocol")
+        return Ending.failed(lost)
 
     def _first_error(self, ended: bool) -> Ending | None:
         """The first event was an error, which can still be the answer's status."""
@@ -407,7 +406,7 @@ class Delivery:
 
     def lost(self, error: MimicError) -> Ending:
         """The connection has gone before the body was complete."""
-        return self._events.end(error, whole=False) if self._events is not None else Ending.failed(error)
+        return self._events.end(error) if self._events is not None else Ending.failed(error)
 
     def release(self) -> None:
         """Give out what is held, classified or not."""

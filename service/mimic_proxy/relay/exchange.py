@@ -23,7 +23,7 @@ from mimic_proxy.http.headers import ResponseFields
 from mimic_proxy.relay.admission import Admission, overloaded
 from mimic_proxy.relay.attempt import Attempt
 from mimic_proxy.relay.delivery import Delivery, Ending
-from mimic_proxy.relay.ports import CallerPort, Cancellable, Composed, ConnectionPort, Request, Services
+from mimic_proxy.relay.ports import MOST_WORKED, CallerPort, Cancellable, Composed, ConnectionPort, Request, Services
 from mimic_proxy.relay.response import Response
 from mimic_proxy.relay.routes import Route
 from mimic_proxy.relay.states import State
@@ -608,7 +608,8 @@ class Exchange:
         if self.state is State.QUEUED:
             services.slots.leave(self.slot_granted)
             record.queue_seconds = now - record.queued
-        stall_ends(record, now)
+        if record.caller_stalled:
+            stall_ends(record, now)
         if self.state is State.AFTER_DONE:
             waited_until = now
         self.state = State.ENDED
@@ -629,11 +630,14 @@ class Exchange:
 
     def _report(self) -> None:
         """What the response says of itself is read when nobody waits for it."""
+        record, worked = self.record, self._services.worked
         delivery, self._delivery = self._delivery, None
         if delivery is not None:
             # It leads back here, and a circle stays in memory until a full collection.
-            delivery.say(self.record)
-        self._services.observe(self.record)
+            delivery.say(record)
+        if record.outcome == "completed" and record.model is not None and len(worked) < MOST_WORKED:
+            worked[record.model] = None
+        self._services.observe(record)
 
     def _debug(self, message: str, *values: object) -> None:
         debug = self._services.debug

@@ -21,6 +21,8 @@ from mimic_proxy.telemetry.observation import Operation, Trace
 from mimic_proxy.telemetry.record import Record
 from mimic_proxy.tokens.token import AccessToken
 
+MOST_WORKED = 256
+
 TokenWaiter = Callable[[AccessToken | MimicError], None]
 
 
@@ -216,6 +218,8 @@ class Services:
     """What took its place when the settings changed: the next request finds it."""
     in_web: Counter[Operation] = field(default_factory=Counter)
     """Requests that the web application is answering now; exchanges are counted by the ticker."""
+    worked: dict[str, None] = field(default_factory=dict)
+    """The first MOST_WORKED models with which a call has succeeded, for a backend that lists none."""
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):

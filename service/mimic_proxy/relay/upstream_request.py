@@ -3,8 +3,7 @@
 from mimic_proxy.dialects.base import Dialect, Embedding, Stamp, StreamReader, Translated, Translation
 from mimic_proxy.errors import BuffersFull, CallerError, MimicError, RequestTooLarge
 from mimic_proxy.http.body import BodyFields, RequestParameters, ask_for_usage, read_fields, read_parameters
-from mimic_proxy.http.buffer import Buffer
-from mimic_proxy.http.framing import Framing
+from mimic_proxy.http.framing import Buffer, Framing
 from mimic_proxy.http.headers import head_end, head_start
 from mimic_proxy.http.target import Base, operation_target
 from mimic_proxy.relay.admission import Budget

@@ -29,7 +29,6 @@ from mimic_proxy.telemetry.record import Record
 
 WITHOUT_ROUTE = frozenset({404, 405, 501})
 LONGEST_LIST_BYTES = 16777216
-MOST_WORKED = 256
 MOST_LISTS = 8
 """Callers choose the fields that tell lists apart: so many lists are kept, LONGEST_LIST_BYTES in all."""
 ALONE = frozenset({b"range", b"if-range", b"if-match", b"if-none-match", b"if-modified-since", b"if-unmodified-since"})
@@ -77,9 +76,8 @@ class Models:
         self, services: Services, backend: Client | None, *, fixed: Sequence[str], cache_seconds: float
     ) -> None:
         """backend: None where no place is known to ask."""
-        self.worked: dict[str, None] = {}
         self.settle: Callable[[], None] = lambda: None
-        """Called before the models that worked are told: makes known what has ended but was not noted yet."""
+        """Called before the models that worked are listed: makes known what has ended but was not reported yet."""
         self.follow(services, backend, fixed=fixed, cache_seconds=cache_seconds)
 
     def follow(self, services: Services, backend: Client | None, *, fixed: Sequence[str], cache_seconds: float) -> None:
@@ -93,11 +91,6 @@ class Models:
         """The backend's lists by what it was told, the one that was asked for last at the end."""
         self.flights: dict[Variant, asyncio.Task[ModelsAnswer]] = {}
         """The calls for them that are under way: whoever comes meanwhile gets their answer."""
-
-    def note(self, model: str) -> None:
-        """An exchange with this model has succeeded."""
-        if model not in self.worked and len(self.worked) < MOST_WORKED:
-            self.worked[model] = None
 
     def untraced(self, fields: RequestFields) -> Record:
         record = Record(self.services.clock(), "models", "GET", "/v1/models")
@@ -146,7 +139,7 @@ class Models:
         if answer.fields.status in WITHOUT_ROUTE:
             self._tell(answer.fields.status)
             self.settle()
-            return ModelsAnswer(200, _as_list(self.worked))
+            return ModelsAnswer(200, _as_list(self.services.worked))
         if answer.fields.status == 200 and not query and variant is not None and self.services is services:
             self._keep(variant, answer, now)
         elif answer.fields.status >= 500 and kept is not None:
@@ -179,7 +172,7 @@ class Models:
             return _passed(answer)
         await self.list(fields, b"", record)
         found = self._in_kept(name, fields)
-        if found is None and not self.kept and name in self.worked:
+        if found is None and not self.kept and name in self.services.worked:
             found = msgspec.json.encode(_as_model(name))
         if found is None:
             if answer.fields.status == 404 and b'"error"' in answer.body:

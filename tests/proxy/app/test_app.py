@@ -20,7 +20,6 @@ from fastapi import FastAPI
 from fakes.backend import Backend
 from fakes.caller import CHAT_BODY, STREAM_BODY, Caller, ask, chat, request
 from fakes.listener import closed
-from fakes.observations import exchange
 from fakes.replies import answer, chunk, delta, hang, ok, reply, stream_head
 from fakes.token_service import TokenService
 from mimic_proxy.app import running as serving
@@ -402,15 +401,6 @@ async def test_work_in_a_thread_comes_back_with_its_result_or_its_error(seen: Se
         mimic._offload(work, done)
         await asyncio.wait_for(come.wait(), 5)
     assert (got[0], type(got[1]), got[2]) == (CHAT_BODY, InvalidRequest, None)
-    await mimic.close()
-
-
-async def test_models_that_worked_are_noted(seen: Seen) -> None:
-    mimic = seen.mimic(NOWHERE)
-    for model, outcome in (("small", "completed"), ("broken", "upstream_error"), (None, "completed")):
-        mimic.services.observe(exchange(model=model, outcome=outcome))
-    assert list(mimic.models.worked) == ["small"]
-    assert len(seen.exchanges) == 3
     await mimic.close()
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mimic_proxy.http.buffer import Buffer
+from mimic_proxy.http.framing import Buffer
 
 PIECES = st.lists(st.one_of(st.binary(max_size=5), st.sampled_from([b"x" * 4095, b"y" * 4096, b"z" * 70_000])))
 

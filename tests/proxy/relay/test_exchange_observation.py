@@ -207,3 +207,11 @@ def test_nothing_of_a_prompt_or_a_token_is_in_it(stage: stages.Stage) -> None:
     told = repr(call.observations) + json.dumps([repr(one) for one in vars(call.exchange.response.__class__)])
     for secret in ("first-token", "a prompt that nobody may log"):
         assert secret not in told
+
+
+def test_the_first_models_that_worked_are_known() -> None:
+    world = World(kept=300)
+    for number in range(258):
+        world.call(b'{"model":"m%d"}' % number).connection.answer(200, COMPLETION)
+    world.call(b'{"model":"failed"}').connection.answer(400, b"{}")
+    assert list(world.services.worked) == [f"m{number}" for number in range(256)]

@@ -26,7 +26,7 @@ from mimic_proxy.relay.pool import Pool
 from mimic_proxy.relay.ports import Backend as Target
 from mimic_proxy.telemetry.observation import Trace
 from mimic_proxy.telemetry.record import Record
-from mimic_proxy.web.models import MOST_WORKED, Models, ModelsAnswer
+from mimic_proxy.web.models import Models, ModelsAnswer
 
 LIST = b'{ "object":"list", "data":[ {"id":"small","object":"model","vendor":{"n":1.50}}, {"id":"org/large", "x":2} ] }'
 NO_ROUTE = answer(404, b"404 page not found", [(b"content-type", b"text/plain")])
@@ -393,7 +393,7 @@ async def test_a_backend_without_a_list_lists_what_worked(
     with caplog.at_level(logging.WARNING, "mimic.models"):
         assert ids(await desk.list()) == []
         for name in ("small", "large", "small"):
-            desk.models.note(name)
+            desk.world.services.worked[name] = None
         assert ids(await desk.list()) == ["small", "large"]
     assert json.loads((await desk.one(b"large")).body)["id"] == "large"
     with pytest.raises(ModelNotFound):
@@ -403,21 +403,14 @@ async def test_a_backend_without_a_list_lists_what_worked(
 
 async def test_what_ended_a_moment_ago_is_known_before_the_list_is_told(desk: Desk) -> None:
     desk.backend.script = reply(NO_ROUTE)
-    desk.models.settle = lambda: desk.models.note("small")
+    desk.models.settle = lambda: desk.world.services.worked.update(small=None)
     assert ids(await desk.list()) == ["small"]
 
 
 async def test_one_model_that_ended_a_moment_ago_is_known(desk: Desk) -> None:
     desk.backend.script = reply(NO_ROUTE)
-    desk.models.settle = lambda: desk.models.note("small")
+    desk.models.settle = lambda: desk.world.services.worked.update(small=None)
     assert json.loads((await desk.one(b"small")).body)["id"] == "small"
-
-
-def test_the_models_that_worked_are_bounded() -> None:
-    models = Models(World().services, None, fixed=(), cache_seconds=0.0)
-    for number in range(MOST_WORKED + 10):
-        models.note(f"m{number}")
-    assert list(models.worked) == [f"m{number}" for number in range(MOST_WORKED)]
 
 
 # ---- tokens

@@ -3,6 +3,7 @@
 from typing import Any
 
 from mimic_proxy.dialects.base import Stamp, Translated
+from mimic_proxy.dialects.base import text as name_of
 from mimic_proxy.dialects.envelope.accounts import finish_reason, usage_object, usage_shown
 from mimic_proxy.dialects.envelope.chunks import Chunks, completion
 from mimic_proxy.dialects.envelope.errors import Trouble, bad_response, reported
@@ -10,7 +11,6 @@ from mimic_proxy.dialects.envelope.paths import CALLS, FINISH, MODEL, TEXT, USAG
 from mimic_proxy.dialects.envelope.stream import missing_text
 from mimic_proxy.dialects.envelope.text import plain_text, read_json
 from mimic_proxy.dialects.envelope.tools import Call, call_objects, calls_of
-from mimic_proxy.dialects.openai_shapes import text as name_of
 from mimic_proxy.pointer import MISSING
 from mimic_proxy.telemetry.observation import NO_USAGE, Shown
 

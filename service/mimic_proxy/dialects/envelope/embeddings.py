@@ -15,12 +15,12 @@ from typing import Any, overload
 import msgspec
 
 from mimic_proxy.dialects.base import Translated
+from mimic_proxy.dialects.base import text as name_of
 from mimic_proxy.dialects.envelope.accounts import usage_object
 from mimic_proxy.dialects.envelope.errors import Trouble, bad_response, not_json, reported
 from mimic_proxy.dialects.envelope.paths import MODEL, USAGE, Shape, first, keys_of
 from mimic_proxy.dialects.envelope.request import Fields, decoded, fields_of, wrapped
 from mimic_proxy.dialects.envelope.text import read_json, write_json
-from mimic_proxy.dialects.openai_shapes import text as name_of
 from mimic_proxy.errors import InvalidRequest, UnsupportedInput
 from mimic_proxy.http.body import BodyFields
 from mimic_proxy.pointer import MISSING, written

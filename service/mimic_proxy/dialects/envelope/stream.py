@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from mimic_proxy.dialects.base import Stamp, StreamFacts
+from mimic_proxy.dialects.base import text as name_of
 from mimic_proxy.dialects.envelope.accounts import finish_reason, usage_object, usage_shown
 from mimic_proxy.dialects.envelope.call_stream import CallStream
 from mimic_proxy.dialects.envelope.chunks import Chunks
@@ -35,7 +36,6 @@ from mimic_proxy.dialects.envelope.paths import (
 )
 from mimic_proxy.dialects.envelope.text import plain_text, read_json
 from mimic_proxy.dialects.envelope.tools import calls_of
-from mimic_proxy.dialects.openai_shapes import text as name_of
 from mimic_proxy.http.body import UNREADABLE
 from mimic_proxy.http.sse import Event
 from mimic_proxy.pointer import MISSING
