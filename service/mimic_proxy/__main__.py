@@ -53,10 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 COMMANDS = {
     "serve": "carry calls to the backend that environment, .env and MIMIC_CONFIG name",
     "demo": "serve in front of an embedded backend: nothing to set, nothing leaves this machine",
-    "check": "show where calls go, fetch one token, ask for the models (and a chat, if told so), say what is wrong",
+    "check": "show where calls go, fetch a token, list the models (--chat sends a chat), and explain what is wrong",
     "connect": "show, or write, the configuration with which a tool (Codex, Claude Code, ...) calls the running Mimic",
     "run": "run a command with a Mimic beside it, which ends with the command: mimic-proxy run -- COMMAND",
-    "quit": "ask the Mimic that runs on this machine to drain and end, and wait until it has",
+    "quit": "stop the Mimic that runs on this machine gracefully, and wait for its end",
 }
 
 
@@ -96,12 +96,12 @@ def _add_connect_options(connect: argparse.ArgumentParser) -> None:
 
 
 def _add_demo_options(demo: argparse.ArgumentParser) -> None:
-    demo.add_argument("--dialect", choices=("openai", "envelope"), help="how the backend speaks (openai)")
+    demo.add_argument("--dialect", choices=("openai", "envelope"), help="the API of the backend (openai)")
     demo.add_argument("--stream", choices=("sse", "ndjson", "plain"), help="how the envelope's backend streams (sse)")
     demo.add_argument(
         "--stream-text", choices=("delta", "cumulative"), help="what each event of such a stream holds (delta)"
     )
-    told = "how its token service is asked: %(choices)s (auth_code)"
+    told = "the grant of its token service: %(choices)s (auth_code)"
     demo.add_argument("--grant", choices=get_args(Grant), help=told, metavar="GRANT")
 
 

@@ -63,7 +63,7 @@ Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256
 
 @dataclass(frozen=True, slots=True)
 class SecretRef:
-    """Where a secret is to be found: its value, or a file that is read again whenever it changes.
+    """The source of a secret: its value, or a file that is read again whenever it changes.
 
     Neither `repr` nor `str` shows the value.
     """
@@ -82,8 +82,8 @@ class SettingsError(Exception):
     """The settings cannot be used; `problems` lists everything that is wrong, `str` is the message for the user."""
 
     def __init__(self, problems: list[Problem]) -> None:
-        count = "1 setting needs" if len(problems) == 1 else f"{len(problems)} settings need"
-        super().__init__("\n".join([f"{count} mending:", *(f"  {name}: {wrong}" for name, wrong in problems)]))
+        count = "1 invalid setting" if len(problems) == 1 else f"{len(problems)} invalid settings"
+        super().__init__("\n".join([f"{count}:", *(f"  {name}: {wrong}" for name, wrong in problems)]))
         self.problems = problems
 
 
@@ -93,7 +93,7 @@ class Settings:
 
     # The backend and its token service.
     chat_api_url: Url
-    """Base URL of the chat completion API, and of all that passes through."""
+    """Base URL of the chat completion API, and of every other path that is passed through."""
     embedding_api_url: Url
     """Base URL of the embedding API."""
     token_url: Annotated[Url | None, TOKENS] = None
@@ -101,49 +101,49 @@ class Settings:
     auth_code: Annotated[SecretRef | None, TOKENS] = None
     """Authorization code for the token request."""
     grant: Annotated[Grant, values.one_of(*get_args(Grant)), TOKENS] = "auth_code"
-    """How access tokens are had; docs/tokens.md tells of each."""
+    """How access tokens are obtained; docs/tokens.md describes each grant."""
     dialect: Annotated[Literal["openai", "envelope"], values.one_of("openai", "envelope")] = "openai"
-    """How the backend speaks."""
+    """The API of the backend: OpenAI's, or an envelope of its own."""
     preset: Annotated[str | None, values.one_of(*presets.PRESETS), TOKENS] = None
-    """One word for a whole recipe; what is set besides counts more."""
+    """The name of a ready recipe; settings that are given besides take precedence."""
     extra_routes: ExtraRoutes = ()
     """Routes that pass beside OpenAI's own, as in `POST /v1/rerank, GET /v1/reports/*`."""
     models: Items = ()
-    """A fixed list of model ids; empty asks the backend."""
+    """A fixed list of model ids; if empty, the backend is asked for its list."""
     models_cache_seconds: Seconds = 10.0
-    """How long the backend's list of models is kept."""
+    """How long the backend's list of models is cached."""
 
     # What a backend of DIALECT=envelope is sent, and where things stand in its answers; docs/dialects.md.
     envelope_request_under: Pointer | None = None
-    """Where the caller's body is put; None sends it as it is."""
+    """Path in the request under which the caller's body is sent; without it the body is sent as it is."""
     envelope_request_rename: Annotated[tuple[str, ...], values.renames] = ()
-    """Top-level fields with another name: `messages=conversation,model=modelName`."""
+    """Renames top-level fields: `messages=conversation,model=modelName`."""
     envelope_request_add: Annotated[str, values.json_object] = "{}"
-    """A JSON object whose fields every request gets besides. May hold an application's key: shown by names alone."""
+    """A JSON object whose fields are added to every request. It may hold an application's key: only names are shown."""
     envelope_history: Annotated[Literal["openai", "flat"], values.one_of("openai", "flat")] = "openai"
     """How tool calls in earlier messages are sent."""
     envelope_text_path: Annotated[tuple[str, ...], values.some_pointers] = ("data.content.content",)
-    """The text."""
+    """Path of the text in the response."""
     envelope_tool_calls_path: Pointers = ("data.content.tool_calls",)
-    """An array of calls `{name, arguments}`; arguments are JSON or text, an `id` may be there."""
+    """Path of an array of calls `{name, arguments}`; arguments are JSON or text, an `id` is optional."""
     envelope_finish_reason_path: Pointers = (
         "data.content.finish_reason",
         "data.finish_reason",
         "finish_reason",
     )
-    """Why the answer ended."""
+    """Path of the reason why the response ended."""
     envelope_usage_path: Pointers = ("data.content.usage", "data.usage", "usage")
-    """The model's count of tokens."""
+    """Path of the token usage."""
     envelope_model_path: Pointers = ("data.model", "model")
-    """The model's name."""
+    """Path of the model's name."""
     envelope_error_code_path: Pointers = ("errorCode", "error.code", "error")
-    """Where the code stands."""
+    """Path of the error code."""
     envelope_error_message_path: Pointers = ("errorMessage", "errorMsg", "message", "msg", "error")
-    """Where the message stands."""
+    """Path of the error message."""
     envelope_success_codes: Items = ("0", "200", "success", "ok")
-    """Values of the error code that report no error, beside null and an empty text."""
+    """Values of the error code that report success, in addition to null and an empty text."""
     envelope_refused_codes: Items = ("401",)
-    """Values of the error code that say that the access token was refused."""
+    """Values of the error code that report a refused access token."""
     envelope_stream: Annotated[
         Literal["auto", "sse", "ndjson", "off"], values.one_of("auto", "sse", "ndjson", "off")
     ] = "auto"
@@ -152,27 +152,27 @@ class Settings:
     envelope_stream_text: Annotated[Literal["delta", "cumulative"], values.one_of("delta", "cumulative")] = "delta"
     """`delta`: each event holds what is new; `cumulative`: all there is so far, tool calls included."""
     envelope_stream_end: Annotated[Literal["auto", "marker", "body"], values.one_of("auto", "marker", "body")] = "auto"
-    """Which ends of a stream count; docs/dialects.md."""
+    """Which end of a stream is taken as complete; docs/dialects.md."""
     envelope_done_path: Pointers = ("data.done", "done")
-    """A flag that is true in the last event."""
+    """Path of a flag that is true in the last event."""
     envelope_embedding_input: Text = "text"
-    """The field that the input stands in."""
+    """The request field that carries the input."""
     envelope_embedding_batch: Annotated[int, values.whole(1, 2048)] = 1
-    """Inputs of one call. 1 sends each as a text, more as an array of texts."""
+    """Number of inputs in one call. 1 sends each as a text, more as an array of texts."""
     envelope_embedding_concurrency: Annotated[int, values.whole(1, 256)] = 8
-    """Calls for one request that are under way at once."""
+    """Number of concurrent calls for one request."""
     envelope_embedding_path: Annotated[tuple[str, ...], values.some_pointers] = ("data.content",)
-    """Where the vector stands, or the array of a batch."""
+    """Path of the vector, or of the array of a batch."""
     envelope_embedding_item_path: Pointers = (".", "embedding")
-    """Where the vector stands in each element, if a batch answers with an array of them."""
+    """Path of the vector in each element of a batch's array."""
     envelope_embedding_encoding: Annotated[Literal["asked", "float"], values.one_of("asked", "float")] = "asked"
-    """float answers with arrays of numbers even where base64 was asked for."""
+    """`float` answers with arrays of numbers even if base64 was requested."""
     envelope_models_url: Url | None = None
-    """Asked for the models; without it `/v1/models` knows `MODELS`, else what has worked since the start."""
+    """URL of the list of models; without it `/v1/models` lists `MODELS`, else what has worked so far."""
     envelope_models_path: Pointers = ("data", "models", "data.models")
-    """Where the list stands."""
+    """Path of the list of models."""
     envelope_model_id_path: Pointers = ("id", "name", "model")
-    """Where the id stands in an element that is no text."""
+    """Path of the id in an element that is not a text."""
 
     # Who asks for a token, and for what.
     access_token: Annotated[SecretRef | None, TOKENS] = None
@@ -182,19 +182,19 @@ class Settings:
     client_secret: Annotated[SecretRef | None, TOKENS] = None
     """The client's secret."""
     scope: Annotated[Text | None, TOKENS] = None
-    """Scopes to ask for, separated by blanks."""
+    """Scopes to request, separated by blanks."""
     audience: Annotated[Text | None, TOKENS] = None
-    """For whom tokens are asked for: the field `audience` of the token request."""
+    """The field `audience` of the token request: who the token is for."""
     resource: Annotated[Text | None, TOKENS] = None
-    """The URI of the backend, for which tokens are asked for (RFC 8707): the field `resource`."""
+    """The field `resource` of the token request: the URI of the backend (RFC 8707)."""
     issuer: Annotated[str | None, values.base_url, TOKENS] = None
-    """Base URL of the identity provider, from which a preset makes TOKEN_URL."""
+    """Base URL of the identity provider, from which a preset derives TOKEN_URL."""
     tenant: Annotated[Segment | None, TOKENS] = None
-    """Tenant at the identity provider, from which a preset makes TOKEN_URL."""
+    """Tenant at the identity provider, from which a preset derives TOKEN_URL."""
     refresh_token: Annotated[SecretRef | None, TOKENS] = None
-    """The first refresh token; those that the token service replaces it by are kept."""
+    """The first refresh token; Mimic keeps those that the token service replaces it with."""
     token_store: Annotated[File | None, TOKENS] = None
-    """File that keeps refresh tokens over a restart; written by Mimic, mode 0600."""
+    """File in which Mimic keeps refresh tokens across restarts, mode 0600."""
     private_key: Annotated[SecretRef | None, TOKENS] = None
     """Key that signs assertions: PEM (with its certificate if a thumbprint is wanted), a JWK, or a cloud's JSON key
     file."""
@@ -203,21 +203,21 @@ class Settings:
     assertion_as: Annotated[Literal["client", "grant"], values.one_of("client", "grant"), TOKENS] = "client"
     """What the assertion does: authenticates the client (RFC 7523, 2.2), or is the grant (2.1)."""
     assertion_algorithm: Annotated[Algorithm | None, values.one_of(*get_args(Algorithm)), TOKENS] = None
-    """How assertions are signed; else RS256, ES256 or EdDSA as the key is."""
+    """Signature algorithm of assertions; default: RS256, ES256 or EdDSA, depending on the key."""
     assertion_audience: Annotated[Text | None, TOKENS] = None
-    """To whom assertions are addressed (`aud`); else TOKEN_URL."""
+    """Audience of assertions (`aud`); default: TOKEN_URL."""
     assertion_lifetime: Annotated[PositiveSeconds, TOKENS] = 60.0
-    """For how long an assertion is valid."""
+    """Validity of an assertion."""
     assertion_claims: Annotated[Pairs, TOKENS] = ()
-    """Claims to add to assertions or to replace in them; null takes one away."""
+    """Claims to add to assertions or to replace in them; null removes one."""
     subject_token: Annotated[SecretRef | None, TOKENS] = None
     """Token to exchange, such as a projected service-account token."""
     subject_token_type: Annotated[str, values.token_type, TOKENS] = "urn:ietf:params:oauth:token-type:jwt"
-    """What it is: `jwt`, `access_token`, `id_token`, `refresh_token`, `saml1`, `saml2`, or a URI."""
+    """Type of that token: `jwt`, `access_token`, `id_token`, `refresh_token`, `saml1`, `saml2`, or a URI."""
     requested_token_type: Annotated[str | None, values.token_type, TOKENS] = None
-    """What is asked for in exchange, in the same words; else the token service chooses."""
+    """Type of the token to request in exchange, in the same words; default: the token service chooses."""
     auth_code_single_use: Annotated[Flag, TOKENS] = False
-    """The code buys one token and is not sent again."""
+    """The code is valid for one token request and is not sent again."""
 
     # How a token is asked for, and where the answer holds it.
     token_method: Annotated[Literal["POST", "GET", "PUT"], values.one_of("POST", "GET", "PUT"), TOKENS] = "POST"
@@ -225,7 +225,7 @@ class Settings:
     token_encoding: Annotated[
         Literal["json", "form", "query"] | None, values.one_of("json", "form", "query"), TOKENS
     ] = None
-    """How its fields are sent; else `json` for auth_code and `form` for all other grants."""
+    """Encoding of its fields; default: `json` for auth_code, `form` for all other grants."""
     token_secret_in: Annotated[SecretIn | None, values.one_of(*get_args(SecretIn)), TOKENS] = None
     """Where the secret goes, AUTH_CODE or CLIENT_SECRET; else AUTH_CODE to the `body`, CLIENT_SECRET to `basic`
     authentication."""
@@ -233,24 +233,24 @@ class Settings:
     """The field or header field that carries it (or an assertion), or the user of basic authentication; else `code`,
     `client_secret`, `client_assertion` or `assertion`, or CLIENT_ID."""
     token_secret_format: Annotated[str, values.secret_format, TOKENS] = "{secret}"
-    """What is sent for it; `{secret}` stands for the secret."""
+    """The value that is sent; `{secret}` stands for the secret."""
     token_refresh_as: Annotated[Text, TOKENS] = "refresh_token"
     """The field that carries a refresh token."""
     token_fields: Annotated[Pairs, TOKENS] = ()
-    """Fields to add to the token request or to replace in it; null takes one away."""
+    """Fields to add to the token request or to replace in it; null removes one."""
     token_request_headers: Annotated[HeaderPairs, TOKENS] = ()
     """Header fields to add to the token request."""
     token_pointer: Annotated[Pointers, TOKENS] = ()
-    """Where the answer holds the token, as `data.access_token` or a JSON Pointer; else there or at `access_token`."""
+    """Path of the token in the response, a JSON Pointer too; default: `data.access_token` or `access_token`."""
     token_lifetime_pointer: Annotated[Pointers, TOKENS] = ()
-    """Where it holds the lifetime in seconds; else `expires_in` beside the token."""
+    """Path of the lifetime in seconds; default: `expires_in` beside the token."""
     token_expiry_pointer: Annotated[Pointers, TOKENS] = ()
     """Where it holds the time of expiry (Unix seconds, milliseconds, or ISO 8601); else `expires_at` beside the
     token."""
     token_error_pointer: Annotated[Pointers, TOKENS] = ()
-    """Where it holds an error's code; else the usual places, `error` and `errorCode` among them."""
+    """Path of an error's code; default: the usual ones, `error` and `errorCode` among them."""
     token_refresh_pointer: Annotated[Pointers, TOKENS] = ()
-    """Where it holds the next refresh token; else `refresh_token` beside the token."""
+    """Path of the next refresh token; default: `refresh_token` beside the token."""
 
     # How a token is kept and sent.
     token_header: Annotated[str, values.header_name, TOKENS] = "Authorization"
@@ -258,17 +258,17 @@ class Settings:
     token_format: Annotated[str, values.token_format, TOKENS] = "Bearer {token}"
     """Value of that field; `{token}` stands for the token. With DIALECT=envelope the default is `{token}`."""
     token_default_lifetime: Annotated[PositiveSeconds, TOKENS] = 300.0
-    """Schedules refreshes where neither the answer nor a JWT tells the lifetime."""
+    """Assumed lifetime if neither the token response nor a JWT states one."""
     token_timeout: Annotated[Seconds, TOKENS] = 10.0
-    """For one token request."""
+    """Time limit of one token request."""
     token_min_refresh_interval: Annotated[Seconds, TOKENS] = 1.0
-    """Least time between two refreshes that the backend's 401 forces."""
+    """Minimum time between two refreshes that are forced by the backend's 401."""
 
     # Where Mimic listens, and to whom.
     host: Annotated[Addresses, RESTART] = ("127.0.0.1", "::1")
     """Addresses of the API port."""
     port: Annotated[PortNumber, RESTART] = 8000
-    """Port of the API; 0 takes any free one, and the log tells which."""
+    """Port of the API; 0 takes any free one, which the log names."""
     admin_host: Annotated[Addresses, RESTART] = ("127.0.0.1", "::1")
     """Addresses of the admin port."""
     admin_port: Annotated[PortNumber, RESTART] = 8001
@@ -276,12 +276,12 @@ class Settings:
     status_networks: Annotated[Networks, RESTART] = ()
     """Networks from which the status page and `/config` may be read beside this machine, as in `172.16.0.0/12`."""
     allowed_hosts: Annotated[HostNames, RESTART] = ()
-    """Names that callers may use for Mimic beside loopback ones; `*` for all."""
+    """Host names that callers may use for Mimic in addition to loopback ones; `*` for all."""
     allowed_origins: Annotated[Origins, RESTART] = ()
     """Origins of web pages that may call it, as in `https://app.example.com`; `*` for all."""
     client_keys: SecretRef | None = None
-    """Keys of which callers have to show one: `name: key` a line. CLIENT_KEYS_FILE may name a folder with a file for
-    each name. Without it every caller is let in."""
+    """Keys of which callers must present one: `name: key` on each line. CLIENT_KEYS_FILE may name a folder with a
+    file for each name. Without it every caller is accepted."""
     tls_cert: Annotated[File | None, RESTART] = None
     """Certificate chain for TLS on the API port."""
     tls_key: Annotated[File | None, RESTART] = None
@@ -302,7 +302,7 @@ class Settings:
     https_proxy: Annotated[Proxy | None, CONNECTIONS] = None
     """Outbound proxy for https:// URLs; itself an http:// proxy."""
     no_proxy: Annotated[Items, CONNECTIONS] = ()
-    """Hosts, domains and networks that are reached without it; loopback always is."""
+    """Hosts, domains and networks that are reached without the proxy; loopback always is."""
 
     # Limits.
     max_body_bytes: Bytes = 33_554_432
@@ -310,41 +310,41 @@ class Settings:
     max_upload_bytes: Bytes = 536_870_912
     """Largest request body that streams through: files, audio, images."""
     max_buffered_bytes: Bytes = 268_435_456
-    """Request bodies held at once, all together."""
+    """Memory for all request bodies together."""
     max_concurrency: Count = 512
-    """Calls at the backend at once; 0 is no limit."""
+    """Concurrent calls to the backend; 0 is no limit."""
     max_queue: Count = 1024
-    """Calls that wait for one of those places; 0 is no queue."""
+    """Calls that may wait for one of these slots; 0 is no queue."""
     queue_timeout: Seconds = 10.0
-    """Longest wait there."""
+    """Longest wait in that queue."""
     head_timeout: Annotated[Seconds, RESTART] = 10.0
-    """For a caller to send the head of a request."""
+    """Time limit for a caller to send the head of a request."""
     keep_alive_timeout: Annotated[Seconds, RESTART] = 75.0
-    """How long a caller's idle connection is kept."""
+    """How long a caller's idle connection stays open."""
     connect_timeout: Annotated[Seconds, CONNECTIONS] = 5.0
-    """To connect to the backend, TLS included."""
+    """Time limit for connecting to the backend, TLS included."""
     first_byte_timeout: Seconds = 600.0
-    """From the request sent to the first byte or event."""
+    """Time limit from the request sent to the first byte or event."""
     idle_timeout: Seconds = 300.0
-    """Between two reads of an answer."""
+    """Time limit between two reads of a response."""
     send_timeout: Seconds = 60.0
-    """While caller or backend takes or sends no more of a body."""
+    """Time limit while a caller or the backend neither takes nor sends more of a body."""
     total_timeout: Seconds = 900.0
-    """For the whole call."""
+    """Time limit of the whole call."""
     heartbeat_after: Seconds = 0.0
-    """Silence of the backend after which callers of streams get a comment."""
+    """Silence of the backend after which the callers of streams receive a comment."""
     drain_delay: Seconds = 0.0
-    """Between the signal to stop and the end of accepting."""
+    """Time between the signal to stop and the end of accepting connections."""
     drain_timeout: Seconds = 25.0
-    """For running calls to end, after that."""
+    """Time limit for running calls to end after that."""
     breaker_failures: Count = 0
     """Failures in a row that open the backend's circuit breaker; 0 is no breaker."""
     breaker_cooldown: PositiveSeconds = 30.0
-    """How long it stays open before it tries again."""
+    """How long the breaker stays open before it lets one call try."""
     retry_dead_connection: Flag = True
     """Repeat a request whose kept connection the backend had just closed."""
     include_usage: Flag = False
-    """Ask for usage in streams whose caller did not, and take it out again on the way back."""
+    """Request usage in streams whose caller did not, and remove it from the response."""
 
     # Logs.
     log_level: Annotated[str, values.one_of("DEBUG", "INFO", "WARNING", "ERROR")] = "INFO"
@@ -354,11 +354,11 @@ class Settings:
 
     # Traces and metrics; what is OpenTelemetry's own stands in OTEL_* variables.
     mimic_trace_upstream: Flag = True
-    """Tell the backend of the trace: traceparent and tracestate."""
+    """Send traceparent and tracestate to the backend."""
     mimic_genai_spans: Annotated[Flag, RESTART] = True
-    """CLIENT spans speak of models and tokens; else of HTTP alone."""
+    """Put attributes of models and tokens on CLIENT spans; otherwise those of HTTP only."""
     mimic_genai_metrics: Annotated[Flag, RESTART] = False
-    """Show OpenTelemetry's own metrics for generative AI beside Mimic's."""
+    """Export OpenTelemetry's metrics for generative AI in addition to Mimic's."""
     mimic_genai_provider: Annotated[Text, RESTART] = "openai"
     """`gen_ai.provider.name`: whose flavour of telemetry this is, not who runs the model."""
 

@@ -118,7 +118,7 @@ RELAY = (
     Metric(
         "mimic_caller_requests_total",
         "counter",
-        "Finished requests by the caller's entry among the client keys; none where no client keys are wanted.",
+        "Finished requests by the caller's entry among the client keys; empty if no client keys are required.",
         ("key",),
     ),
     Metric(
@@ -176,9 +176,13 @@ TOKEN = (
     Metric(
         "mimic_token_expiry_timestamp_seconds",
         "gauge",
-        "Unix time at which the access token expires, an assumed one where nobody said when; 0 without one.",
+        "Unix time at which the access token expires, assumed if the token service did not state it; 0 without one.",
     ),
-    Metric("mimic_token_issued_timestamp_seconds", "gauge", "Unix time at which it was asked for; 0 without one."),
+    Metric(
+        "mimic_token_issued_timestamp_seconds",
+        "gauge",
+        "Unix time at which the access token was requested; 0 without one.",
+    ),
     Metric("mimic_token_lifetime_seconds", "gauge", "Lifetime of the present access token; 0 without one."),
     Metric(
         "mimic_token_refresh_margin_seconds",
@@ -187,7 +191,11 @@ TOKEN = (
     ),
     Metric("mimic_token_required", "gauge", "1 where a token service is configured."),
     Metric(
-        "mimic_token_wait_seconds", "histogram", "Time that requests waited for a token, if they did.", (), DURATIONS
+        "mimic_token_wait_seconds",
+        "histogram",
+        "Time that requests waited for a token; requests that did not wait are not counted.",
+        (),
+        DURATIONS,
     ),
     Metric("mimic_token_waiters", "gauge", "Requests that wait for a token now."),
     Metric("mimic_token_coalesced_total", "counter", "Requests that joined a refresh which was under way."),
@@ -202,20 +210,20 @@ TOKEN = (
 RESILIENCE = (
     Metric("mimic_breaker_state", "gauge", "1 for the state that the breaker is in.", ("target", "state")),
     Metric("mimic_breaker_transitions_total", "counter", "Changes of a breaker's state.", ("target", "to")),
-    Metric("mimic_breaker_rejected_total", "counter", "Requests that a breaker turned away.", ("target",)),
+    Metric("mimic_breaker_rejected_total", "counter", "Requests that a breaker rejected.", ("target",)),
     Metric("mimic_upstream_slots_in_use", "gauge", "Requests that hold one of MAX_CONCURRENCY slots.", ("pool",)),
     Metric("mimic_upstream_slots_limit", "gauge", "MAX_CONCURRENCY; 0 is no limit.", ("pool",)),
     Metric(
         "mimic_upstream_slot_wait_seconds",
         "histogram",
-        "Time that requests waited for a slot, if they did.",
+        "Time that requests waited for a slot; requests that did not wait are not counted.",
         ("pool",),
         DURATIONS,
     ),
-    Metric("mimic_admission_rejected_total", "counter", "Requests that were not let in.", ("reason",)),
+    Metric("mimic_admission_rejected_total", "counter", "Requests that were not admitted.", ("reason",)),
 )
 PROCESS = (
-    Metric("mimic_event_loop_lag_seconds", "histogram", "How late the event loop was for a timer.", (), LAGS),
+    Metric("mimic_event_loop_lag_seconds", "histogram", "How late the event loop ran a timer.", (), LAGS),
     Metric("mimic_config_reloads_total", "counter", "Changed files that were read again.", ("result",)),
     Metric("mimic_config_last_reload_success", "gauge", "1 unless the last changed files could not be used."),
     Metric(
@@ -229,7 +237,9 @@ PROCESS = (
     Metric("mimic_spans_exported_total", "counter", "Spans handed to the collector.", ("result",)),
     Metric("mimic_spans_dropped_total", "counter", "Spans that never reached an exporter."),
     Metric("mimic_log_lines_dropped_total", "counter", "Log lines that were not written because nobody read the log."),
-    Metric("mimic_build_info", "gauge", "What runs here.", ("version", "revision", "python")),
+    Metric(
+        "mimic_build_info", "gauge", "Version, revision and Python of this process.", ("version", "revision", "python")
+    ),
 )
 GENAI_LABELS = (
     "gen_ai_operation_name",

@@ -116,7 +116,7 @@ def test_all_problems_of_the_settings_are_told_at_once_without_a_traceback(comma
     assert ended.returncode == WRONG_SETTINGS
     assert ended.stdout == ""
     lines = ended.stderr.splitlines()
-    assert lines[0] == "mimic-proxy: 5 settings need mending:"
+    assert lines[0] == "mimic-proxy: 5 invalid settings:"
     assert [line.split(":")[0].strip() for line in lines[1:]] == [
         "CHAT_API_URL",
         "EMBEDDING_API_URL",

@@ -103,7 +103,7 @@ def test_everything_that_is_wrong_stands_in_one_message_by_name():
         "VERIFY_SSL",
     ]
     assert all(problem.name in str(caught.value) for problem in caught.value.problems)
-    assert str(caught.value).startswith("7 settings need mending:\n")
+    assert str(caught.value).startswith("7 invalid settings:\n")
 
 
 @pytest.mark.parametrize("name", sorted({*READERS, *SECRETS} - {"CLIENT_ID", "SCOPE"}))
