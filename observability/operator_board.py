@@ -14,6 +14,7 @@ from mimic_operator.catalogue import (
     LEADER,
     MANAGED,
     MISSES,
+    NOT_READY,
     NOTES,
     PODS,
     QUEUE_AGE,
@@ -129,7 +130,7 @@ def _admission() -> Row:
                 thresholds=((None, GREEN), (1.024, RED)),
             ),
             Panel(
-                title="Remarks on pods",
+                title="Notes on pods",
                 description="What whoever writes pods was told besides, by its word (docs/reference/injection.md).",
                 queries=(Query(total(rate(NOTES.name), "note"), "{{note}}"),),
                 unit="reqps",
@@ -193,7 +194,7 @@ def _reconciling() -> Row:
         "Reconciling",
         (
             Panel(
-                title="Turns by result",
+                title="Reconciles by result",
                 description="Of MimicBackends, per second. Every five minutes each has one whatever happened.",
                 queries=(Query(total(rate(RECONCILES.name), "result"), "{{result}}"),),
                 unit="reqps",
@@ -201,7 +202,7 @@ def _reconciling() -> Row:
                 colours={"^ok$": GREEN, "^error$": RED},
             ),
             Panel(
-                title="Turns that failed, by reason",
+                title="Reconciles that failed, by reason",
                 description="conflict: somebody wrote at the same time, heals by itself. forbidden: a right is "
                 "missing. invalid: the API server refuses what is written. throttled, unavailable, unreachable, "
                 "timeout: the API server. internal: a defect, with a trace in the log.",
@@ -210,7 +211,7 @@ def _reconciling() -> Row:
                 stacked=True,
             ),
             Panel(
-                title="Backends whose last turn failed",
+                title="Backends whose last reconcile failed",
                 description="They are tried again after up to five minutes. What stays here for a quarter of an hour "
                 "does not heal by itself.",
                 queries=(Query(total(pick(FAILING.name), "reason"), "{{reason}}"),),
@@ -218,7 +219,7 @@ def _reconciling() -> Row:
                 stacked=True,
             ),
             Panel(
-                title="Time of a turn",
+                title="Duration of a reconcile",
                 description="Nearly all of it is the API server's. A turn that writes to a workload takes longest.",
                 queries=tuple(
                     Query(quantile(which, RECONCILE_DURATION.name), f"p{which * 100:.0f}")
@@ -251,6 +252,7 @@ def _reconciling() -> Row:
                 queries=(Query(f"max by (pod) ({pick(SKIPPED.name)})", "{{pod}}"),),
                 unit="short",
                 thresholds=((None, GREEN), (1, ORANGE)),
+                width=24,
             ),
         ),
     )
@@ -269,7 +271,7 @@ def _rollouts() -> Row:
             ),
             Panel(
                 title="Pods by their sidecar",
-                description="outdated: an earlier revision, until their workload's turn comes. missing: none at all.",
+                description="outdated: an earlier revision, until their workload is rolled out. missing: none at all.",
                 queries=(Query(total(pick(PODS.name), "state"), "{{state}}"),),
                 unit="short",
                 stacked=True,
@@ -285,12 +287,19 @@ def _rollouts() -> Row:
                 stacked=True,
             ),
             Panel(
+                title="Backends that are not ready, by reason",
+                description="The reason of condition Ready where it is not True.",
+                queries=(Query(total(pick(NOT_READY.name), "reason"), "{{reason}}"),),
+                unit="short",
+                stacked=True,
+            ),
+            Panel(
                 title="Rollouts that ended, or halted",
                 description="In each interval. A halt is one workload that did not settle.",
                 queries=(Query(total(f"increase({pick(ROLLOUTS.name)}[$__rate_interval])", "result"), "{{result}}"),),
                 unit="short",
                 colours={"^complete$": GREEN, "^halted$": RED},
-                width=24,
+                width=16,
             ),
         ),
     )

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import pytest
-from mimic_operator.reconcile.turns import Turns
 
 from fakes.collector import Collector, Exported, Otelcol, Reply
 from fakes.free_ports import free_port
+from mimic_operator.reconcile.metrics import ReconcileSpans
 from mimic_operator.runtime.exporting import END_SECONDS, exporting
 from mimic_operator.runtime.kinds import Key
 from mimic_operator.runtime.queue import Outcome
@@ -33,24 +33,24 @@ def exported(
         yield spans
 
 
-def turn(spans: Spans, name: str = "corp", reason: str = "") -> None:
-    turns = Turns(spans)
-    turns.begin(Key("shop", name))
+def reconcile(spans: Spans, name: str = "corp", reason: str = "") -> None:
+    reconciles = ReconcileSpans(spans)
+    reconciles.begin(Key("shop", name))
     with spans.call("apply", "ConfigMap", "shop", name):
         pass
-    turns.end(Outcome(Key("shop", name), 0.1, reason), None, {})
+    reconciles.end(Outcome(Key("shop", name), 0.1, reason), None, {})
 
 
 def of(spans: list[Exported], service: str) -> list[Exported]:
     return [span for span in spans if span.service == service]
 
 
-async def test_a_turn_reaches_the_collector_before_the_process_ends(
+async def test_a_reconcile_reaches_the_collector_before_the_process_ends(
     collector: Otelcol, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted: Counter[str] = Counter()
     with exported(monkeypatch, {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}, counted) as spans:
-        turn(spans, reason="timeout")
+        reconcile(spans, reason="timeout")
     assert counted == {"success": 2}
     found = await collector.until(lambda spans: len(of(spans, "mimic-reconciler")) == 2)
     call, root = of(found, "mimic-reconciler")
@@ -70,7 +70,7 @@ async def test_whoever_deploys_names_the_service(
     variables = {name: value.format(next(iter(named))) for name, value in named.items()}
     traces = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{collector.url}/v1/traces", **variables}
     with exported(monkeypatch, traces) as spans:
-        turn(spans)
+        reconcile(spans)
     found = await collector.until(lambda spans: bool(of(spans, service)))
     assert {span.name for span in of(found, service)} == {"reconcile", "apply ConfigMap"}
 
@@ -83,7 +83,7 @@ async def test_the_sampler_is_the_standard_ones(collector: Otelcol, monkeypatch:
     }
     counted: Counter[str] = Counter()
     with exported(monkeypatch, variables, counted) as spans:
-        turn(spans)
+        reconcile(spans)
     assert counted == {}
     assert of(collector.spans(), "unsampled") == []
 
@@ -105,7 +105,7 @@ def test_nothing_is_made_where_nothing_is_wanted(
 ):
     with exported(monkeypatch, variables) as spans:
         assert spans is OFF
-        turn(spans)
+        reconcile(spans)
     assert caplog.records == []
 
 
@@ -125,7 +125,7 @@ def test_a_wrong_variable_is_told_once_by_its_name_and_stops_nobody(
     with Collector() as fake:
         with exported(monkeypatch, {"OTEL_EXPORTER_OTLP_ENDPOINT": fake.url, variable: value}) as spans:
             assert (spans is OFF) is off
-            turn(spans)
+            reconcile(spans)
         assert bool(fake.posted) is not off
     said = [record.getMessage() for record in caplog.records if record.name == "mimic.traces"]
     assert len(said) == 1, said
@@ -146,7 +146,7 @@ def test_a_sick_collector_costs_the_end_three_seconds_at_most(
         with exported(monkeypatch, {"OTEL_EXPORTER_OTLP_ENDPOINT": url}, counted) as spans:
             begun = time.monotonic()
             for number in range(200):
-                turn(spans, f"backend-{number}")
+                reconcile(spans, f"backend-{number}")
             took = time.monotonic() - begun
             ending = time.monotonic()
         assert time.monotonic() - ending < END_SECONDS + 1.0

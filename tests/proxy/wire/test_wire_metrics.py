@@ -144,7 +144,7 @@ async def test_models_and_what_is_not_served(metered: Metered) -> None:
     for method, path, added in (
         (b"GET", b"/v1/models?now", LISTED),
         (b"GET", b"/v1/models/m", LISTED),
-        (b"DELETE", b"/v1/models/m", web("models", 405, "client_error")),
+        (b"PUT", b"/v1/models/m", web("models", 405, "client_error")),
         (b"GET", b"/v1/nonsense", web("unmatched", 404, "client_error")),
         (b"GET", b"/v1/chat/completions/a/b", web("unmatched", 404, "client_error")),
         (b"PUT", b"/v1/chat/completions", web("unmatched", 405, "client_error")),

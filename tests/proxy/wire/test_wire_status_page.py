@@ -93,7 +93,7 @@ async def test_it_tells_of_a_stream_while_it_runs(
         await caller.body_until(b"one")
         await visit.look()
         await visit.shows("#live-count", "1 call, 1 of them streaming")
-        await visit.shows("#oldest", re.compile(r"m\s*chat, stream\s*the end of the answer"))
+        await visit.shows("#oldest", re.compile(r"m\s*chat, stream\s*the end of the response"))
         await visit.shows("#slots-text", "1 of 512 in use")
         gate.set()
         while await caller.data():
