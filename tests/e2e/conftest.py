@@ -13,7 +13,7 @@ import pytest
 from e2e import release
 from e2e.applications import backend, deployment, scripts, secret
 from e2e.cluster import Cluster, eventually, needed, run
-from e2e.health import Health, alerts, jobs
+from e2e.health import Health, jobs, standing_alerts
 from e2e.namespaces import fresh
 from fakes.chart_files import RULE_FILES
 from fakes.prometheus import scraping
@@ -51,7 +51,7 @@ async def left_wrong() -> dict[str, list[str]]:
     with tempfile.TemporaryDirectory() as folder:
         async with scraping(Path(folder) / "prometheus", jobs(), RULE_FILES) as prometheus:
             await prometheus.until('count(up{job="mimic-operator"} == 1) == 4', 30)
-            found = health.found() | {"alerts pending or firing": await alerts(prometheus, 5)}
+            found = health.found() | {"alerts pending or firing": await standing_alerts(prometheus, 30)}
     return {what: each for what, each in found.items() if each}
 
 

@@ -1,7 +1,9 @@
 """What must be true of an installation that works: no restart, no failing reconcile, no warning, no alert."""
 
+import asyncio
 import json
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -98,6 +100,16 @@ def jobs() -> list[dict[str, Any]]:
         scrape_config(chart["PodMonitor"], pods),
         service_scrape_config(chart["ServiceMonitor"], everywhere("services"), pods),
     ]
+
+
+async def standing_alerts(prometheus: Prometheus, seconds: float) -> list[str]:
+    """Alerts that stay pending or firing: a Prometheus that has just started misses for a moment what is there."""
+    deadline = time.monotonic() + seconds
+    while found := await prometheus.query("max by (alertname, alertstate) (ALERTS)"):
+        if time.monotonic() > deadline:
+            return sorted(f"{labels['alertname']} {labels['alertstate']}" for labels, _ in found)
+        await asyncio.sleep(1)
+    return []
 
 
 async def alerts(prometheus: Prometheus, minutes: float) -> list[str]:
