@@ -28,8 +28,9 @@ serve: $(VENV)/.installed ## the proxy in front of the backend that .env names
 test: $(VENV)/.installed-dev ## all tests that need nothing but this machine
 	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
+# Mostly they wait, each process for a control plane of its own; what a file shares is made once.
 test-cluster: $(VENV)/.installed-dev ## tests on a real API server, which KUBEBUILDER_ASSETS names
-	$(BIN)/python -m pytest $(CLUSTER_TESTS) $(ARGS)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(CLUSTER_TESTS) $(ARGS)
 
 CLUSTER_TESTS ?= tests/cluster
 

@@ -45,7 +45,7 @@ def test_without_a_certificate_it_ends_and_says_so(
     (lone.folder / "tls.crt").unlink()
     lone.start(ready=False)
     assert lone.wait() == 1
-    assert "tls.crt and tls.key are no pair" in lone.log.read_text()
+    assert "tls.crt and tls.key are not a certificate and its key" in lone.log.read_text()
 
 
 def test_the_index_forgets_backends_that_go(webhook: Webhook, admin: httpx2.Client, namespace: str):
