@@ -89,8 +89,9 @@ def monitors() -> dict[str, Manifest]:
 
 
 def everywhere(kind: str) -> list[Manifest]:
+    """Those that are not being deleted."""
     found: list[Manifest] = json.loads(run("kubectl", "get", kind, "--all-namespaces", "-o", "json"))["items"]
-    return found
+    return [each for each in found if "deletionTimestamp" not in each["metadata"]]
 
 
 def jobs() -> list[dict[str, Any]]:

@@ -84,7 +84,7 @@ def test_an_upgrade_a_rollback_an_uninstall_and_a_reinstall_disturb_no_running_p
         helm("test")
         namespace.kubectl("patch", "mimicbackend", "demo", "--type=merge", "-p", '{"spec": {"suspend": false}}')
         eventually("adopted", lambda: namespace.condition("demo", "Progressing").get("reason") == "Idle")
-        assert namespace.condition("demo", "Ready")["status"] == "True"
+        eventually("ready", lambda: namespace.condition("demo", "Ready").get("status") == "True")
         assert started(namespace, "again")
         assert namespace.get("mimicbackend", "demo")["metadata"]["uid"] == resource["metadata"]["uid"]
         calls.goes_on()

@@ -100,7 +100,10 @@ def test_every_line_of_the_log_is_json_in_the_proxy_s_form_kopf_s_too(
     text = operators[which].log.read_text("utf-8")
     lines = [json.loads(line) for line in text.splitlines()]
     assert [line for line in lines if list(line)[:4] != FIELDS] == []
-    assert {"kopf" if line["logger"].startswith("kopf") else "ours" for line in lines} == {"kopf", "ours"}
+    # kopf says that it serves the webhook's port; of the reconciler it reports nothing but troubles.
+    loggers = {"kopf" if line["logger"].startswith("kopf") else "ours" for line in lines}
+    assert loggers <= {"kopf", "ours"}
+    assert loggers >= ({"ours"}, {"kopf", "ours"})[which]
 
 
 def test_what_was_handed_to_the_collector_is_counted(
