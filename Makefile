@@ -37,8 +37,8 @@ CLUSTER_TESTS ?= tests/cluster
 chaos: $(VENV)/.installed-dev ## five minutes of an API server that refuses, resets, delays and falls silent (KUBEBUILDER_ASSETS)
 	MIMIC_CHAOS_SECONDS=$${MIMIC_CHAOS_SECONDS:-300} $(BIN)/python -m pytest -s tests/cluster/test_chaos.py $(ARGS)
 
-# Most tests wait for processes and sockets: one worker for each processor, and not too many of them.
-PARALLEL = --numprocesses auto --maxprocesses 4 --dist worksteal
+# Most tests wait for processes and sockets: three workers keep two processors busy.
+PARALLEL = --numprocesses 3 --dist worksteal
 
 test-compiled: $(VENV)/.installed-dev ## the proxy's tests with its hot modules compiled (a C compiler, Python.h)
 	rm -rf .cache/compiled
