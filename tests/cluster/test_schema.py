@@ -152,7 +152,10 @@ def test_a_resource_with_earlier_names_keeps_them_until_it_is_changed_and_can_st
         answer = api.patch(f"{path}/status", json={"status": {"currentRevision": "mimic-corp-1"}}, headers=kind)
         assert answer.status_code == 200, answer.text
     refusal = api.patch(path, json={"spec": {"limits": {"maxQueue": 6}}}, headers=kind)
-    assert (refusal.status_code, "use callLimits" in refusal.json()["message"]) == (422, True)
+    assert refusal.status_code == 422
+    if int(api.get("/version").json()["minor"].rstrip("+")) >= 30:
+        # Before, the fields that are stored are refused first, and hide the one that was written.
+        assert "use callLimits" in refusal.json()["message"]
 
 
 def test_names_the_variable_that_it_refuses(api: httpx2.Client, namespace: str):

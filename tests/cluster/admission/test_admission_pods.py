@@ -343,7 +343,9 @@ def test_a_container_that_another_webhook_adds_later_gets_the_environment(served
     with later_webhook(admin, served.namespace, add):
         found = eventually(lambda: _with(served, "agent"))
     assert found.proxies == ["mimic-proxy"]
-    env = [{entry["name"]: entry.get("value") for entry in each["env"]} for each in found.answer["spec"]["containers"]]
+    # Where sidecars are not native, the proxy stands among the containers.
+    containers = [each for each in found.answer["spec"]["containers"] if each["name"] != "mimic-proxy"]
+    env = [{entry["name"]: entry.get("value") for entry in each["env"]} for each in containers]
     assert [each["OPENAI_BASE_URL"] for each in env] == ["http://127.0.0.1:18480/v1"] * 2
 
 
