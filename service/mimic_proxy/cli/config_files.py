@@ -126,11 +126,7 @@ def _yaml(content: Any, before: str) -> str:
     if old is None:
         return before + _ended(before) + _block(content)
     if isinstance(old, list) and isinstance(content, list):
-        wanted = [entry for entry in content if entry not in old]
-        known = {entry.get("model_id") for entry in old if isinstance(entry, dict)}
-        for entry in wanted:
-            if entry["model_id"] in known:
-                raise CannotAdd(f"an entry {entry['model_id']} is there and says something else")
+        wanted = _lacking(old, content, "model_id")
         return _checked(before + _ended(before) + _block(wanted), [*old, *wanted]) if wanted else before
     if isinstance(old, dict) and isinstance(content, dict):
         return _mapping(content, old, before)
@@ -140,7 +136,7 @@ def _yaml(content: Any, before: str) -> str:
 def _mapping(content: dict[str, Any], old: dict[str, Any], before: str) -> str:
     lists = {key: value for key, value in content.items() if isinstance(value, list) and isinstance(old.get(key), list)}
     # What names and versions the file itself is its owner's.
-    about = {"name", "version", "schema"} if lists or "models" in content else set()
+    about = {"name", "version", "schema"} if "models" in content else set()
     plain = {key: value for key, value in content.items() if key not in lists and key not in old}
     for key, value in content.items():
         if key in old and key not in lists and key not in about and old[key] != value:
@@ -149,15 +145,20 @@ def _mapping(content: dict[str, Any], old: dict[str, Any], before: str) -> str:
     if plain:
         text = text + _ended(text) + _block(plain)
     for key, entries in lists.items():
-        wanted = [entry for entry in entries if entry not in old[key]]
-        names = {entry.get("name") for entry in old[key] if isinstance(entry, dict)}
-        for entry in wanted:
-            if entry["name"] in names:
-                raise CannotAdd(f"an entry {entry['name']} is there and says something else")
-        if wanted:
+        if wanted := _lacking(old[key], entries, "name"):
             text = _into_list(text, key, wanted)
             expected[key] = [*wanted, *old[key]]
     return before if text == before else _checked(text, expected)
+
+
+def _lacking(old: list[Any], entries: list[Any], identity: str) -> list[Any]:
+    """The entries that a list lacks. Raises CannotAdd where it has another of the same `identity`, a key."""
+    wanted = [entry for entry in entries if entry not in old]
+    known = [entry.get(identity) for entry in old if isinstance(entry, dict)]
+    for entry in wanted:
+        if entry[identity] in known:
+            raise CannotAdd(f"an entry {entry[identity]} is there and says something else")
+    return wanted
 
 
 def _into_list(text: str, key: str, entries: list[Any]) -> str:
